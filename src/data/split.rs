@@ -1,0 +1,179 @@
+//! The rows of one file as token ids and targets, ready to be drawn from in any order.
+//!
+//! A row is a list of ids with, for each id, whether predicting it counts. Rows know nothing of batches and padding.
+
+use super::id_store::IdStore;
+use crate::error::{Error, Result};
+
+/// One row: ids and, for each, whether it is a target (`targets.len() == ids.len()`). The first id has nothing before
+/// it to be predicted from, so `targets[0]` is always false.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// Whether the loss counts the prediction of this id.
+    pub targets: Vec<bool>,
+}
+
+/// All rows of one file.
+pub struct Split {
+    ids: IdStore,
+    layout: Layout,
+    target_tokens: usize,
+}
+
+enum Layout {
+    /// Equal blocks of one stream; every id is a target but the first of a block.
+    Blocks { block: usize },
+    /// Rows of their own lengths, with ranges of targets.
+    Rows { rows: Vec<RowSpan>, targets: Vec<(u32, u32)> },
+}
+
+/// Where a row lies in the ids, and its ranges in the list of targets.
+pub(crate) struct RowSpan {
+    pub offset: u64,
+    pub length: u32,
+    pub target_count: u32,
+    pub first_target: u64,
+}
+
+impl Split {
+    /// Cuts a stream into blocks. A last short block is kept when it has at least two ids.
+    pub(crate) fn blocks(ids: IdStore, block: usize) -> Self {
+        let mut split = Self { ids, layout: Layout::Blocks { block }, target_tokens: 0 };
+        split.target_tokens = split.tokens() - split.len();
+        split
+    }
+
+    /// Rows with ranges of targets (relative to their row, sorted, not overlapping, none at position 0).
+    pub(crate) fn rows(ids: IdStore, rows: Vec<RowSpan>, targets: Vec<(u32, u32)>) -> Self {
+        let target_tokens = targets.iter().map(|&(start, end)| (end - start) as usize).sum();
+        Self { ids, layout: Layout::Rows { rows, targets }, target_tokens }
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        match &self.layout {
+            Layout::Blocks { block } => self.ids.len() / block + usize::from(self.ids.len() % block >= 2),
+            Layout::Rows { rows, .. } => rows.len(),
+        }
+    }
+
+    /// Whether there is no row (never so in a loaded data set).
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of ids of row `index`.
+    ///
+    /// # Panics
+    /// When `index` is not below [`Self::len`].
+    pub fn row_length(&self, index: usize) -> usize {
+        match &self.layout {
+            Layout::Blocks { block } => {
+                assert!(index < self.len(), "row {index} of {}", self.len());
+                (*block).min(self.ids.len() - index * block)
+            }
+            Layout::Rows { rows, .. } => rows[index].length as usize,
+        }
+    }
+
+    /// The lengths of all rows, as a batch plan wants them.
+    pub fn lengths(&self) -> Vec<usize> {
+        (0..self.len()).map(|index| self.row_length(index)).collect()
+    }
+
+    /// Row `index`.
+    ///
+    /// # Panics
+    /// When `index` is not below [`Self::len`].
+    pub fn row(&self, index: usize) -> Row {
+        let length = self.row_length(index);
+        match &self.layout {
+            Layout::Blocks { block } => {
+                let mut targets = vec![true; length];
+                targets[0] = false;
+                Row { ids: self.ids.get(index * block..index * block + length), targets }
+            }
+            Layout::Rows { rows, targets: ranges } => {
+                let span = &rows[index];
+                let mut targets = vec![false; length];
+                let first = span.first_target as usize;
+                for &(start, end) in &ranges[first..first + span.target_count as usize] {
+                    targets[start as usize..end as usize].fill(true);
+                }
+                let offset = span.offset as usize;
+                Row { ids: self.ids.get(offset..offset + length), targets }
+            }
+        }
+    }
+
+    /// Number of ids in all rows.
+    pub fn tokens(&self) -> usize {
+        match &self.layout {
+            Layout::Blocks { block } => {
+                let rest = self.ids.len() % block;
+                self.ids.len() - if rest < 2 { rest } else { 0 }
+            }
+            Layout::Rows { .. } => self.ids.len(),
+        }
+    }
+
+    /// Number of targets in all rows.
+    pub fn target_tokens(&self) -> usize {
+        self.target_tokens
+    }
+
+    /// The largest id.
+    pub fn max_id(&self) -> u32 {
+        self.ids.max_id()
+    }
+
+    /// Checks that every id is one the model knows. `vocab_size` is the model's number of embeddings.
+    ///
+    /// # Errors
+    /// When an id is too large: tokenizer and model do not belong together.
+    pub fn check_vocabulary(&self, vocab_size: usize) -> Result<()> {
+        if (self.max_id() as usize) < vocab_size {
+            return Ok(());
+        }
+        Err(Error::input(format!(
+            "the tokenizer gives token id {}, but the model knows only ids below {vocab_size}: tokenizer.json and the \
+             model's weights do not belong together, use the tokenizer that came with this model",
+            self.max_id()
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::id_store::IdWriter;
+    use super::*;
+
+    fn store(count: u32) -> IdStore {
+        let mut writer = IdWriter::new(1000);
+        writer.extend(&(0..count).collect::<Vec<_>>()).expect("extend");
+        writer.finish().expect("finish")
+    }
+
+    #[test]
+    fn blocks_keep_a_short_end_of_two() {
+        for (count, lengths) in [(8, vec![4, 4]), (9, vec![4, 4]), (10, vec![4, 4, 2]), (1, vec![]), (2, vec![2])] {
+            let split = Split::blocks(store(count), 4);
+            assert_eq!(split.lengths(), lengths);
+            assert_eq!(split.tokens(), lengths.iter().sum::<usize>());
+            assert_eq!(split.target_tokens(), lengths.iter().map(|length| length - 1).sum::<usize>());
+        }
+        let split = Split::blocks(store(10), 4);
+        assert_eq!(split.row(1), Row { ids: vec![4, 5, 6, 7], targets: vec![false, true, true, true] });
+        assert_eq!(split.row(2).ids, [8, 9]);
+    }
+
+    #[test]
+    fn vocabulary_is_checked() {
+        let split = Split::blocks(store(10), 4);
+        assert!(split.check_vocabulary(10).is_ok());
+        let error = split.check_vocabulary(9).expect_err("too small").to_string();
+        assert!(error.contains("token id 9") && error.contains("below 9"), "{error}");
+    }
+}

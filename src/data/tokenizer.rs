@@ -1,0 +1,424 @@
+//! A model's tokenizer as its folder describes it: text to ids and back, the special tokens, the chat template.
+//!
+//! Wraps the `tokenizers` crate. It is not where text is cut: truncation and padding asked for by `tokenizer.json` are
+//! switched off, lengths are the business of the rows.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::chat::{self, ChatTemplate, Message};
+use crate::error::{Error, Result};
+
+/// A tokenizer with its special tokens and chat template.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    bos: Option<u32>,
+    eos: Vec<u32>,
+    eos_text: String,
+    template: Option<ChatTemplate>,
+    /// Ids that the post-processor writes before a text (usually BOS or nothing).
+    prefix: Vec<u32>,
+    /// Ids that the post-processor writes after a text (usually nothing).
+    suffix: Vec<u32>,
+    special: Vec<u32>,
+    id_bound: usize,
+}
+
+/// The ids of one text and, for each id, the byte offset in the text at which it ends.
+pub(crate) struct EncodedText {
+    pub ids: Vec<u32>,
+    pub ends: Vec<usize>,
+}
+
+impl Tokenizer {
+    /// Reads the tokenizer of a model folder: `tokenizer.json` and, where present, `tokenizer_config.json`,
+    /// `special_tokens_map.json`, `chat_template.jinja`, `generation_config.json` and `config.json` (end tokens).
+    ///
+    /// # Errors
+    /// When `tokenizer.json` is missing, or one of these files cannot be read or understood.
+    pub fn from_folder(folder: &Path) -> Result<Self> {
+        let json_path = folder.join("tokenizer.json");
+        let Some(json) = read_optional(&json_path)? else {
+            return Err(Error::input(format!(
+                "no tokenizer.json in {}: give a model folder in Hugging Face format that has one (a lone \
+                 tokenizer.model is not read; saving the tokenizer with `transformers` writes tokenizer.json)",
+                folder.display()
+            )));
+        };
+        let config = read_optional(&folder.join("tokenizer_config.json"))?;
+        let special_map = read_optional(&folder.join("special_tokens_map.json"))?;
+        let template_path = folder.join("chat_template.jinja");
+        let template = match read_optional(&template_path)? {
+            Some(bytes) => Some(String::from_utf8(bytes).map_err(|_| {
+                Error::input(format!("{} is not UTF-8 text: save it as UTF-8", template_path.display()))
+            })?),
+            None => None,
+        };
+        let mut eos = Vec::new();
+        for name in ["generation_config.json", "config.json"] {
+            let path = folder.join(name);
+            if let Some(bytes) = read_optional(&path)? {
+                let value = parse_object(&bytes, &path.display().to_string())?;
+                eos = ids_of(value.get("eos_token_id"));
+            }
+            if !eos.is_empty() {
+                break;
+            }
+        }
+        let names = PartNames {
+            tokenizer: json_path.display().to_string(),
+            config: folder.join("tokenizer_config.json").display().to_string(),
+            special_map: folder.join("special_tokens_map.json").display().to_string(),
+            template: template_path.display().to_string(),
+        };
+        Self::build(&json, config.as_deref(), special_map.as_deref(), template.as_deref(), &eos, &names)
+    }
+
+    /// Builds a tokenizer from file contents in memory (embedded model, browser). `chat_template` wins over the one
+    /// in `tokenizer_config`; `eos` are the end token ids of `generation_config.json` or `config.json`.
+    ///
+    /// # Errors
+    /// When a part cannot be understood.
+    pub fn from_parts(
+        tokenizer_json: &[u8],
+        tokenizer_config: Option<&[u8]>,
+        chat_template: Option<&str>,
+        eos: &[u32],
+    ) -> Result<Self> {
+        let names = PartNames {
+            tokenizer: "tokenizer.json".into(),
+            config: "tokenizer_config.json".into(),
+            special_map: "special_tokens_map.json".into(),
+            template: "chat_template.jinja".into(),
+        };
+        Self::build(tokenizer_json, tokenizer_config, None, chat_template, eos, &names)
+    }
+
+    fn build(
+        json: &[u8],
+        config: Option<&[u8]>,
+        special_map: Option<&[u8]>,
+        template: Option<&str>,
+        eos: &[u32],
+        names: &PartNames,
+    ) -> Result<Self> {
+        let mut inner = tokenizers::Tokenizer::from_bytes(json)
+            .map_err(|e| Error::input(format!("{} is not a tokenizer this program can read: {e}", names.tokenizer)))?;
+        inner
+            .with_truncation(None)
+            .map_err(|e| Error::input(format!("{}: truncation cannot be switched off: {e}", names.tokenizer)))?;
+        inner.with_padding(None);
+
+        let config = config.map(|bytes| parse_object(bytes, &names.config)).transpose()?.unwrap_or(Value::Null);
+        let special_map =
+            special_map.map(|bytes| parse_object(bytes, &names.special_map)).transpose()?.unwrap_or(Value::Null);
+        // A config that says `"bos_token": null` means it: the map is asked only where the config says nothing.
+        let token_text = |key: &str| match config.get(key) {
+            Some(value) => token_content(value),
+            None => special_map.get(key).and_then(token_content),
+        };
+        let bos = token_text("bos_token").and_then(|text| inner.token_to_id(&text));
+        let mut ends: Vec<u32> =
+            token_text("eos_token").and_then(|text| inner.token_to_id(&text)).into_iter().collect();
+        for &id in eos {
+            if !ends.contains(&id) {
+                ends.push(id);
+            }
+        }
+        let eos_text = ends.first().and_then(|&id| inner.id_to_token(id)).unwrap_or_default();
+
+        let mut variables = Vec::new();
+        for key in ["bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"] {
+            if let Some(text) = token_text(key) {
+                variables.push((key.to_string(), text));
+            }
+        }
+        if !variables.iter().any(|(key, _)| key == "eos_token") && !eos_text.is_empty() {
+            variables.push(("eos_token".into(), eos_text.clone()));
+        }
+        let template = match template {
+            Some(source) => Some(ChatTemplate::new(&names.template, source, &variables)?),
+            None => match template_in_config(&config) {
+                Some(source) => Some(ChatTemplate::new(&names.config, &source, &variables)?),
+                None => None,
+            },
+        };
+
+        let mut special: Vec<u32> = inner
+            .get_added_tokens_decoder()
+            .iter()
+            .filter(|(_, token)| token.special)
+            .map(|(&id, _)| id)
+            .chain(ends.iter().copied())
+            .collect();
+        special.sort_unstable();
+        special.dedup();
+        let id_bound = inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
+        let (prefix, suffix) = special_affixes(&inner);
+        Ok(Self { inner, bos, eos: ends, eos_text, template, prefix, suffix, special, id_bound })
+    }
+
+    /// The ids of `text`; with `add_special` also what the tokenizer's post-processor writes around it (BOS, ...).
+    ///
+    /// # Errors
+    /// When the tokenizer cannot encode the text (an unknown character and no unknown token, for example).
+    pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode_fast(text, add_special).map_err(|e| cannot_encode(&e))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of `ids`; with `skip_special` special tokens are left out.
+    ///
+    /// # Errors
+    /// When the tokenizer's decoder fails. Ids outside the vocabulary are left out, as the library does.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        self.inner
+            .decode(ids, skip_special)
+            .map_err(|e| Error::input(format!("the tokenizer cannot turn these token ids into text: {e}")))
+    }
+
+    /// The ids of a conversation as the chat template writes it. The template writes BOS itself, so the tokenizer
+    /// adds none. Without a template the plain format of [`Self::render_chat`] is used, with the tokenizer's BOS.
+    ///
+    /// # Errors
+    /// When the template refuses the messages or the text cannot be encoded.
+    pub fn encode_chat(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Vec<u32>> {
+        let text = self.render_chat(messages, add_generation_prompt)?;
+        let mut ids = if self.template.is_some() { Vec::new() } else { self.prefix.clone() };
+        ids.extend(self.encode(&text, false)?);
+        Ok(ids)
+    }
+
+    /// The text of a conversation: by the chat template, or without one in the plain format
+    /// `### User:\n...\n### Assistant:\n...<end token>\n`.
+    ///
+    /// # Errors
+    /// When the template refuses the messages.
+    pub fn render_chat(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        match &self.template {
+            Some(template) => template.render(messages, add_generation_prompt),
+            None => Ok(chat::render_plain(messages, add_generation_prompt, &self.eos_text)),
+        }
+    }
+
+    /// Number of tokens, added tokens included.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// One more than the largest id (more than [`Self::vocab_size`] where the ids have holes).
+    pub fn id_bound(&self) -> usize {
+        self.id_bound
+    }
+
+    /// The id of the begin token, if the tokenizer has one.
+    pub fn bos_id(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// The ids that end a text: the tokenizer's own first (the one that training appends), then the others of
+    /// `generation_config.json`. Empty when there is none.
+    pub fn eos_ids(&self) -> &[u32] {
+        &self.eos
+    }
+
+    /// The id of a token by its text.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The chat template, if the model has one.
+    pub fn chat_template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
+    }
+
+    /// Whether `id` is a special token (also every end token).
+    pub(crate) fn is_special(&self, id: u32) -> bool {
+        self.special.binary_search(&id).is_ok()
+    }
+
+    /// The ids that the post-processor writes before a text.
+    pub(crate) fn prefix(&self) -> &[u32] {
+        &self.prefix
+    }
+
+    /// The ids that the post-processor writes after a text.
+    pub(crate) fn suffix(&self) -> &[u32] {
+        &self.suffix
+    }
+
+    /// The ids of many texts without special tokens; in parallel where there are threads.
+    pub(crate) fn encode_many(&self, texts: Vec<&str>) -> Result<Vec<Vec<u32>>> {
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            let encodings = self.inner.encode_batch_fast(texts, false).map_err(|e| cannot_encode(&e))?;
+            Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
+        }
+        #[cfg(target_arch = "wasm32")]
+        texts.into_iter().map(|text| self.encode(text, false)).collect()
+    }
+
+    /// The ids of many texts without special tokens, each with the byte offset at which it ends.
+    pub(crate) fn encode_many_with_ends(&self, texts: Vec<&str>) -> Result<Vec<EncodedText>> {
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            let encodings = self.inner.encode_batch(texts, false).map_err(|e| cannot_encode(&e))?;
+            Ok(encodings.iter().map(EncodedText::of).collect())
+        }
+        #[cfg(target_arch = "wasm32")]
+        texts.into_iter().map(|text| self.encode_with_ends(text)).collect()
+    }
+
+    /// The ids of one text without special tokens, each with the byte offset at which it ends.
+    pub(crate) fn encode_with_ends(&self, text: &str) -> Result<EncodedText> {
+        self.inner.encode(text, false).map(|encoding| EncodedText::of(&encoding)).map_err(|e| cannot_encode(&e))
+    }
+}
+
+impl EncodedText {
+    fn of(encoding: &tokenizers::Encoding) -> Self {
+        Self { ids: encoding.get_ids().to_vec(), ends: encoding.get_offsets().iter().map(|&(_, end)| end).collect() }
+    }
+}
+
+/// How the parts are called in error messages.
+struct PartNames {
+    tokenizer: String,
+    config: String,
+    special_map: String,
+    template: String,
+}
+
+fn cannot_encode(reason: &dyn std::fmt::Display) -> Error {
+    Error::input(format!("the tokenizer cannot encode this text: {reason}"))
+}
+
+/// A file's bytes, or `None` when there is no such file.
+fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(Error::file("read", path, e)),
+    }
+}
+
+fn parse_object(bytes: &[u8], name: &str) -> Result<Value> {
+    let value: Value =
+        serde_json::from_slice(bytes).map_err(|e| Error::input(format!("{name} is not valid JSON: {e}")))?;
+    if value.is_object() { Ok(value) } else { Err(Error::input(format!("{name} must hold one JSON object"))) }
+}
+
+/// A special token is written as a string or as an object with `content`.
+fn token_content(value: &Value) -> Option<String> {
+    value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_string)
+}
+
+/// A number or a list of numbers.
+fn ids_of(value: Option<&Value>) -> Vec<u32> {
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    match value {
+        Some(Value::Array(list)) => list.iter().filter_map(id).collect(),
+        Some(value) => id(value).into_iter().collect(),
+        None => Vec::new(),
+    }
+}
+
+/// The template of `tokenizer_config.json`: a string, or the one named "default" of a list.
+fn template_in_config(config: &Value) -> Option<String> {
+    match config.get("chat_template")? {
+        Value::String(source) => Some(source.clone()),
+        Value::Array(list) => list
+            .iter()
+            .find(|entry| entry.get("name").and_then(Value::as_str) == Some("default"))
+            .and_then(|entry| entry.get("template")?.as_str())
+            .map(str::to_string),
+        _ => None,
+    }
+}
+
+/// What the post-processor writes before and after a text, learnt by encoding a letter with and without it.
+fn special_affixes(inner: &tokenizers::Tokenizer) -> (Vec<u32>, Vec<u32>) {
+    let ids = |special| inner.encode_fast("a", special).map(|encoding| encoding.get_ids().to_vec());
+    let (Ok(plain), Ok(full)) = (ids(false), ids(true)) else { return (Vec::new(), Vec::new()) };
+    if plain.is_empty() {
+        return (full, Vec::new());
+    }
+    match full.windows(plain.len()).position(|window| window == plain) {
+        Some(start) => (full[..start].to_vec(), full[start + plain.len()..].to_vec()),
+        None => (Vec::new(), Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{byte_fallback_tokenizer_json, byte_level_tokenizer_json, shared_folder};
+    use super::*;
+
+    #[test]
+    fn missing_tokenizer_is_one_sentence() {
+        let folder = tempfile::tempdir().expect("temp folder");
+        let Err(error) = Tokenizer::from_folder(folder.path()) else { panic!("must fail") };
+        assert!(error.to_string().starts_with("no tokenizer.json in "), "{error}");
+    }
+
+    #[test]
+    fn truncation_and_padding_are_off() {
+        let mut json: Value = serde_json::from_slice(&byte_level_tokenizer_json()).expect("json");
+        json["truncation"] =
+            serde_json::json!({"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0});
+        json["padding"] = serde_json::json!({"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": null,
+            "pad_id": 0, "pad_type_id": 0, "pad_token": "<pad>"});
+        let tokenizer = Tokenizer::from_parts(json.to_string().as_bytes(), None, None, &[]).expect("tokenizer");
+        assert_eq!(tokenizer.encode("abcdefghijklmnop", false).expect("ids").len(), 16);
+        assert_eq!(tokenizer.encode("abc", false).expect("ids").len(), 3);
+    }
+
+    #[test]
+    fn special_tokens_come_from_the_config() {
+        let config = br#"{"bos_token": {"content": "<s>"}, "eos_token": "</s>", "chat_template":
+            [{"name": "tool", "template": "no"}, {"name": "default", "template": "{{ bos_token }}yes"}]}"#;
+        let tokenizer =
+            Tokenizer::from_parts(&byte_fallback_tokenizer_json(), Some(config), None, &[2, 7]).expect("tokenizer");
+        assert_eq!(tokenizer.bos_id(), Some(1));
+        assert_eq!(tokenizer.eos_ids(), [2, 7]);
+        assert_eq!(tokenizer.prefix(), [1]);
+        assert_eq!(tokenizer.suffix(), [] as [u32; 0]);
+        assert_eq!(tokenizer.render_chat(&[], false).expect("text"), "<s>yes");
+    }
+
+    #[test]
+    fn a_folder_is_read_with_all_its_files() {
+        let folder = tempfile::tempdir().expect("temp folder");
+        let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("write");
+        write("tokenizer.json", &byte_fallback_tokenizer_json());
+        write("tokenizer_config.json", br#"{"chat_template": "from config"}"#);
+        write("special_tokens_map.json", br#"{"bos_token": "<s>", "eos_token": {"content": "</s>"}}"#);
+        write("chat_template.jinja", b"from file {{ eos_token }}");
+        write("config.json", br#"{"eos_token_id": [5, 6]}"#);
+        let tokenizer = Tokenizer::from_folder(folder.path()).expect("tokenizer");
+        assert_eq!(tokenizer.bos_id(), Some(1));
+        assert_eq!(tokenizer.eos_ids(), [2, 5, 6]);
+        assert_eq!(tokenizer.render_chat(&[], false).expect("text"), "from file </s>");
+        write("generation_config.json", br#"{"eos_token_id": 9}"#);
+        assert_eq!(Tokenizer::from_folder(folder.path()).expect("tokenizer").eos_ids(), [2, 9]);
+        write("config.json", b"{");
+        write("generation_config.json", b"[1]");
+        let Err(error) = Tokenizer::from_folder(folder.path()) else { panic!("must fail") };
+        assert!(error.to_string().contains("generation_config.json must hold one JSON object"), "{error}");
+    }
+
+    #[test]
+    fn real_tokenizers_round_trip() {
+        let Some(shared) = shared_folder("models") else { return };
+        for model in ["stories260K", "babyllama105"] {
+            let tokenizer = Tokenizer::from_folder(&shared.join(model)).expect("tokenizer");
+            let text = "Once upon a time, Zoë said: “hi”.";
+            let ids = tokenizer.encode(text, true).expect("ids");
+            assert_eq!(ids[0], 1);
+            assert_eq!(tokenizer.decode(&ids, true).expect("text"), text);
+            assert_eq!(tokenizer.bos_id(), Some(1));
+            assert_eq!(tokenizer.eos_ids(), [2]);
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Devices: what there is to compute on, which one a run takes and why, and how much memory it uses.
+//!
+//! A GPU is any adapter that wgpu lists through Vulkan, Metal, DX12 or WebGPU, software ones included. The CPU device
+//! is Burn's `flex` backend, which needs no driver at all.
+
+use std::fmt;
+
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, wgpu::WgpuSetup};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// What kind of hardware an adapter is; the order is the order of preference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A GPU with memory of its own.
+    DiscreteGpu,
+    /// A GPU that shares the machine's memory.
+    IntegratedGpu,
+    /// A GPU of a virtual machine.
+    VirtualGpu,
+    /// An adapter that does not say what it is.
+    Other,
+    /// A GPU imitated on the CPU (lavapipe, SwiftShader, WARP).
+    SoftwareGpu,
+    /// Burn's CPU backend, without any graphics driver.
+    Cpu,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DiscreteGpu => "discrete GPU",
+            Self::IntegratedGpu => "integrated GPU",
+            Self::VirtualGpu => "virtual GPU",
+            Self::Other => "other adapter",
+            Self::SoftwareGpu => "software GPU",
+            Self::Cpu => "CPU",
+        })
+    }
+}
+
+/// What is known of a device before it is opened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeviceFacts {
+    /// Position in the list that `agoge devices` prints.
+    pub index: usize,
+    /// The adapter's own name.
+    pub name: String,
+    /// "Vulkan", "Metal", "Dx12", "BrowserWebGpu" or "flex".
+    pub backend: String,
+    /// Hardware, software or CPU.
+    pub kind: Kind,
+    /// Driver name and version, as far as it says.
+    pub driver: String,
+    /// Largest buffer that a shader can bind, in bytes; `None` where memory is the only limit.
+    pub max_binding_bytes: Option<u64>,
+    /// Storage buffers a shader may bind at once.
+    pub max_storage_buffers: Option<u32>,
+    /// Workgroup memory of a shader, in bytes.
+    pub max_workgroup_memory_bytes: Option<u32>,
+    /// Whether shaders may compute in f16.
+    pub shader_f16: bool,
+    /// Whether shaders may use subgroup operations, and the smallest and largest subgroup.
+    pub subgroup_sizes: Option<(u32, u32)>,
+}
+
+/// What a person asks for with `--device`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum DeviceChoice {
+    /// The best hardware GPU, else the CPU device.
+    #[default]
+    Auto,
+    /// The best adapter, software ones included.
+    Gpu,
+    /// The CPU device.
+    Cpu,
+    /// A position in the list of `agoge devices`.
+    Index(usize),
+    /// A part of an adapter's name.
+    Name(String),
+}
+
+impl From<String> for DeviceChoice {
+    fn from(text: String) -> Self {
+        match text.to_lowercase().as_str() {
+            "auto" => Self::Auto,
+            "gpu" => Self::Gpu,
+            "cpu" => Self::Cpu,
+            other => other.parse().map_or(Self::Name(text), Self::Index),
+        }
+    }
+}
+
+impl From<DeviceChoice> for String {
+    fn from(choice: DeviceChoice) -> Self {
+        choice.to_string()
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Gpu => f.write_str("gpu"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Index(index) => write!(f, "{index}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Memory figures of a device, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// What live tensors use (GPU), or the resident memory of the process (CPU).
+    pub in_use_bytes: u64,
+    /// What the allocator holds on the device, pages kept for reuse included (GPU); as `in_use_bytes` on the CPU.
+    pub reserved_bytes: u64,
+}
+
+/// An opened device.
+#[derive(Clone, Debug)]
+pub struct ComputeDevice {
+    /// Burn's handle, without autodiff.
+    pub handle: Device,
+    /// What it is.
+    pub facts: DeviceFacts,
+    /// Why it was chosen, as half a sentence.
+    pub reason: String,
+}
+
+struct Candidate {
+    facts: DeviceFacts,
+    adapter: Option<wgpu::Adapter>,
+}
+
+/// Every device, in the order of `agoge devices`: hardware first, the CPU device last.
+pub async fn list() -> Vec<DeviceFacts> {
+    candidates(&instance()).await.into_iter().map(|candidate| candidate.facts).collect()
+}
+
+/// Opens the device that `choice` means.
+///
+/// # Errors
+/// Nothing matches the choice, or the driver refuses to create the device.
+pub async fn open(choice: &DeviceChoice) -> Result<ComputeDevice> {
+    let cpu = |reason: &str| ComputeDevice { handle: Device::flex(), facts: cpu_facts(0), reason: reason.into() };
+    if *choice == DeviceChoice::Cpu {
+        return Ok(cpu("asked for"));
+    }
+    let instance = instance();
+    let candidates = candidates(&instance).await;
+    let names =
+        || candidates.iter().map(|c| format!("{} ({})", c.facts.index, c.facts.name)).collect::<Vec<_>>().join(", ");
+    let (position, reason) = match choice {
+        DeviceChoice::Auto => match candidates.first() {
+            Some(best) if best.facts.kind < Kind::SoftwareGpu => (0, format!("best {} here", best.facts.kind)),
+            Some(best) if best.facts.kind == Kind::SoftwareGpu => {
+                return Ok(cpu("no hardware GPU here, and the CPU device is faster than software Vulkan"));
+            }
+            _ => return Ok(cpu("no GPU adapter here")),
+        },
+        DeviceChoice::Gpu => match candidates.first() {
+            Some(best) if best.facts.kind < Kind::Cpu => (0, "best adapter here".to_owned()),
+            _ => {
+                return Err(Error::Device(
+                    "--device gpu: no Vulkan, Metal or DX12 adapter found; install a GPU driver (or Mesa's lavapipe), \
+                     or use --device cpu"
+                        .into(),
+                ));
+            }
+        },
+        DeviceChoice::Index(index) => {
+            if *index >= candidates.len() {
+                return Err(Error::input(format!("--device {index}: there is no such device; there are {}", names())));
+            }
+            (*index, "asked for".to_owned())
+        }
+        DeviceChoice::Name(part) => {
+            let wanted = part.to_lowercase();
+            match candidates.iter().position(|c| c.facts.name.to_lowercase().contains(&wanted)) {
+                Some(position) => (position, format!("its name contains '{part}'")),
+                None => {
+                    return Err(Error::input(format!(
+                        "--device {part}: no device has this in its name; there are {}",
+                        names()
+                    )));
+                }
+            }
+        }
+        DeviceChoice::Cpu => unreachable!("answered above"),
+    };
+    let Candidate { facts, adapter } = candidates.into_iter().nth(position).expect("position is in the list");
+    let Some(adapter) = adapter else { return Ok(cpu(&reason)) };
+    let handle = adopt(instance, adapter, &facts).await?;
+    Ok(ComputeDevice { handle, facts, reason })
+}
+
+/// Registers an adapter with Burn, with every feature and limit it offers.
+async fn adopt(instance: wgpu::Instance, adapter: wgpu::Adapter, facts: &DeviceFacts) -> Result<Device> {
+    let (device, queue) = adapter
+        .request_device(&wgpu::DeviceDescriptor {
+            label: Some("agoge"),
+            // Mappable primary buffers are slow on discrete cards; Burn leaves them out too.
+            required_features: adapter.features()
+                - wgpu::Features::MAPPABLE_PRIMARY_BUFFERS
+                - wgpu::Features::all_experimental_mask(),
+            required_limits: adapter.limits(),
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            ..Default::default()
+        })
+        .await
+        .map_err(|e| Error::Device(format!("the driver of {} refused to open it: {e}", facts.name)))?;
+    let backend = adapter.get_info().backend;
+    Device::wgpu_options()
+        .setup(WgpuSetup { instance, adapter, device, queue, backend })
+        .init()
+        .map_err(|e| Error::Device(format!("{} cannot be used: {e}", facts.name)))
+}
+
+fn instance() -> wgpu::Instance {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::PRIMARY;
+    wgpu::Instance::new(descriptor)
+}
+
+async fn candidates(instance: &wgpu::Instance) -> Vec<Candidate> {
+    let mut all: Vec<Candidate> = instance
+        .enumerate_adapters(wgpu::Backends::PRIMARY)
+        .await
+        .into_iter()
+        .map(|adapter| Candidate { facts: adapter_facts(&adapter), adapter: Some(adapter) })
+        .collect();
+    all.push(Candidate { facts: cpu_facts(0), adapter: None });
+    all.sort_by_key(|candidate| candidate.facts.kind);
+    for (index, candidate) in all.iter_mut().enumerate() {
+        candidate.facts.index = index;
+    }
+    all
+}
+
+fn adapter_facts(adapter: &wgpu::Adapter) -> DeviceFacts {
+    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    DeviceFacts {
+        index: 0,
+        name: info.name,
+        backend: format!("{:?}", info.backend),
+        kind: match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => Kind::DiscreteGpu,
+            wgpu::DeviceType::IntegratedGpu => Kind::IntegratedGpu,
+            wgpu::DeviceType::VirtualGpu => Kind::VirtualGpu,
+            wgpu::DeviceType::Cpu => Kind::SoftwareGpu,
+            wgpu::DeviceType::Other => Kind::Other,
+        },
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+        max_binding_bytes: Some(limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)),
+        max_storage_buffers: Some(limits.max_storage_buffers_per_shader_stage),
+        max_workgroup_memory_bytes: Some(limits.max_compute_workgroup_storage_size),
+        shader_f16: features.contains(wgpu::Features::SHADER_F16),
+        subgroup_sizes: features
+            .contains(wgpu::Features::SUBGROUP)
+            .then_some((info.subgroup_min_size, info.subgroup_max_size)),
+    }
+}
+
+fn cpu_facts(index: usize) -> DeviceFacts {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    DeviceFacts {
+        index,
+        name: format!("CPU, {threads} threads"),
+        backend: "flex".into(),
+        kind: Kind::Cpu,
+        driver: String::new(),
+        max_binding_bytes: None,
+        max_storage_buffers: None,
+        max_workgroup_memory_bytes: None,
+        shader_f16: false,
+        subgroup_sizes: None,
+    }
+}
+
+impl ComputeDevice {
+    /// The CPU device, without asking any driver.
+    pub fn cpu() -> Self {
+        Self { handle: Device::flex(), facts: cpu_facts(0), reason: "asked for".into() }
+    }
+
+    /// Whether this is Burn's CPU backend.
+    pub fn is_cpu(&self) -> bool {
+        self.facts.kind == Kind::Cpu
+    }
+
+    /// Memory in use and reserved. On a GPU this waits for queued work: read it on report steps only.
+    pub fn memory(&self) -> Memory {
+        if let Some(usage) = self.handle.memory_pool_usage().filter(|_| !self.is_cpu()) {
+            return Memory { in_use_bytes: usage.bytes_in_use, reserved_bytes: usage.bytes_reserved };
+        }
+        let resident = memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem as u64);
+        Memory { in_use_bytes: resident, reserved_bytes: resident }
+    }
+
+    /// Uploads f32 values of shape `dims`.
+    pub fn floats<const D: usize>(&self, values: Vec<f32>, dims: [usize; D]) -> Tensor<D> {
+        Tensor::from_data(TensorData::new(values, dims), &self.handle)
+    }
+
+    /// Uploads 32-bit integers (token ids) `[N]`.
+    pub fn integers(&self, values: Vec<i32>) -> Tensor<1, Int> {
+        let len = values.len();
+        Tensor::from_data(TensorData::new(values, [len]), (&self.handle, DType::I32))
+    }
+
+    /// Uploads mask indices `[N]`, kept as 32-bit words whose bits are those of the u32.
+    pub fn indices(&self, values: &[u32]) -> Tensor<1, Int> {
+        self.integers(bytemuck::cast_slice(values).to_vec())
+    }
+}
+
+/// The values of a tensor in row-major order, without blocking a browser.
+pub async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
+    let data = tensor.into_data_async().await.map_err(|e| Error::Device(format!("reading a result failed: {e:?}")))?;
+    data.convert::<f32>().try_into_vec::<f32>().map_err(|e| Error::Device(format!("reading a result failed: {e:?}")))
+}

@@ -1,0 +1,86 @@
+//! Launching a WGSL file through Burn's wgpu backend.
+
+use burn::tensor::{DType, Shape};
+use burn_cubecl::{
+    kernel::into_contiguous,
+    template::{KernelSource, SourceKernel, SourceTemplate},
+    tensor::CubeTensor,
+};
+use cubecl::{
+    prelude::*,
+    server::{Handle, KernelArguments},
+};
+
+/// The largest number of workgroups in one dimension that every WebGPU device accepts.
+const MAX_GROUPS: u32 = 65_535;
+
+/// One WGSL program. Its identity is a hash of its text, because compilation caches never see the text itself.
+#[derive(Clone, Copy, Debug)]
+struct Wgsl {
+    text: &'static str,
+    hash: u64,
+}
+
+impl KernelSource for Wgsl {
+    fn source(&self) -> SourceTemplate {
+        SourceTemplate::new(self.text)
+    }
+
+    fn id(&self) -> KernelId {
+        KernelId::new::<Self>().info(self.hash)
+    }
+
+    fn lang(&self) -> &'static str {
+        "wgsl"
+    }
+}
+
+/// Queues `text` (entry point `main`) with `buffers` at bindings 0, 1, ... of group 0.
+pub(super) fn launch(
+    like: &CubeTensor,
+    text: &'static str,
+    workgroup: u32,
+    groups: (u32, u32),
+    buffers: &[&Handle],
+    parameters: &[u8],
+) {
+    let hash = u64::from_le_bytes(blake3::hash(text.as_bytes()).as_bytes()[..8].try_into().expect("32 bytes"));
+    let parameters = like.client.create_from_slice(parameters);
+    let mut bindings: Vec<_> = buffers.iter().map(|&handle| handle.clone().binding()).collect();
+    bindings.push(parameters.binding());
+    like.client.launch(
+        Box::new(SourceKernel::new(Wgsl { text, hash }, CubeDim::new_3d(workgroup, 1, 1))),
+        CubeCount::Static(groups.0, groups.1, 1),
+        KernelArguments::new().with_buffers(bindings),
+    );
+}
+
+/// Workgroups for one invocation an item, folded into two dimensions where one is not enough.
+pub(super) fn groups_for(items: usize, workgroup: u32) -> (u32, u32) {
+    let groups = (items as u64).div_ceil(u64::from(workgroup)).max(1);
+    let x = groups.min(u64::from(MAX_GROUPS));
+    (x as u32, groups.div_ceil(x) as u32)
+}
+
+/// `u32` parameters as bytes.
+pub(super) fn words(values: &[usize]) -> Vec<u8> {
+    values.iter().flat_map(|&value| u32::try_from(value).expect("fits a shader's u32").to_le_bytes()).collect()
+}
+
+/// An uninitialised f32 tensor beside `like`.
+pub(super) fn empty(like: &CubeTensor, shape: Shape) -> CubeTensor {
+    let handle = like.client.empty(shape.num_elements() * size_of::<f32>());
+    CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape, handle, DType::F32)
+}
+
+/// The tensor in row-major order without gaps, as the shaders expect it.
+pub(super) fn contiguous(tensor: CubeTensor) -> CubeTensor {
+    assert!(matches!(tensor.dtype, DType::F32 | DType::I32 | DType::U32), "shaders read 32-bit values");
+    into_contiguous(tensor)
+}
+
+/// A tensor that a shader writes in place: it must already be contiguous, or the write would go to a copy.
+pub(super) fn in_place(tensor: CubeTensor) -> CubeTensor {
+    assert!(tensor.is_contiguous(), "a tensor that is written in place is stored without gaps");
+    tensor
+}

@@ -1,0 +1,182 @@
+//! The gradient of the selected entries of a linear weight, without the dense gradient.
+//!
+//! For `y = x W^T` the dense gradient of W is `dy^T x`; only the entries in the mask are wanted:
+//! `g[n] = sum over t of dy[t, row(n)] * x[t, col(n)]`.
+
+use burn::backend::{
+    Backend, Dispatch, backend_extension,
+    ops::FloatTensorOps,
+    tensor::{FloatTensor, IntTensor},
+};
+use burn::tensor::{Int, Shape, Tensor};
+use burn_cubecl::CubeBackend;
+use burn_flex::Flex;
+use rayon::prelude::*;
+
+use super::{flex, launch};
+
+pub(super) const DIRECT: &str = include_str!("../../shaders/masked_gather_direct.wgsl");
+pub(super) const TILED: &str = include_str!("../../shaders/masked_gather_tiled.wgsl");
+
+/// Rows and columns of the weight that one workgroup of the tiled shader covers.
+const TILE: usize = 64;
+/// Rows of the weight whose dense gradient exists at one time on the CPU.
+const CPU_ROWS: usize = 64;
+
+/// How the gather is computed; the result is the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// Whichever is expected to be faster for the shape and density.
+    #[default]
+    Auto,
+    /// Dot products for the selected entries only; work grows with their number.
+    Direct,
+    /// Dense tiles formed in registers and discarded; work is that of the dense gradient.
+    Tiled,
+}
+
+impl Strategy {
+    /// What `Auto` means on a device for `count` selected entries of an `[outputs, inputs]` weight.
+    ///
+    /// The crossovers were measured with `agoge bench kernels`, which prints them.
+    pub fn resolve(self, cpu: bool, outputs: usize, inputs: usize, count: usize) -> Self {
+        let density = count as f64 / (outputs * inputs) as f64;
+        let crossover = if cpu { 0.10 } else { 0.04 };
+        match self {
+            Self::Auto if density > crossover => Self::Tiled,
+            Self::Auto => Self::Direct,
+            chosen => chosen,
+        }
+    }
+}
+
+/// Backend dispatch of [`masked_gather`].
+#[backend_extension(Cube, Flex)]
+pub trait MaskedGatherOps: Backend {
+    /// See [`masked_gather`].
+    fn masked_gather_op(
+        x: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        indices: IntTensor<Self>,
+        strategy: Strategy,
+    ) -> FloatTensor<Self>;
+}
+
+/// Gradient `[N]` of the entries `indices` `[N]` (flat into `[outputs, inputs]`, sorted, unique) of a linear weight,
+/// from its input `x` `[T, inputs]` and the gradient of its output `dy` `[T, outputs]`.
+pub fn masked_gather(x: Tensor<2>, dy: Tensor<2>, indices: Tensor<1, Int>, strategy: Strategy) -> Tensor<1> {
+    Tensor::from_dispatch(Dispatch::masked_gather_op(
+        x.into_dispatch(),
+        dy.into_dispatch(),
+        indices.into_dispatch(),
+        strategy,
+    ))
+}
+
+/// The composed twin of [`masked_gather`]: the dense gradient, then a gather.
+pub fn composed(x: Tensor<2>, dy: Tensor<2>, indices: Tensor<1, Int>) -> Tensor<1> {
+    let dense = dy.transpose().matmul(x);
+    let len = dense.shape().num_elements();
+    dense.reshape([len]).select(0, indices)
+}
+
+impl MaskedGatherOps for CubeBackend {
+    fn masked_gather_op(
+        x: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        indices: IntTensor<Self>,
+        strategy: Strategy,
+    ) -> FloatTensor<Self> {
+        let (x, dy, indices) = (launch::contiguous(x), launch::contiguous(dy), launch::contiguous(indices));
+        let [tokens, inputs] = x.meta.shape().dims();
+        let [_, outputs] = dy.meta.shape().dims();
+        let [count] = indices.meta.shape().dims();
+        let grad = launch::empty(&x, Shape::new([count]));
+        let buffers = [&x.handle, &dy.handle, &indices.handle, &grad.handle];
+        let dims = launch::words(&[tokens, inputs, outputs, count]);
+        match strategy.resolve(false, outputs, inputs, count) {
+            Strategy::Tiled => {
+                let groups = (inputs.div_ceil(TILE) as u32, outputs.div_ceil(TILE) as u32);
+                launch::launch(&x, TILED, 256, groups, &buffers, &dims);
+            }
+            _ => launch::launch(&x, DIRECT, 64, launch::groups_for(count, 64), &buffers, &dims),
+        }
+        grad
+    }
+}
+
+impl MaskedGatherOps for Flex {
+    fn masked_gather_op(
+        x: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        indices: IntTensor<Self>,
+        strategy: Strategy,
+    ) -> FloatTensor<Self> {
+        let indices = flex::contiguous(indices);
+        let indices = flex::indices(&indices);
+        let [tokens, inputs] = x.layout().shape().dims();
+        let [_, outputs] = dy.layout().shape().dims();
+        let grad = match strategy.resolve(true, outputs, inputs, indices.len()) {
+            Strategy::Tiled => gather_rows(x, dy, &indices, outputs, inputs),
+            _ => {
+                // Columns become contiguous, so that every entry is one dot product of two slices.
+                let x = flex::contiguous(Self::float_transpose(x)).to_contiguous();
+                let dy = flex::contiguous(Self::float_transpose(dy)).to_contiguous();
+                gather_dots(flex::floats(&x), flex::floats(&dy), &indices, tokens, inputs)
+            }
+        };
+        flex::tensor(grad, [indices.len()])
+    }
+}
+
+/// One dot product of length `tokens` for each index; `x` is `[inputs, tokens]`, `dy` `[outputs, tokens]`.
+fn gather_dots(x: &[f32], dy: &[f32], indices: &[u32], tokens: usize, inputs: usize) -> Vec<f32> {
+    let mut grad = vec![0.0; indices.len()];
+    grad.par_chunks_mut(512).zip(indices.par_chunks(512)).for_each(|(grad, indices)| {
+        for (grad, &index) in grad.iter_mut().zip(indices) {
+            let (row, col) = (index as usize / inputs, index as usize % inputs);
+            *grad = dot(&dy[row * tokens..][..tokens], &x[col * tokens..][..tokens]);
+        }
+    });
+    grad
+}
+
+/// Dot product in sixteen independent partial sums, which the compiler turns into vector instructions.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 16];
+    let (a_blocks, a_rest) = a.as_chunks::<16>();
+    let (b_blocks, b_rest) = b.as_chunks::<16>();
+    for (a, b) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..16 {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    sums.iter().sum::<f32>() + rest
+}
+
+/// The dense gradient of a few rows at a time, of which the selected entries are kept.
+fn gather_rows(
+    x: FloatTensor<Flex>,
+    dy: FloatTensor<Flex>,
+    indices: &[u32],
+    outputs: usize,
+    inputs: usize,
+) -> Vec<f32> {
+    let mut grad = Vec::with_capacity(indices.len());
+    let dy = Flex::float_transpose(dy);
+    for start in (0..outputs).step_by(CPU_ROWS) {
+        let rows = CPU_ROWS.min(outputs - start);
+        let (first, last) = (start * inputs, (start + rows) * inputs);
+        let selected = &indices[grad.len()..];
+        let selected = &selected[..selected.partition_point(|&index| (index as usize) < last)];
+        if selected.is_empty() {
+            continue;
+        }
+        let tile = flex::contiguous(Flex::float_matmul(dy.narrow(0, start, rows), x.clone()));
+        let tile = flex::floats(&tile);
+        grad.extend(selected.iter().map(|&index| tile[index as usize - first]));
+    }
+    assert_eq!(grad.len(), indices.len(), "mask indices are sorted and inside the weight");
+    grad
+}

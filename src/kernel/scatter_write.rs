@@ -1,0 +1,78 @@
+//! Writing values into selected places of a weight: how an adapter is applied and taken off again, bit for bit.
+
+use burn::backend::{
+    Backend, Dispatch, backend_extension,
+    tensor::{FloatTensor, IntTensor},
+};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor};
+use burn_cubecl::CubeBackend;
+use burn_flex::Flex;
+
+use super::{flex, launch};
+
+pub(super) const SOURCE: &str = include_str!("../../shaders/scatter_write.wgsl");
+
+/// Backend dispatch of [`scatter_write`].
+#[backend_extension(Cube, Flex)]
+pub trait ScatterWriteOps: Backend {
+    /// See [`scatter_write`].
+    fn scatter_write_op(
+        weight: FloatTensor<Self>,
+        indices: IntTensor<Self>,
+        values: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+}
+
+/// `weight[indices[n]] = values[n]`, in place: `weight` `[rows, cols]`, `indices` `[N]` flat and unique, `values` `[N]`.
+/// On the CPU `weight` must be the only handle of its tensor, or it is copied first.
+pub fn scatter_write(weight: Tensor<2>, indices: Tensor<1, Int>, values: Tensor<1>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::scatter_write_op(
+        weight.into_dispatch(),
+        indices.into_dispatch(),
+        values.into_dispatch(),
+    ))
+}
+
+/// The composed twin of [`scatter_write`] (equal up to rounding: it adds a difference).
+pub fn composed(weight: Tensor<2>, indices: Tensor<1, Int>, values: Tensor<1>) -> Tensor<2> {
+    let [rows, cols] = weight.dims();
+    let flat = weight.reshape([rows * cols]);
+    let change = values - flat.clone().select(0, indices.clone());
+    flat.select_assign(0, indices, change, IndexingUpdateOp::Add).reshape([rows, cols])
+}
+
+impl ScatterWriteOps for CubeBackend {
+    fn scatter_write_op(
+        weight: FloatTensor<Self>,
+        indices: IntTensor<Self>,
+        values: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let (weight, indices, values) =
+            (launch::in_place(weight), launch::contiguous(indices), launch::contiguous(values));
+        let [count] = indices.meta.shape().dims();
+        launch::launch(
+            &weight,
+            SOURCE,
+            64,
+            launch::groups_for(count, 64),
+            &[&weight.handle, &indices.handle, &values.handle],
+            &launch::words(&[count, weight.meta.shape().num_elements()]),
+        );
+        weight
+    }
+}
+
+impl ScatterWriteOps for Flex {
+    fn scatter_write_op(
+        mut weight: FloatTensor<Self>,
+        indices: IntTensor<Self>,
+        values: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let (indices, values) = (flex::contiguous(indices), flex::contiguous(values));
+        let target = weight.storage_mut::<f32>();
+        for (&index, &value) in flex::indices(&indices).iter().zip(flex::floats(&values)) {
+            target[index as usize] = value;
+        }
+        weight
+    }
+}

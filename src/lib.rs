@@ -1,0 +1,5 @@
+pub mod device;
+pub mod error;
+pub mod kernel;
+pub mod rng;
+pub use error::{Error, Result};

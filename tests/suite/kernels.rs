@@ -1,0 +1,282 @@
+//! Every kernel against its composed twin, on the WGSL path and on the CPU device, at ragged sizes.
+
+use agoge::{
+    device::ComputeDevice,
+    kernel::{
+        self, AdamW, Strategy, dense_step, embedding_gather, masked_gather, scatter_write, sparse_step, squared_norm,
+    },
+    rng::Stream,
+};
+use burn::tensor::Tensor;
+
+use crate::support::{assert_close, devices};
+
+fn values(tensor: Tensor<1>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().expect("f32")
+}
+
+fn matrix(tensor: Tensor<2>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().expect("f32")
+}
+
+fn normals(stream: &mut Stream, count: usize) -> Vec<f32> {
+    (0..count).map(|_| stream.normal() as f32).collect()
+}
+
+/// Sorted distinct indices: each of `len` with probability `density`, at least one.
+fn mask(stream: &mut Stream, len: usize, density: f64) -> Vec<u32> {
+    let mut mask: Vec<u32> = (0..len as u32).filter(|_| stream.unit() < density).collect();
+    if mask.is_empty() {
+        mask.push(stream.below(len as u64) as u32);
+    }
+    mask
+}
+
+fn settings(step: i32) -> AdamW {
+    AdamW {
+        learning_rate: 3e-3,
+        beta1: 0.9,
+        beta2: 0.99,
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+        correction1: 1.0 - 0.9f32.powi(step),
+        correction2: 1.0 - 0.99f32.powi(step),
+        max_norm: 1.0,
+    }
+}
+
+#[test]
+fn shaders_are_valid_wgsl() {
+    for (name, text) in kernel::SHADERS {
+        let module =
+            naga::front::wgsl::parse_str(text).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(text)));
+        naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty())
+            .validate(&module)
+            .unwrap_or_else(|e| panic!("{name}: {e:?}"));
+        assert_eq!(module.entry_points.len(), 1, "{name}: one entry point a file");
+        assert_eq!(module.entry_points[0].name, "main", "{name}");
+    }
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders")).expect("shaders").filter(|entry| {
+        entry.as_ref().is_ok_and(|entry| entry.path().extension().is_some_and(|extension| extension == "wgsl"))
+    });
+    assert_eq!(files.count(), kernel::SHADERS.len(), "every file in shaders/ is listed in kernel::SHADERS");
+}
+
+#[test]
+fn masked_gather_equals_dense_gradient() {
+    for device in devices() {
+        let mut stream = Stream::new(1, "masked gather");
+        for (tokens, inputs, outputs) in
+            [(1, 1, 1), (5, 3, 7), (64, 64, 64), (33, 100, 65), (130, 67, 129), (257, 31, 200)]
+        {
+            for density in [0.001, 0.01, 0.1, 0.5, 1.0] {
+                let x = device.floats(normals(&mut stream, tokens * inputs), [tokens, inputs]);
+                let dy = device.floats(normals(&mut stream, tokens * outputs), [tokens, outputs]);
+                let indices = device.indices(&mask(&mut stream, inputs * outputs, density));
+                let expected = values(masked_gather::composed(x.clone(), dy.clone(), indices.clone()));
+                for strategy in [Strategy::Auto, Strategy::Direct, Strategy::Tiled] {
+                    let actual = values(kernel::masked_gather(x.clone(), dy.clone(), indices.clone(), strategy));
+                    let what = format!("{} {tokens}x{inputs}x{outputs} {density} {strategy:?}", device.facts.backend);
+                    assert_close(&what, &actual, &expected, 1e-4, 1e-4);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn masked_gather_reads_transposed_views() {
+    for device in devices() {
+        let mut stream = Stream::new(2, "views");
+        let x = device.floats(normals(&mut stream, 9 * 20), [9, 20]).transpose();
+        let dy = device.floats(normals(&mut stream, 11 * 20), [11, 20]).transpose();
+        let indices = device.indices(&[0, 5, 50, 98]);
+        let expected = values(masked_gather::composed(x.clone(), dy.clone(), indices.clone()));
+        for strategy in [Strategy::Direct, Strategy::Tiled] {
+            let actual = values(kernel::masked_gather(x.clone(), dy.clone(), indices.clone(), strategy));
+            assert_close(&device.facts.backend, &actual, &expected, 1e-4, 1e-4);
+        }
+    }
+}
+
+#[test]
+fn embedding_gather_equals_dense_gradient() {
+    for device in devices() {
+        let mut stream = Stream::new(3, "embedding gather");
+        for (tokens, vocabulary, width) in [(1, 1, 1), (7, 5, 3), (200, 67, 33), (50, 300, 64)] {
+            let ids = device.integers((0..tokens).map(|_| stream.below(vocabulary as u64) as i32).collect());
+            let dy = device.floats(normals(&mut stream, tokens * width), [tokens, width]);
+            let indices = device.indices(&mask(&mut stream, vocabulary * width, 0.1));
+            let expected = values(embedding_gather::composed(ids.clone(), dy.clone(), indices.clone(), vocabulary));
+            let actual = values(kernel::embedding_gather(ids, dy, indices));
+            assert_close(&format!("{} {tokens}", device.facts.backend), &actual, &expected, 1e-5, 1e-5);
+        }
+    }
+}
+
+#[test]
+fn squared_norm_equals_sum() {
+    for device in devices() {
+        let mut stream = Stream::new(4, "norm");
+        for count in [1, 255, 256, 257, 4096, 4097, 100_001, 2_000_003] {
+            let numbers = normals(&mut stream, count);
+            let exact: f64 = numbers.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+            let tensor = device.floats(numbers, [count]);
+            let actual = values(kernel::squared_norm(tensor.clone()));
+            assert_close(&format!("{} {count}", device.facts.backend), &actual, &[exact as f32], 1e-5, 0.0);
+            // The twin's single running sum loses digits on long inputs, so it only judges the shorter ones.
+            if count < 10_000 {
+                assert_close("twin", &values(squared_norm::composed(tensor)), &[exact as f32], 1e-4, 0.0);
+            }
+        }
+    }
+}
+
+fn sparse_state(
+    device: &ComputeDevice,
+    stream: &mut Stream,
+    rows: usize,
+    cols: usize,
+    mask: &[u32],
+) -> sparse_step::Stepped {
+    let count = mask.len();
+    let moments: Vec<f32> = (0..2 * count).map(|_| stream.unit() as f32).collect();
+    sparse_step::Stepped {
+        weight: device.floats(normals(stream, rows * cols), [rows, cols]),
+        delta: device.floats(normals(stream, count), [count]),
+        moments: device.floats(moments, [2, count]),
+    }
+}
+
+#[test]
+fn sparse_step_equals_composed_adamw() {
+    for device in devices() {
+        for (rows, cols, density) in [(1, 1, 1.0), (17, 9, 0.3), (64, 65, 0.01), (300, 301, 0.5)] {
+            let mask = mask(&mut Stream::new(5, "mask"), rows * cols, density);
+            let count = mask.len();
+            let state = |purpose| sparse_state(&device, &mut Stream::new(5, purpose), rows, cols, &mask);
+            let mut stream = Stream::new(6, "step");
+            let (base, grad) = (normals(&mut stream, count), normals(&mut stream, count));
+            let tensors =
+                || (device.indices(&mask), device.floats(base.clone(), [count]), device.floats(grad.clone(), [count]));
+            for squared_norm in [0.25, 30.0] {
+                let norm = || device.floats(vec![squared_norm], [1]);
+                let (indices, base, grad) = tensors();
+                let actual = kernel::sparse_step(state("state"), indices, base, grad, norm(), settings(3));
+                let (indices, base, grad) = tensors();
+                let expected = sparse_step::composed(state("state"), indices, base, grad, norm(), settings(3));
+                let what = format!("{} {rows}x{cols}", device.facts.backend);
+                assert_close(&what, &values(actual.delta), &values(expected.delta), 1e-5, 1e-6);
+                assert_close(&what, &matrix(actual.moments), &matrix(expected.moments), 1e-5, 1e-6);
+                assert_close(&what, &matrix(actual.weight), &matrix(expected.weight), 1e-5, 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn sparse_step_leaves_other_numbers_alone_bit_for_bit() {
+    for device in devices() {
+        let (rows, cols) = (40, 50);
+        let mask = mask(&mut Stream::new(7, "mask"), rows * cols, 0.05);
+        let count = mask.len();
+        let state = || sparse_state(&device, &mut Stream::new(7, "state"), rows, cols, &mask);
+        let before = matrix(state().weight);
+        let stepped = kernel::sparse_step(
+            state(),
+            device.indices(&mask),
+            device.floats(vec![1.0; count], [count]),
+            device.floats(vec![0.5; count], [count]),
+            device.floats(vec![1.0], [1]),
+            settings(1),
+        );
+        let (weight, delta) = (matrix(stepped.weight), values(stepped.delta));
+        let mut selected = 0;
+        for (at, (new, old)) in weight.iter().zip(&before).enumerate() {
+            if mask.get(selected) == Some(&(at as u32)) {
+                assert_eq!(new.to_bits(), (1.0 + delta[selected]).to_bits());
+                selected += 1;
+            } else {
+                assert_eq!(new.to_bits(), old.to_bits());
+            }
+        }
+    }
+}
+
+#[test]
+fn dense_step_equals_composed_adamw() {
+    for device in devices() {
+        for (rows, cols) in [(1, 1), (3, 129), (257, 130)] {
+            let tensors = || {
+                let mut stream = Stream::new(8, "dense");
+                let count = rows * cols;
+                let moments = (0..2 * count).map(|_| stream.unit() as f32).collect();
+                (
+                    device.floats(normals(&mut stream, count), [rows, cols]),
+                    device.floats(moments, [2, count]),
+                    device.floats(normals(&mut stream, count), [rows, cols]),
+                    device.floats(vec![7.0], [1]),
+                )
+            };
+            let (weight, moments, grad, norm) = tensors();
+            let actual = kernel::dense_step(weight, moments, grad, norm, settings(2));
+            let (weight, moments, grad, norm) = tensors();
+            let expected = dense_step::composed(weight, moments, grad, norm, settings(2));
+            assert_close("weight", &matrix(actual.0), &matrix(expected.0), 1e-5, 1e-6);
+            assert_close("moments", &matrix(actual.1), &matrix(expected.1), 1e-5, 1e-6);
+        }
+    }
+}
+
+#[test]
+fn scatter_write_is_exact_and_reversible() {
+    for device in devices() {
+        let mut stream = Stream::new(9, "scatter");
+        let original = normals(&mut stream, 30 * 41);
+        let mask = mask(&mut stream, 30 * 41, 0.2);
+        let count = mask.len();
+        let new = normals(&mut stream, count);
+        let old: Vec<f32> = mask.iter().map(|&i| original[i as usize]).collect();
+        let write = |weight, values: &[f32]| {
+            kernel::scatter_write(weight, device.indices(&mask), device.floats(values.to_vec(), [count]))
+        };
+        let twin = matrix(scatter_write::composed(
+            device.floats(original.clone(), [30, 41]),
+            device.indices(&mask),
+            device.floats(new.clone(), [count]),
+        ));
+        let applied = write(device.floats(original.clone(), [30, 41]), &new);
+        assert_close("applied", &matrix(applied.clone()), &twin, 1e-5, 1e-6);
+        let restored = matrix(write(applied, &old));
+        assert!(restored.iter().zip(&original).all(|(a, b)| a.to_bits() == b.to_bits()));
+    }
+}
+
+#[test]
+fn sparse_layers_give_the_dense_gradients_at_the_selected_entries() {
+    for device in devices() {
+        let mut stream = Stream::new(10, "layers");
+        let (tokens, inputs, outputs) = (13, 22, 35);
+        let mask = mask(&mut stream, inputs * outputs, 0.2);
+        let indices = device.indices(&mask);
+        let x = device.floats(normals(&mut stream, tokens * inputs), [tokens, inputs]);
+        let weight = device.floats(normals(&mut stream, inputs * outputs), [outputs, inputs]);
+        let scale = device.floats(normals(&mut stream, tokens * outputs), [tokens, outputs]);
+        let on_graph = |tensor: Tensor<2>| Tensor::from_inner(tensor);
+
+        // Dense reference: the weight itself is the leaf.
+        let leaf = on_graph(weight.clone()).require_grad();
+        let x_leaf = on_graph(x.clone()).require_grad();
+        let grads = (x_leaf.clone().matmul(leaf.clone().transpose()) * on_graph(scale.clone())).sum().backward();
+        let dense = matrix(leaf.grad(&grads).expect("tracked"));
+        let dense_x = matrix(x_leaf.grad(&grads).expect("tracked"));
+
+        let delta = Tensor::<1>::from_inner(device.floats(vec![0.0; mask.len()], [mask.len()])).require_grad();
+        let x_leaf = on_graph(x).require_grad();
+        let y = kernel::sparse_linear(x_leaf.clone(), weight, delta.clone(), indices);
+        let grads = (y * on_graph(scale)).sum().backward();
+        let selected: Vec<f32> = mask.iter().map(|&i| dense[i as usize]).collect();
+        assert_close("delta", &values(delta.grad(&grads).expect("tracked")), &selected, 1e-4, 1e-4);
+        assert_close("x", &matrix(x_leaf.grad(&grads).expect("tracked")), &dense_x, 1e-4, 1e-4);
+    }
+}

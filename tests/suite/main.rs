@@ -1,0 +1,4 @@
+//! The integration tests, in one binary because linking is what costs time.
+
+mod kernels;
+mod support;
