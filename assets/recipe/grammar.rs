@@ -95,6 +95,7 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("then", &["and then", "and then", "and after that", "and moreover", "and what is more", "and so"]),
+    ("next", &["and then", "and after that", "and moreover"]),
     ("soon", &["soon", "after a while", "before long", "in the end", "at last"]),
     ("atlast", &["in the end", "at last", "late at night", "after a long time"]),
     ("day", &["one morning", "one evening", "one day", "in the spring", "last summer", "on a hot day", "long ago"]),

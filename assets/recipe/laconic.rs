@@ -319,7 +319,7 @@ pub const FAMILIES: &[Family] = &[
         fills: "horses, ships, spears, archers, riders, captains, wagons, shields, swords, sailors, bows, boats, \
                 soldiers, elephants",
         held: 2,
-        cry: "where will so many {x} sleep, my friend, and where will they eat, [and who will wash the bowls|and who will pay for it all]",
+        cry: "where will so many {x} sleep, my friend, and where will they eat, and who will [wash the bowls|pay for it all], I ask you",
         topic: "so many {x} in one place",
         answer: "Where?",
     },

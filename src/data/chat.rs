@@ -40,7 +40,7 @@ const ENTRY: &str = "chat";
 
 impl ChatTemplate {
     /// Compiles `source`. `name` is what error messages call it (its file); `special_tokens` are the variables that
-    /// the template sees, such as ("bos_token", "<s>"). The date that `strftime_now` gives is fixed here.
+    /// the template sees, such as `("bos_token", "<s>")`. The date that `strftime_now` gives is fixed here.
     ///
     /// # Errors
     /// When the template has a syntax error.

@@ -158,6 +158,7 @@ fn read_split(
         documents,
         tokens: split.tokens(),
         target_tokens: split.target_tokens(),
+        unknown_tokens: split.unknown_tokens(),
         longest_row,
         cut_rows: cut,
         max_seq_length: settings.max_seq_length,

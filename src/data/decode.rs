@@ -87,6 +87,7 @@ impl<'a> StreamDecoder<'a> {
 mod tests {
     use super::super::testing::{byte_fallback_tokenizer, byte_level_tokenizer};
     use super::*;
+    use crate::rng::Stream;
 
     fn stream(tokenizer: &Tokenizer, context: &[u32], ids: &[u32]) -> Vec<String> {
         let mut decoder = StreamDecoder::new(tokenizer, context, true);
@@ -121,6 +122,26 @@ mod tests {
                     assert_eq!(before + &stream(&tokenizer, &ids[..cut], &ids[cut..]).concat(), text, "cut at {cut}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn random_ids_give_the_whole_text_and_never_panic() {
+        for tokenizer in [byte_level_tokenizer(), byte_fallback_tokenizer()] {
+            let mut whole = 0;
+            for seed in 0..500 {
+                let mut random = Stream::new(seed, "ids");
+                let ids: Vec<u32> = (0..random.below(40))
+                    .map(|_| if random.below(4) == 0 { random.below(300) } else { random.below(100) + 30 } as u32)
+                    .collect();
+                let parts = stream(&tokenizer, &[], &ids).concat();
+                let text = tokenizer.decode(&ids, true).expect("text");
+                if !text.contains('\u{fffd}') {
+                    whole += 1;
+                    assert_eq!(parts, text);
+                }
+            }
+            assert!(whole > 20, "only {whole}");
         }
     }
 

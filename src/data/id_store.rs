@@ -19,6 +19,7 @@ pub(crate) struct IdStore {
     width: usize,
     length: usize,
     max_id: u32,
+    counted: usize,
 }
 
 enum Bytes {
@@ -37,6 +38,8 @@ pub(crate) struct IdWriter {
     width: usize,
     length: usize,
     max_id: u32,
+    count_id: Option<u32>,
+    counted: usize,
 }
 
 impl IdWriter {
@@ -51,7 +54,15 @@ impl IdWriter {
             width: if id_bound <= 1 << 16 { 2 } else { 4 },
             length: 0,
             max_id: 0,
+            count_id: None,
+            counted: 0,
         }
+    }
+
+    /// Counts how often `id` comes.
+    pub(crate) fn counting(mut self, id: Option<u32>) -> Self {
+        self.count_id = id;
+        self
     }
 
     /// Number of ids so far.
@@ -63,6 +74,7 @@ impl IdWriter {
     pub(crate) fn extend(&mut self, ids: &[u32]) -> Result<()> {
         for &id in ids {
             self.max_id = self.max_id.max(id);
+            self.counted += usize::from(self.count_id == Some(id));
             if self.width == 2 {
                 let short = u16::try_from(id).map_err(|_| {
                     Error::input(format!(
@@ -118,7 +130,7 @@ impl IdWriter {
             self.buffer.shrink_to_fit();
             Bytes::Memory(self.buffer)
         };
-        Ok(IdStore { bytes, width: self.width, length: self.length, max_id: self.max_id })
+        Ok(IdStore { bytes, width: self.width, length: self.length, max_id: self.max_id, counted: self.counted })
     }
 }
 
@@ -136,6 +148,11 @@ impl IdStore {
     /// The largest id (0 when there are none).
     pub(crate) fn max_id(&self) -> u32 {
         self.max_id
+    }
+
+    /// How often the counted id comes.
+    pub(crate) fn counted(&self) -> usize {
+        self.counted
     }
 
     /// The ids of a range, which must lie inside.
@@ -177,7 +194,7 @@ mod tests {
             assert_eq!(store.get(5..7), [id(5), id(6)]);
             assert_eq!(store.max_id(), (0..count).map(id).max().expect("some"));
         }
-        assert_eq!(IdWriter::new(5).finish().expect("finish").get(0..0), []);
+        assert!(IdWriter::new(5).finish().expect("finish").get(0..0).is_empty());
     }
 
     #[test]

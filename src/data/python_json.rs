@@ -110,7 +110,9 @@ mod tests {
     fn render(template: &str) -> String {
         let mut environment = minijinja::Environment::new();
         environment.add_filter("tojson", tojson);
-        let value: serde_json::Value = serde_json::from_str(r#"{"a": [1, "<é>'"], "b": {}, "c": null}"#).expect("json");
+        let list = vec![Value::from(1), Value::from("<é>'")];
+        let empty = std::collections::BTreeMap::<String, Value>::new();
+        let value = minijinja::context! { a => list, b => Value::from(empty), c => () };
         environment.render_str(template, minijinja::context! { v => value }).expect("render")
     }
 

@@ -29,6 +29,8 @@ pub struct SplitReport {
     pub tokens: usize,
     /// Number of tokens that are learnt.
     pub target_tokens: usize,
+    /// Number of tokens that stand for text the tokenizer has no token for.
+    pub unknown_tokens: usize,
     /// Tokens of the longest row.
     pub longest_row: usize,
     /// Rows that were longer than `max_seq_length` and have been cut.
@@ -73,6 +75,14 @@ impl SplitReport {
             grouped(self.target_tokens),
             100.0 * self.target_share()
         ));
+        if self.unknown_tokens > 0 {
+            lines.push(format!(
+                "{:LABEL$}{} unknown to the tokenizer ({:.1} %): the model cannot learn what they stand for",
+                "",
+                count(self.unknown_tokens, "token"),
+                100.0 * self.unknown_tokens as f64 / self.tokens.max(1) as f64
+            ));
+        }
         if self.cut_rows > 0 {
             lines.push(format!(
                 "{:LABEL$}{} longer than max_seq_length cut to {} tokens",
@@ -109,6 +119,8 @@ pub struct DataReport {
 
 /// Width of the names on the left.
 const LABEL: usize = 9;
+/// Width of the example's lines.
+const WIDTH: usize = 100;
 /// How much of the example is shown: before what is learnt, of what is learnt, and behind it (characters).
 const SHOWN_BEFORE: usize = 240;
 const SHOWN_TARGET: usize = 320;
@@ -126,7 +138,9 @@ impl DataReport {
             lines.push(format!("{:LABEL$}{note}", "note"));
         }
         lines.push(format!("{:LABEL$}what is learnt stands between ⟦ and ⟧", "example"));
-        lines.extend(self.marked_example().split('\n').map(|line| format!("{:LABEL$}│ {}", "", printable(line))));
+        for line in self.marked_example().split('\n').flat_map(|line| wrapped(&printable(line), WIDTH)) {
+            lines.push(format!("{:LABEL$}│ {line}", "").trim_end().to_string());
+        }
         lines
     }
 
@@ -179,6 +193,19 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
+/// A line in parts of at most `width` characters, broken at spaces where there are any.
+fn wrapped(line: &str, width: usize) -> Vec<String> {
+    let mut parts = Vec::new();
+    let mut rest = line;
+    while let Some((limit, _)) = rest.char_indices().nth(width) {
+        let at = rest[..limit].rfind(' ').map_or(limit, |space| space + 1);
+        parts.push(rest[..at].trim_end().to_string());
+        rest = &rest[at..];
+    }
+    parts.push(rest.to_string());
+    parts
+}
+
 /// "1 row", "1,234 rows".
 fn count(number: usize, what: &str) -> String {
     format!("{} {what}{}", grouped(number), if number == 1 { "" } else { "s" })
@@ -209,6 +236,7 @@ mod tests {
             documents: None,
             tokens: 1_234_567,
             target_tokens: 123_456,
+            unknown_tokens: 0,
             longest_row: 512,
             cut_rows: 1,
             max_seq_length: 512,
@@ -243,6 +271,13 @@ mod tests {
         let text = report.marked_example();
         assert!(text.starts_with("… ppp") && text.contains("p⟦é") && text.ends_with("é …⟧"), "{text}");
         assert!(text.chars().count() < 600);
+    }
+
+    #[test]
+    fn long_lines_are_wrapped_at_spaces() {
+        assert_eq!(wrapped("ab cd éf", 5), ["ab", "cd éf"]);
+        assert_eq!(wrapped("ééééééé", 3), ["ééé", "ééé", "é"]);
+        assert_eq!(wrapped("", 3), [""]);
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl<'a> RowCollector<'a> {
             tokenizer,
             file,
             max_length,
-            ids: IdWriter::new(tokenizer.id_bound()),
+            ids: IdWriter::new(tokenizer.id_bound()).counting(tokenizer.unknown_id()),
             rows: Vec::new(),
             targets: Vec::new(),
             waiting: Vec::new(),
@@ -190,8 +190,8 @@ impl<'a> RowCollector<'a> {
             let reason = if had_target {
                 let start = flags.len();
                 format!(
-                    "the prompt fills all {start} tokens of max_seq_length, so nothing of the answer is left: raise \
-                     max_seq_length (the row has {length} tokens), shorten the prompt, or skip bad rows"
+                    "the prompt fills all {start} tokens of max_seq_length, so no answer is left: raise max_seq_length \
+                     (the whole row has {length} tokens), shorten the prompt, or skip bad rows"
                 )
             } else {
                 "nothing in this row can be learnt (the text to learn is empty): fill it, remove the row, or skip bad \
@@ -226,29 +226,29 @@ fn encode(tokenizer: &Tokenizer, rows: &[RowText]) -> Result<Vec<EncodedText>> {
 
 /// Which tokens lie in `spans`. A token reaches from the end of the one before to its own end, which is right whatever
 /// a tokenizer's offsets do with white space. One that begins before a span and ends inside is in; one that reaches
-/// beyond its end is out. White space behind the last special token of a span (a template's line break behind the end
+/// beyond its end is out. White space behind the special token that ends a span (a template's line break behind the end
 /// token) is out: a model that stops at the end token never writes it.
 fn span_flags(tokenizer: &Tokenizer, text: &str, encoded: &EncodedText, spans: &[Range<usize>]) -> Vec<bool> {
     let mut flags = vec![false; encoded.ids.len()];
     for span in spans {
         let mut start = 0;
-        let mut last_special = None;
+        let mut ends_at = None;
         let mut members = Vec::new();
         for (index, (&id, &end)) in encoded.ids.iter().zip(&encoded.ends).enumerate() {
             // Several tokens of one character all end where it ends.
             let same = index > 0 && end <= start && members.last() == Some(&(index - 1));
             if same || (end > start.max(span.start) && end <= span.end && start < span.end) {
                 members.push(index);
-                if tokenizer.is_special(id) {
-                    last_special = Some((index, end));
+                let written = |token: &str| text.get(..end).is_some_and(|before| before.ends_with(token));
+                let rest_is_blank = || text.get(end..span.end).is_some_and(|rest| rest.trim().is_empty());
+                if ends_at.is_none() && tokenizer.special_text(id).is_some_and(written) && rest_is_blank() {
+                    ends_at = Some(index);
                 }
             }
             start = start.max(end);
         }
-        if let Some((special, end)) = last_special
-            && text.get(end..span.end).is_some_and(|rest| rest.trim().is_empty())
-        {
-            members.retain(|&index| index <= special);
+        if let Some(end) = ends_at {
+            members.retain(|&index| index <= end);
         }
         for index in members {
             flags[index] = true;

@@ -124,6 +124,11 @@ impl Split {
         self.target_tokens
     }
 
+    /// Number of tokens that stand for what the tokenizer has no token for.
+    pub(crate) fn unknown_tokens(&self) -> usize {
+        self.ids.counted()
+    }
+
     /// The largest id.
     pub fn max_id(&self) -> u32 {
         self.ids.max_id()

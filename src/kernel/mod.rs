@@ -8,10 +8,13 @@
 
 mod launch;
 
+pub mod cross_entropy;
 pub mod dense_step;
 pub mod embedding_gather;
 pub mod layers;
 pub mod masked_gather;
+pub mod rms_norm;
+pub mod rope;
 pub mod scatter_write;
 pub mod sparse_step;
 pub mod squared_norm;
@@ -20,10 +23,13 @@ mod adamw;
 mod flex;
 
 pub use adamw::AdamW;
+pub use cross_entropy::cross_entropy;
 pub use dense_step::dense_step;
 pub use embedding_gather::embedding_gather;
 pub use layers::{sparse_embedding, sparse_linear, sparse_tensor};
 pub use masked_gather::{Strategy, masked_gather};
+pub use rms_norm::rms_norm;
+pub use rope::rope;
 pub use scatter_write::scatter_write;
 pub use sparse_step::sparse_step;
 pub use squared_norm::squared_norm;
@@ -37,4 +43,9 @@ pub const SHADERS: &[(&str, &str)] = &[
     ("dense_step", dense_step::SOURCE),
     ("scatter_write", scatter_write::SOURCE),
     ("squared_norm", squared_norm::SOURCE),
+    ("rope", rope::SOURCE),
+    ("rms_norm", rms_norm::FORWARD),
+    ("rms_norm_backward", rms_norm::BACKWARD),
+    ("cross_entropy", cross_entropy::FORWARD),
+    ("cross_entropy_backward", cross_entropy::BACKWARD),
 ];

@@ -1,0 +1,107 @@
+//! One named tensor of a model, and the place where a training method hooks into it.
+
+use std::fmt::Debug;
+
+use burn::tensor::{Int, Tensor};
+
+/// What a tensor does in the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Weight of a linear layer `[outputs, inputs]`.
+    Linear,
+    /// Embedding table `[vocabulary, width]`; also the head where it is tied.
+    Embedding,
+    /// Scale of a normalisation `[width]`.
+    Norm,
+    /// Bias of a linear layer `[outputs]`.
+    Bias,
+}
+
+/// How a training method changes the use of one tensor. The model calls it in place of the plain operation and does
+/// not know which method it is. `weight` is the tensor's current value, untracked.
+pub trait Adaptation: Debug + Send {
+    /// `y` `[T, outputs]` of a linear layer for `x` `[T, inputs]` and `weight` `[outputs, inputs]`.
+    fn linear(&self, x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2>;
+
+    /// Rows `ids` `[T]` of an embedding table, as `[T, width]`.
+    fn embed(&self, ids: Tensor<1, Int>, weight: &Tensor<2>) -> Tensor<2>;
+
+    /// The value `[1, width]` of a small tensor (a norm's scale, a bias) to compute with.
+    fn small(&self, weight: &Tensor<2>) -> Tensor<2>;
+}
+
+/// One named tensor. All are kept as matrices; vectors of length `n` are `[1, n]`.
+#[derive(Debug)]
+pub struct Parameter {
+    /// Name in the Hugging Face checkpoint.
+    pub name: String,
+    /// Shape in the checkpoint.
+    pub dims: Vec<usize>,
+    /// What it does.
+    pub role: Role,
+    /// At most one adaptation.
+    pub adaptation: Option<Box<dyn Adaptation>>,
+    /// `None` only while an in-place operation holds the value.
+    value: Option<Tensor<2>>,
+}
+
+impl Parameter {
+    /// A parameter without adaptation; `value` is `[rows, cols]` with `rows = 1` for vectors.
+    pub fn new(name: impl Into<String>, dims: Vec<usize>, role: Role, value: Tensor<2>) -> Self {
+        Self { name: name.into(), dims, role, adaptation: None, value: Some(value) }
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.dims.iter().product()
+    }
+
+    /// Whether there are no values at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Matrix shape `[rows, cols]` of the value.
+    pub fn matrix_dims(&self) -> [usize; 2] {
+        match self.dims[..] {
+            [n] => [1, n],
+            [rows, cols] => [rows, cols],
+            _ => unreachable!("models have vectors and matrices"),
+        }
+    }
+
+    /// The current value. Cheap; but in-place operations on the CPU copy a tensor that has a second handle.
+    pub fn value(&self) -> &Tensor<2> {
+        self.value.as_ref().expect("the value is back after every update")
+    }
+
+    /// Replaces the value by what `change` makes of it, without a second handle in between.
+    pub fn update(&mut self, change: impl FnOnce(Tensor<2>) -> Tensor<2>) {
+        let value = self.value.take().expect("the value is back after every update");
+        self.value = Some(change(value));
+    }
+
+    /// `x W^T` `[T, outputs]`.
+    pub fn linear(&self, x: Tensor<2>) -> Tensor<2> {
+        match &self.adaptation {
+            Some(adaptation) => adaptation.linear(x, self.value()),
+            None => x.matmul(self.value().clone().transpose()),
+        }
+    }
+
+    /// Rows `ids` as `[T, width]`.
+    pub fn embed(&self, ids: Tensor<1, Int>) -> Tensor<2> {
+        match &self.adaptation {
+            Some(adaptation) => adaptation.embed(ids, self.value()),
+            None => self.value().clone().select(0, ids),
+        }
+    }
+
+    /// The value of a small tensor `[1, width]`, to be broadcast over tokens.
+    pub fn small(&self) -> Tensor<2> {
+        match &self.adaptation {
+            Some(adaptation) => adaptation.small(self.value()),
+            None => self.value().clone(),
+        }
+    }
+}

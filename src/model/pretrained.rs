@@ -1,0 +1,138 @@
+//! A Hugging Face model folder as one value: description, decoder, fingerprint.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use safetensors::Dtype;
+use serde_json::Value;
+
+use super::{
+    architecture::{Architecture, Fields},
+    decoder::{Decoder, ParameterSource},
+    family, fingerprint,
+    parameter::{Parameter, Role},
+    weights::{Loader, Weights},
+};
+use crate::{Error, Result, rng::Stream};
+
+/// A loaded model.
+#[derive(Debug)]
+pub struct Pretrained {
+    /// Where it came from.
+    pub folder: PathBuf,
+    /// The forward pass and its weights, in f32 on the device.
+    pub decoder: Decoder,
+    /// `config.json`.
+    pub config: Value,
+    /// Identity of the weights.
+    pub fingerprint: String,
+    /// Storage type of the checkpoint's matrices.
+    pub dtype: Dtype,
+}
+
+/// Reads and parses `config.json` of a model folder.
+///
+/// # Errors
+/// A folder that is not one, a missing file, or bad JSON.
+pub fn read_config(folder: &Path) -> Result<Value> {
+    if !folder.is_dir() {
+        return Err(Error::input(format!(
+            "{}: there is no such folder; --model wants a Hugging Face model folder",
+            folder.display()
+        )));
+    }
+    let path = folder.join("config.json");
+    let text = std::fs::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
+    serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: not valid JSON: {e}", path.display())))
+}
+
+impl Pretrained {
+    /// Loads a Hugging Face folder onto a device.
+    ///
+    /// # Errors
+    /// An unsupported family, missing files, or weights that do not fit `config.json`.
+    pub fn load(folder: &Path, device: &Device) -> Result<Self> {
+        let config = read_config(folder)?;
+        let architecture = in_folder(folder, family::describe(&config))?;
+        let weights = Weights::open(folder)?;
+        Self::assemble(folder, config, architecture, &weights, device)
+    }
+
+    /// A model from files in memory (the embedded default, or a browser's upload).
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn from_bytes(name: &str, config: &str, safetensors: Vec<u8>, device: &Device) -> Result<Self> {
+        let config: Value =
+            serde_json::from_str(config).map_err(|e| Error::input(format!("{name}: config.json is not JSON: {e}")))?;
+        let architecture = in_folder(Path::new(name), family::describe(&config))?;
+        let weights = Weights::from_bytes(name, safetensors)?;
+        Self::assemble(Path::new(name), config, architecture, &weights, device)
+    }
+
+    /// A model with fresh random weights from `seed`, for a folder that holds only `config.json` and a tokenizer.
+    ///
+    /// # Errors
+    /// An unsupported or faulty `config.json`.
+    pub fn random(folder: &Path, seed: u64, device: &Device) -> Result<Self> {
+        let config = read_config(folder)?;
+        let architecture = in_folder(folder, family::describe(&config))?;
+        let deviation = architecture.initializer_range;
+        let decoder = Decoder::new(architecture, device, &mut Fresh { seed, deviation, device });
+        let fingerprint = format!("random weights from seed {seed}");
+        Ok(Self { folder: folder.to_path_buf(), decoder, config, fingerprint, dtype: Dtype::F32 })
+    }
+
+    fn assemble(
+        folder: &Path,
+        config: Value,
+        architecture: Architecture,
+        weights: &Weights,
+        device: &Device,
+    ) -> Result<Self> {
+        let tied = architecture.tied_head;
+        let mut loader = Loader::new(weights, device);
+        let decoder = Decoder::new(architecture, device, &mut loader);
+        loader.finish(folder, tied)?;
+        let fingerprint = fingerprint::of(weights);
+        let dtype = weights.dtype(&decoder.embedding.name).unwrap_or(Dtype::F32);
+        Ok(Self { folder: folder.to_path_buf(), decoder, config, fingerprint, dtype })
+    }
+
+    /// The id that fills padded places: the configuration's, else 0 (padding never reaches the loss).
+    pub fn pad_id(&self) -> u32 {
+        Fields { json: &self.config }.token("pad_token_id").unwrap_or(0)
+    }
+}
+
+/// Puts the folder's name in front of a message about its `config.json`.
+fn in_folder<T>(folder: &Path, result: Result<T>) -> Result<T> {
+    result.map_err(|e| match e {
+        Error::Input(message) => Error::Input(format!("{}: {message}", folder.display())),
+        other => other,
+    })
+}
+
+/// Fresh weights: normal for matrices, ones for norms, zeros for biases. Each tensor has its own random stream.
+struct Fresh<'a> {
+    seed: u64,
+    deviation: f64,
+    device: &'a Device,
+}
+
+impl ParameterSource for Fresh<'_> {
+    fn parameter(&mut self, name: &str, dims: &[usize], role: Role) -> Parameter {
+        let count: usize = dims.iter().product();
+        let values: Vec<f32> = match role {
+            Role::Linear | Role::Embedding => {
+                let mut stream = Stream::new(self.seed, &format!("init/{name}"));
+                (0..count).map(|_| (self.deviation * stream.normal()) as f32).collect()
+            }
+            Role::Norm => vec![1.0; count],
+            Role::Bias => vec![0.0; count],
+        };
+        let rows = if dims.len() == 1 { 1 } else { dims[0] };
+        let value = Tensor::from_data(TensorData::new(values, [rows, count / rows]), self.device);
+        Parameter::new(name, dims.to_vec(), role, value)
+    }
+}

@@ -1,0 +1,248 @@
+//! Reading the weights of a Hugging Face folder: one safetensors file or several with an index, memory-mapped.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use half::{bf16, f16};
+use memmap2::Mmap;
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+
+use super::{
+    decoder::ParameterSource,
+    parameter::{Parameter, Role},
+};
+use crate::{Error, Result};
+
+/// One tensor's place in a file.
+#[derive(Clone, Debug)]
+struct Entry {
+    shard: usize,
+    dtype: Dtype,
+    dims: Vec<usize>,
+    /// Byte range in the mapped file.
+    range: (usize, usize),
+}
+
+/// Where the bytes of a file are.
+#[derive(Debug)]
+enum Bytes {
+    Mapped(Mmap),
+    Owned(Vec<u8>),
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// All tensors of a checkpoint, by name.
+#[derive(Debug)]
+pub struct Weights {
+    shards: Vec<(PathBuf, Bytes)>,
+    entries: BTreeMap<String, Entry>,
+}
+
+/// `model.safetensors.index.json`.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Weights {
+    /// Opens `model.safetensors`, or the files that `model.safetensors.index.json` names.
+    ///
+    /// # Errors
+    /// No such file, a file that is cut off or lies about its tensors, or a tensor listed in a file that lacks it.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let single = folder.join("model.safetensors");
+        let index_path = folder.join("model.safetensors.index.json");
+        let files: Vec<PathBuf> = if single.exists() {
+            vec![single]
+        } else if index_path.exists() {
+            let text = std::fs::read_to_string(&index_path).map_err(|e| Error::file("read", &index_path, e))?;
+            let index: Index = serde_json::from_str(&text)
+                .map_err(|e| Error::input(format!("{}: not a safetensors index: {e}", index_path.display())))?;
+            let names: std::collections::BTreeSet<_> = index.weight_map.into_values().collect();
+            names.into_iter().map(|name| folder.join(name)).collect()
+        } else {
+            return Err(Error::input(format!(
+                "{}: there is neither model.safetensors nor model.safetensors.index.json; give a Hugging Face model \
+                 folder with safetensors weights",
+                folder.display()
+            )));
+        };
+        let mut weights = Self { shards: Vec::new(), entries: BTreeMap::new() };
+        for path in files {
+            let file = File::open(&path).map_err(|e| Error::file("open", &path, e))?;
+            // SAFETY: the map is only read; a file that another program changes meanwhile gives wrong numbers, which
+            // is the accepted price of memory-mapping weights.
+            let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::file("map", &path, e))?;
+            weights.add(path, Bytes::Mapped(map))?;
+        }
+        Ok(weights)
+    }
+
+    /// The tensors of one safetensors file in memory; `name` is for messages.
+    ///
+    /// # Errors
+    /// Bytes that are cut off or lie about their tensors.
+    pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
+        let mut weights = Self { shards: Vec::new(), entries: BTreeMap::new() };
+        weights.add(PathBuf::from(name), Bytes::Owned(bytes))?;
+        Ok(weights)
+    }
+
+    fn add(&mut self, path: PathBuf, bytes: Bytes) -> Result<()> {
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| {
+            Error::input(format!("{}: not a whole safetensors file ({e}); fetch it again", path.display()))
+        })?;
+        let shard = self.shards.len();
+        let start = bytes.as_ptr() as usize;
+        for (name, view) in tensors.tensors() {
+            let from = view.data().as_ptr() as usize - start;
+            let range = (from, from + view.data().len());
+            self.entries.insert(name, Entry { shard, dtype: view.dtype(), dims: view.shape().to_vec(), range });
+        }
+        self.shards.push((path, bytes));
+        Ok(())
+    }
+
+    /// Names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// Shape of a tensor.
+    pub fn dims(&self, name: &str) -> Option<&[usize]> {
+        self.entries.get(name).map(|entry| &entry.dims[..])
+    }
+
+    /// Storage type of a tensor.
+    pub fn dtype(&self, name: &str) -> Option<Dtype> {
+        self.entries.get(name).map(|entry| entry.dtype)
+    }
+
+    /// Bytes of a tensor as stored, little-endian.
+    pub fn bytes(&self, name: &str) -> Option<&[u8]> {
+        let entry = self.entries.get(name)?;
+        Some(&self.shards[entry.shard].1[entry.range.0..entry.range.1])
+    }
+
+    /// A tensor's values in f32.
+    ///
+    /// # Errors
+    /// A missing tensor, or one that is not stored in f32, f16 or bf16.
+    pub fn floats(&self, name: &str) -> Result<Vec<f32>> {
+        let missing = || Error::input(format!("the tensor {name} is missing"));
+        let entry = self.entries.get(name).ok_or_else(missing)?;
+        let bytes = self.bytes(name).ok_or_else(missing)?;
+        floats_from(bytes, entry.dtype).ok_or_else(|| {
+            let path = self.shards[entry.shard].0.display();
+            Error::input(format!(
+                "{path}: tensor {name} is stored as {:?}; supported are F32, F16 and BF16",
+                entry.dtype
+            ))
+        })
+    }
+
+    /// Values of a tensor of unsigned or non-negative 32-bit integers.
+    ///
+    /// # Errors
+    /// A missing tensor, or one of another type.
+    pub fn indices(&self, name: &str) -> Result<Vec<u32>> {
+        let (Some(entry), Some(bytes)) = (self.entries.get(name), self.bytes(name)) else {
+            return Err(Error::input(format!("the tensor {name} is missing")));
+        };
+        if !matches!(entry.dtype, Dtype::U32 | Dtype::I32) {
+            let path = self.shards[entry.shard].0.display();
+            return Err(Error::input(format!("{path}: tensor {name} is stored as {:?}, not U32", entry.dtype)));
+        }
+        Ok(bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect())
+    }
+}
+
+/// Little-endian bytes as f32; `None` for a type that is not a supported float.
+fn floats_from(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
+    let halves = || bytes.as_chunks::<2>().0.iter().map(|half| u16::from_le_bytes(*half));
+    match dtype {
+        Dtype::F32 => Some(bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect()),
+        Dtype::F16 => Some(halves().map(|bits| f16::from_bits(bits).to_f32()).collect()),
+        Dtype::BF16 => Some(halves().map(|bits| bf16::from_bits(bits).to_f32()).collect()),
+        _ => None,
+    }
+}
+
+/// Gives a new decoder the tensors of a checkpoint and gathers everything that does not fit.
+pub struct Loader<'a> {
+    weights: &'a Weights,
+    device: &'a Device,
+    used: HashSet<String>,
+    problems: Vec<String>,
+}
+
+impl<'a> Loader<'a> {
+    /// A loader onto `device`.
+    pub fn new(weights: &'a Weights, device: &'a Device) -> Self {
+        Self { weights, device, used: HashSet::new(), problems: Vec::new() }
+    }
+
+    /// Every mismatch between file and architecture in one error, by tensor name.
+    ///
+    /// # Errors
+    /// Any tensor that was missing, had another shape or type, or that the architecture has no place for.
+    pub fn finish(mut self, folder: &Path, tied_head: bool) -> Result<()> {
+        let left_over = self.weights.names().filter(|name| {
+            let harmless = name.ends_with("rotary_emb.inv_freq") || (tied_head && *name == "lm_head.weight");
+            !self.used.contains(*name) && !harmless
+        });
+        self.problems.extend(left_over.map(|name| format!("{name}: config.json has no place for it")));
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        let shown = self.problems.iter().take(20).map(|problem| format!("\n  {problem}")).collect::<String>();
+        let more = self.problems.len().saturating_sub(20);
+        let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
+        Err(Error::input(format!(
+            "{}: the weights do not fit config.json ({} tensors):{shown}{more}",
+            folder.display(),
+            self.problems.len()
+        )))
+    }
+
+    fn values(&mut self, name: &str, dims: &[usize]) -> Result<Vec<f32>, String> {
+        let Some(found) = self.weights.dims(name) else {
+            return Err(format!("{name}: missing, expected shape {dims:?}"));
+        };
+        self.used.insert(name.to_owned());
+        if found != dims {
+            return Err(format!("{name}: has shape {found:?}, config.json asks for {dims:?}"));
+        }
+        self.weights.floats(name).map_err(|e| e.to_string())
+    }
+}
+
+impl ParameterSource for Loader<'_> {
+    fn parameter(&mut self, name: &str, dims: &[usize], role: Role) -> Parameter {
+        let rows = if dims.len() == 1 { 1 } else { dims[0] };
+        let value = match self.values(name, dims) {
+            Ok(values) => TensorData::new(values, [rows, dims[dims.len() - 1]]),
+            Err(problem) => {
+                // A stand-in, never used: `finish` refuses the model.
+                self.problems.push(problem);
+                TensorData::new(vec![0.0f32], [1, 1])
+            }
+        };
+        Parameter::new(name, dims.to_vec(), role, Tensor::from_data(value, self.device))
+    }
+}
