@@ -1,19 +1,18 @@
-// The same gradient as masked_gather_direct.wgsl, for dense masks: each invocation forms a dense 4 x 4 piece of
+// The same gradient as masked_gather_direct.wgsl, for dense masks: each invocation forms a dense 8 x 8 piece of
 // dy^T x in registers, writes the selected entries of it and discards the rest. No weight-shaped gradient exists in
 // memory at any time.
+// x and dy are read four columns at a time: the host pads their rows to a multiple of four. dims and indices count the
+// true widths.
 // Composed twin: kernel::masked_gather::composed.
 
-const TILE: u32 = 64u;   // rows (outputs) and columns (inputs) of the weight that a workgroup covers
-const DEPTH: u32 = 16u;  // tokens staged in workgroup memory at a time
+const LANES: u32 = 8u;   // a workgroup is LANES x LANES invocations
+const PIECE: u32 = 8u;   // rows (outputs) and columns (inputs) of an invocation, so a workgroup covers 64 x 64
 
-@group(0) @binding(0) var<storage, read_write> x: array<f32>;        // [tokens, inputs]
-@group(0) @binding(1) var<storage, read_write> dy: array<f32>;       // [tokens, outputs]
-@group(0) @binding(2) var<storage, read_write> indices: array<u32>;  // [count], flat into [outputs, inputs], sorted
-@group(0) @binding(3) var<storage, read_write> grad: array<f32>;     // [count]
-@group(0) @binding(4) var<storage, read_write> dims: array<u32>;     // tokens, inputs, outputs, count
-
-var<workgroup> x_tile: array<vec4<f32>, 256>;   // [DEPTH, TILE / 4]
-var<workgroup> dy_tile: array<vec4<f32>, 256>;  // [DEPTH, TILE / 4]
+@group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;   // [tokens, ceil(inputs / 4)]
+@group(0) @binding(1) var<storage, read_write> dy: array<vec4<f32>>;  // [tokens, ceil(outputs / 4)]
+@group(0) @binding(2) var<storage, read_write> indices: array<u32>;   // [count], flat into [outputs, inputs], sorted
+@group(0) @binding(3) var<storage, read_write> grad: array<f32>;      // [count]
+@group(0) @binding(4) var<storage, read_write> dims: array<u32>;      // tokens, inputs, outputs, count
 
 // Position of the first selected index that is not below `bound`.
 fn lower_bound(bound: u32, count: u32) -> u32 {
@@ -30,63 +29,82 @@ fn lower_bound(bound: u32, count: u32) -> u32 {
     return low;
 }
 
-fn load_x(t: u32, col: u32, tokens: u32, inputs: u32) -> f32 {
-    return select(0.0, x[min(t * inputs + col, tokens * inputs - 1u)], t < tokens && col < inputs);
+// Four rows (a) by four columns (b); element [r] of the result is a row.
+fn outer(a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(a.x * b, a.y * b, a.z * b, a.w * b);
 }
 
-fn load_dy(t: u32, row: u32, tokens: u32, outputs: u32) -> f32 {
-    return select(0.0, dy[min(t * outputs + row, tokens * outputs - 1u)], t < tokens && row < outputs);
-}
-
-@compute @workgroup_size(256, 1, 1)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let tokens = dims[0];
+// Writes the selected entries among eight neighbouring columns of a row.
+fn keep(left: vec4<f32>, right: vec4<f32>, row: u32, col: u32) {
     let inputs = dims[1];
-    let outputs = dims[2];
-    let count = dims[3];
-    let col_start = group.x * TILE;
-    let row_start = group.y * TILE;
-    let my_col = lane % 16u;
-    let my_row = lane / 16u;
-
-    var sums: array<vec4<f32>, 4>;
-    for (var r = 0u; r < 4u; r++) {
-        sums[r] = vec4<f32>(0.0);
-    }
-
-    for (var start = 0u; start < tokens; start += DEPTH) {
-        let t = start + lane / 16u;
-        let col = col_start + 4u * (lane % 16u);
-        let row = row_start + 4u * (lane % 16u);
-        x_tile[lane] = vec4<f32>(load_x(t, col, tokens, inputs), load_x(t, col + 1u, tokens, inputs),
-            load_x(t, col + 2u, tokens, inputs), load_x(t, col + 3u, tokens, inputs));
-        dy_tile[lane] = vec4<f32>(load_dy(t, row, tokens, outputs), load_dy(t, row + 1u, tokens, outputs),
-            load_dy(t, row + 2u, tokens, outputs), load_dy(t, row + 3u, tokens, outputs));
-        workgroupBarrier();
-        for (var k = 0u; k < DEPTH; k++) {
-            let a = dy_tile[k * 16u + my_row];
-            let b = x_tile[k * 16u + my_col];
-            sums[0] += a.x * b;
-            sums[1] += a.y * b;
-            sums[2] += a.z * b;
-            sums[3] += a.w * b;
-        }
-        workgroupBarrier();
-    }
-
-    let col = col_start + 4u * my_col;
-    if col >= inputs {
+    if row >= dims[2] || col >= inputs {
         return;
     }
-    let col_end = min(col + 4u, inputs);
-    for (var r = 0u; r < 4u; r++) {
-        let row = row_start + 4u * my_row + r;
-        if row >= outputs {
-            return;
+    let start = row * inputs + col;
+    let end = row * inputs + min(col + PIECE, inputs);
+    let count = dims[3];
+    var n = lower_bound(start, count);
+    while n < count {
+        let at = indices[n] - start;
+        if at >= end - start {
+            break;
         }
-        let end = row * inputs + col_end;
-        for (var n = lower_bound(row * inputs + col, count); n < count && indices[n] < end; n++) {
-            grad[n] = sums[r][indices[n] - (row * inputs + col)];
-        }
+        grad[n] = select(left, right, at >= 4u)[at % 4u];
+        n++;
     }
+}
+
+@compute @workgroup_size(64, 1, 1)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let tokens = dims[0];
+    let x_width = (dims[1] + 3u) / 4u;
+    let dy_width = (dims[2] + 3u) / 4u;
+    let col = PIECE * (group.x * LANES + lane % LANES);
+    let row = PIECE * (group.y * LANES + lane / LANES);
+
+    // Beyond the edge the last vector is read instead, and `keep` drops what comes of it. Neighbours read the same
+    // vectors, so caches do the work of workgroup memory, without barriers.
+    var x_left = min(col / 4u, x_width - 1u);
+    var x_right = min(col / 4u + 1u, x_width - 1u);
+    var dy_top = min(row / 4u, dy_width - 1u);
+    var dy_bottom = min(row / 4u + 1u, dy_width - 1u);
+
+    var top_left = mat4x4<f32>();
+    var top_right = mat4x4<f32>();
+    var bottom_left = mat4x4<f32>();
+    var bottom_right = mat4x4<f32>();
+    // Two tokens a round: the sums are loaded and stored half as often where they do not fit into registers.
+    for (var pair = 0u; pair < tokens / 2u; pair++) {
+        let left = x[x_left];
+        let next_left = x[x_left + x_width];
+        let right = x[x_right];
+        let next_right = x[x_right + x_width];
+        let top = dy[dy_top];
+        let next_top = dy[dy_top + dy_width];
+        let bottom = dy[dy_bottom];
+        let next_bottom = dy[dy_bottom + dy_width];
+        top_left += outer(top, left) + outer(next_top, next_left);
+        top_right += outer(top, right) + outer(next_top, next_right);
+        bottom_left += outer(bottom, left) + outer(next_bottom, next_left);
+        bottom_right += outer(bottom, right) + outer(next_bottom, next_right);
+        x_left += 2u * x_width;
+        x_right += 2u * x_width;
+        dy_top += 2u * dy_width;
+        dy_bottom += 2u * dy_width;
+    }
+    if tokens % 2u == 1u {
+        top_left += outer(dy[dy_top], x[x_left]);
+        top_right += outer(dy[dy_top], x[x_right]);
+        bottom_left += outer(dy[dy_bottom], x[x_left]);
+        bottom_right += outer(dy[dy_bottom], x[x_right]);
+    }
+
+    keep(top_left[0], top_right[0], row, col);
+    keep(top_left[1], top_right[1], row + 1u, col);
+    keep(top_left[2], top_right[2], row + 2u, col);
+    keep(top_left[3], top_right[3], row + 3u, col);
+    keep(bottom_left[0], bottom_right[0], row + 4u, col);
+    keep(bottom_left[1], bottom_right[1], row + 5u, col);
+    keep(bottom_left[2], bottom_right[2], row + 6u, col);
+    keep(bottom_left[3], bottom_right[3], row + 7u, col);
 }

@@ -1,7 +1,27 @@
+//! agoge: fine-tuning of small language models on any GPU by sparse random parameter adaptation.
+//!
+//! Modules in reading order:
+//! - [`config`]: the one list of settings; [`event`]: everything a run tells and hears;
+//! - [`data`]: bytes to rows to token ids to batches; knows no tensors;
+//! - [`device`]: what there is to compute on;
+//! - [`kernel`]: the host side of the WGSL shaders, forward and backward;
+//! - [`model`]: transformers, weights in and out, generation; knows no training;
+//! - [`method`]: what is trained;
+//! - [`train`]: one step, evaluation, checkpoints, the run;
+//! - [`cli`]: the program;
+//! - [`error`], [`files`] and [`rng`] serve them all.
+
+pub mod cli;
+pub mod config;
+pub mod data;
 pub mod device;
 pub mod error;
+pub mod event;
 pub mod files;
 pub mod kernel;
+pub mod method;
 pub mod model;
 pub mod rng;
+pub mod train;
+
 pub use error::{Error, Result};

@@ -11,7 +11,6 @@ use burn::backend::{
         ops::{Backward, Ops, OpsKind},
     },
     backend_extension,
-    ops::FloatTensorOps,
     tensor::FloatTensor,
 };
 use burn::tensor::{Shape, Tensor};

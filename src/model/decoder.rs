@@ -101,11 +101,10 @@ impl Decoder {
     pub fn new(architecture: Architecture, device: &Device, source: &mut dyn ParameterSource) -> Self {
         let a = &architecture;
         let (d, f, q, kv) = (a.hidden_size, a.intermediate_size, a.heads * a.head_dim, a.kv_heads * a.head_dim);
-        let mut linear =
-            |source: &mut dyn ParameterSource, name: &str, outputs: usize, inputs: usize, bias: bool| Linear {
-                weight: source.parameter(&format!("{name}.weight"), &[outputs, inputs], Role::Linear),
-                bias: bias.then(|| source.parameter(&format!("{name}.bias"), &[outputs], Role::Bias)),
-            };
+        let linear = |source: &mut dyn ParameterSource, name: &str, outputs: usize, inputs: usize, bias: bool| Linear {
+            weight: source.parameter(&format!("{name}.weight"), &[outputs, inputs], Role::Linear),
+            bias: bias.then(|| source.parameter(&format!("{name}.bias"), &[outputs], Role::Bias)),
+        };
         let embedding = source.parameter("model.embed_tokens.weight", &[a.vocab_size, d], Role::Embedding);
         let blocks = (0..a.layers)
             .map(|layer| {

@@ -280,3 +280,75 @@ fn sparse_layers_give_the_dense_gradients_at_the_selected_entries() {
         assert_close("x", &matrix(x_leaf.grad(&grads).expect("tracked")), &dense_x, 1e-4, 1e-4);
     }
 }
+
+#[test]
+fn rope_equals_composed_forward_and_backward() {
+    for device in devices() {
+        let mut stream = Stream::new(11, "rope");
+        for (rows, positions, heads, half) in [(1, 1, 1, 1), (3, 7, 2, 5), (2, 33, 4, 16)] {
+            let (tokens, width) = (rows * positions, heads * 2 * half);
+            let mut random = |r: usize, c: usize| device.floats(normals(&mut stream, r * c), [r, c]);
+            let (x, dy) = (random(tokens, width), random(tokens, width));
+            let (cos, sin) = (random(positions, half), random(positions, half));
+            let run = |op: &dyn Fn(Tensor<2>) -> Tensor<2>| {
+                let leaf = Tensor::from_inner(x.clone()).require_grad();
+                let y = op(leaf.clone());
+                let grads = (y.clone() * Tensor::from_inner(dy.clone())).sum().backward();
+                (matrix(y), matrix(leaf.grad(&grads).expect("tracked")))
+            };
+            let actual = run(&|x| kernel::rope(x, cos.clone(), sin.clone()));
+            let on_graph = |table: &Tensor<2>| Tensor::from_inner(table.clone());
+            let expected = run(&|x| kernel::rope::composed(x, on_graph(&cos), on_graph(&sin)));
+            assert_close("rope", &actual.0, &expected.0, 1e-5, 1e-5);
+            assert_close("rope backward", &actual.1, &expected.1, 1e-5, 1e-5);
+        }
+    }
+}
+
+#[test]
+fn rms_norm_equals_composed_forward_and_backward() {
+    for device in devices() {
+        let mut stream = Stream::new(12, "rms norm");
+        for (rows, width) in [(1, 1), (5, 63), (7, 64), (3, 130)] {
+            let mut random = |r: usize, c: usize| device.floats(normals(&mut stream, r * c), [r, c]);
+            let (x, dy, scale) = (random(rows, width), random(rows, width), random(1, width));
+            let run = |op: &dyn Fn(Tensor<2>, Tensor<2>) -> Tensor<2>| {
+                let leaf = Tensor::from_inner(x.clone()).require_grad();
+                let scale = Tensor::from_inner(scale.clone()).require_grad();
+                let y = op(leaf.clone(), scale.clone());
+                let grads = (y.clone() * Tensor::from_inner(dy.clone())).sum().backward();
+                let [dx, dscale] = [leaf, scale].map(|leaf| matrix(leaf.grad(&grads).expect("tracked")));
+                (matrix(y), dx, dscale)
+            };
+            let actual = run(&|x, scale| kernel::rms_norm(x, scale, 1e-5));
+            let expected = run(&|x, scale| kernel::rms_norm::composed(x, scale, 1e-5));
+            assert_close("rms norm", &actual.0, &expected.0, 1e-4, 1e-5);
+            assert_close("rms norm dx", &actual.1, &expected.1, 1e-4, 1e-4);
+            assert_close("rms norm dscale", &actual.2, &expected.2, 1e-4, 1e-4);
+        }
+    }
+}
+
+#[test]
+fn cross_entropy_equals_composed_forward_and_backward() {
+    for device in devices() {
+        let mut stream = Stream::new(13, "cross entropy");
+        for (count, vocabulary) in [(1, 1), (3, 63), (9, 64), (20, 517)] {
+            let logits = normals(&mut stream, count * vocabulary).into_iter().map(|x| 4.0 * x).collect();
+            let logits = device.floats(logits, [count, vocabulary]);
+            let grad = device.floats(normals(&mut stream, count), [count]);
+            let ids = (0..count).map(|n| if n % 5 == 4 { -100 } else { stream.below(vocabulary as u64) as i32 });
+            let targets = device.integers(ids.collect());
+            let run = |op: &dyn Fn(Tensor<2>) -> Tensor<1>| {
+                let leaf = Tensor::from_inner(logits.clone()).require_grad();
+                let losses = op(leaf.clone());
+                let grads = (losses.clone() * Tensor::from_inner(grad.clone())).sum().backward();
+                (values(losses), matrix(leaf.grad(&grads).expect("tracked")))
+            };
+            let actual = run(&|logits| kernel::cross_entropy(logits, targets.clone()));
+            let expected = run(&|logits| kernel::cross_entropy::composed(logits, targets.clone()));
+            assert_close("losses", &actual.0, &expected.0, 1e-4, 1e-5);
+            assert_close("dlogits", &actual.1, &expected.1, 1e-4, 1e-5);
+        }
+    }
+}

@@ -1,4 +1,5 @@
 //! The integration tests, in one binary because linking is what costs time.
 
+mod golden;
 mod kernels;
 mod support;

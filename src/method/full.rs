@@ -1,0 +1,200 @@
+//! Full fine-tuning: every number of the target tensors is trained.
+
+use burn::tensor::{Gradients, Int, Tensor, TensorData};
+
+use super::{Entry, Method, NamedTensor, Saved, TrainedTensor, adapter::Adapter, stored, targets, total};
+use crate::{
+    Error, Result,
+    config::MethodConfig,
+    device::ComputeDevice,
+    kernel::{self, AdamW},
+    model::{Adaptation, Decoder, weights::Weights},
+};
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "full",
+    about: "train every weight (or every weight of --target-modules)",
+    learning_rate: 5e-4,
+    start: |config, decoder, _device, _seed| Ok(Box::new(Full::start(config, decoder)?)),
+    apply,
+};
+
+#[derive(Debug)]
+struct DenseTensor {
+    name: String,
+    shape: Vec<usize>,
+    /// AdamW's moments `[2, len]`; `None` only inside a step.
+    moments: Option<Tensor<2>>,
+    leaf: Option<Tensor<2>>,
+    grad: Option<Tensor<2>>,
+}
+
+#[derive(Debug)]
+struct Full {
+    tensors: Vec<DenseTensor>,
+}
+
+/// The hook in one parameter: the weight itself, tracked.
+#[derive(Debug)]
+struct DenseAdaptation {
+    leaf: Tensor<2>,
+}
+
+impl Adaptation for DenseAdaptation {
+    fn linear(&self, x: Tensor<2>, _weight: &Tensor<2>) -> Tensor<2> {
+        x.matmul(self.leaf.clone().transpose())
+    }
+
+    fn embed(&self, ids: Tensor<1, Int>, _weight: &Tensor<2>) -> Tensor<2> {
+        self.leaf.clone().select(0, ids)
+    }
+
+    fn small(&self, _weight: &Tensor<2>) -> Tensor<2> {
+        self.leaf.clone()
+    }
+}
+
+impl Full {
+    fn start(config: &MethodConfig, decoder: &Decoder) -> Result<Self> {
+        // The default targets are those of the sparse method; full fine-tuning means everything unless told otherwise.
+        let targets = if config.target_modules_given { &config.target_modules[..] } else { &[] };
+        let names = targets::select(decoder, targets, &config.frozen_modules)?;
+        let tensors = decoder.parameters().into_iter().filter(|p| names.contains(&p.name)).map(|p| DenseTensor {
+            name: p.name.clone(),
+            shape: p.dims.clone(),
+            moments: Some(Tensor::zeros([2, p.len()], decoder.device())),
+            leaf: None,
+            grad: None,
+        });
+        Ok(Self { tensors: tensors.collect() })
+    }
+}
+
+impl Method for Full {
+    fn trained(&self) -> Vec<TrainedTensor> {
+        self.tensors
+            .iter()
+            .map(|tensor| TrainedTensor {
+                name: tensor.name.clone(),
+                shape: tensor.shape.clone(),
+                trained: tensor.shape.iter().product(),
+            })
+            .collect()
+    }
+
+    fn attach(&mut self, decoder: &mut Decoder) {
+        for tensor in &mut self.tensors {
+            let parameter = decoder.parameter_mut(&tensor.name).expect("targets are parameters of the model");
+            let leaf = Tensor::from_inner(parameter.value().clone()).require_grad();
+            tensor.leaf = Some(leaf.clone());
+            parameter.adaptation = Some(Box::new(DenseAdaptation { leaf }));
+        }
+    }
+
+    fn collect(&mut self, gradients: &mut Gradients) {
+        for tensor in &mut self.tensors {
+            let new = tensor.leaf.as_ref().and_then(|leaf| leaf.grad_remove(gradients));
+            tensor.grad = match (tensor.grad.take(), new) {
+                (Some(sum), Some(new)) => Some(sum + new),
+                (sum, new) => sum.or(new),
+            };
+        }
+    }
+
+    fn detach(&mut self, decoder: &mut Decoder) {
+        for tensor in &mut self.tensors {
+            // The leaf is a second handle of the weight; in-place steps need the only one.
+            tensor.leaf = None;
+            if let Some(parameter) = decoder.parameter_mut(&tensor.name) {
+                parameter.adaptation = None;
+            }
+        }
+    }
+
+    fn step(&mut self, decoder: &mut Decoder, settings: &AdamW) -> Result<Tensor<1>> {
+        let flat = |grad: Tensor<2>| {
+            let len = grad.shape().num_elements();
+            grad.reshape([len])
+        };
+        let norms: Vec<_> = self
+            .tensors
+            .iter()
+            .filter_map(|tensor| tensor.grad.clone())
+            .map(|grad| kernel::squared_norm(flat(grad)))
+            .collect();
+        if norms.is_empty() {
+            return Err(Error::Run("no trained number received a gradient".into()));
+        }
+        let norm = total(norms);
+        for tensor in &mut self.tensors {
+            let Some(grad) = tensor.grad.take() else { continue };
+            let moments = tensor.moments.take().expect("moments are back after every step");
+            let parameter = decoder.parameter_mut(&tensor.name).expect("targets are parameters of the model");
+            let kept = &mut tensor.moments;
+            parameter.update(|weight| {
+                let (weight, moments) = kernel::dense_step(weight, moments, grad, norm.clone(), *settings);
+                *kept = Some(moments);
+                weight
+            });
+        }
+        Ok(norm)
+    }
+
+    fn state(&self, decoder: &Decoder) -> Vec<NamedTensor> {
+        let moments = self.tensors.iter().map(|tensor| {
+            let len: usize = tensor.shape.iter().product();
+            let moments = tensor.moments.as_ref().expect("moments are back after every step");
+            (format!("{}.moments", tensor.name), moments.clone().reshape([2 * len]))
+        });
+        self.save(decoder).values.into_iter().chain(moments).collect()
+    }
+
+    fn restore(&mut self, decoder: &mut Decoder, state: &Weights) -> Result<()> {
+        for tensor in &mut self.tensors {
+            let len: usize = tensor.shape.iter().product();
+            let moments = stored(state, &format!("{}.moments", tensor.name), 2 * len)?;
+            let values = stored(state, &tensor.name, len)?;
+            let device = decoder.device().clone();
+            tensor.moments = Some(Tensor::from_data(TensorData::new(moments, [2, len]), &device));
+            let parameter = decoder.parameter_mut(&tensor.name).expect("targets are parameters of the model");
+            let dims = parameter.matrix_dims();
+            parameter.update(|_| Tensor::from_data(TensorData::new(values, dims), &device));
+        }
+        Ok(())
+    }
+
+    fn save(&self, decoder: &Decoder) -> Saved {
+        let values = decoder
+            .parameters()
+            .into_iter()
+            .filter(|p| self.tensors.iter().any(|tensor| tensor.name == p.name))
+            .map(|p| (p.name.clone(), p.value().clone().reshape([p.len()])))
+            .collect();
+        Saved { settings: serde_json::json!({ "tensors": self.trained() }), values, indices: Vec::new() }
+    }
+}
+
+/// Applies the adapter of a full run: its weights replace the model's.
+fn apply(adapter: &Adapter, decoder: &mut Decoder, device: &ComputeDevice) -> Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Settings {
+        tensors: Vec<TrainedTensor>,
+    }
+    let settings: Settings = adapter.settings()?;
+    let mut new = Vec::new();
+    for tensor in settings.tensors {
+        let values = adapter.weights.floats(&tensor.name).map_err(|e| adapter.error(e.to_string()))?;
+        match decoder.parameter_mut(&tensor.name) {
+            Some(parameter) if parameter.dims == tensor.shape && values.len() == parameter.len() => {
+                new.push((tensor.name, values));
+            }
+            _ => return Err(adapter.error(format!("{} does not fit the model", tensor.name))),
+        }
+    }
+    for (name, values) in new {
+        let parameter = decoder.parameter_mut(&name).expect("checked above");
+        let dims = parameter.matrix_dims();
+        parameter.update(|_| device.floats(values, dims));
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! What is trained: one file a method, one line in [`METHODS`].
+//!
+//! A method decides which tensors it touches, hooks an [`Adaptation`](crate::model::Adaptation) into each for the
+//! forward and backward pass, takes the optimizer step, and says what is saved. The model does not know the methods.
+
+pub mod adapter;
+pub mod mask;
+pub mod targets;
+
+mod full;
+mod sparta;
+
+use burn::tensor::{Gradients, Tensor};
+use safetensors::Dtype;
+use serde_json::Value;
+
+use crate::{
+    Error, Result,
+    config::MethodConfig,
+    device::ComputeDevice,
+    kernel::AdamW,
+    model::{Decoder, weights::Weights},
+};
+
+pub use crate::event::TrainedTensor;
+pub use sparta::Sparta;
+
+/// A vector of numbers on the device with a name, to be saved.
+pub type NamedTensor = (String, Tensor<1>);
+
+/// What a method puts into an adapter folder.
+#[derive(Debug)]
+pub struct Saved {
+    /// Settings from which the adapter can be applied again (JSON).
+    pub settings: Value,
+    /// Trained values, cast to the adapter's storage type.
+    pub values: Vec<NamedTensor>,
+    /// Mask indices to store explicitly, if asked for.
+    pub indices: Vec<(String, Vec<u32>)>,
+}
+
+/// A way of training a model. All tensors live on the thread that made them.
+pub trait Method {
+    /// Every trained tensor and how much of it is trained.
+    fn trained(&self) -> Vec<TrainedTensor>;
+
+    /// Hooks fresh tracked leaves into the model, before a forward pass that is to be differentiated.
+    fn attach(&mut self, decoder: &mut Decoder);
+
+    /// Takes the gradients of the leaves out of one backward pass and adds them to those collected so far.
+    fn collect(&mut self, gradients: &mut Gradients);
+
+    /// Takes the leaves out again; the model then computes with the current weights, untracked.
+    fn detach(&mut self, decoder: &mut Decoder);
+
+    /// One optimizer step with the collected gradients, which are then gone. Returns the squared global norm `[1]` of
+    /// the gradient before clipping.
+    ///
+    /// # Errors
+    /// No gradient was collected.
+    fn step(&mut self, decoder: &mut Decoder, settings: &AdamW) -> Result<Tensor<1>>;
+
+    /// Everything a resumed run needs: trained values and moments.
+    fn state(&self, decoder: &Decoder) -> Vec<NamedTensor>;
+
+    /// Puts a state back.
+    ///
+    /// # Errors
+    /// A tensor that is missing or has another length.
+    fn restore(&mut self, decoder: &mut Decoder, state: &Weights) -> Result<()>;
+
+    /// What goes into the adapter folder.
+    fn save(&self, decoder: &Decoder) -> Saved;
+}
+
+/// Starts a method on a model.
+type Start = fn(&MethodConfig, &mut Decoder, &ComputeDevice, seed: u64) -> Result<Box<dyn Method>>;
+/// Applies a saved adapter to a model's weights.
+type Apply = fn(&adapter::Adapter, &mut Decoder, &ComputeDevice) -> Result<()>;
+
+/// One training method.
+pub struct Entry {
+    /// Name for `--method`.
+    pub name: &'static str,
+    /// One line for `--help` and the window.
+    pub about: &'static str,
+    /// Learning rate where none is given, found by the sweep recorded in the README.
+    pub learning_rate: f64,
+    /// Starts it on a model.
+    pub start: Start,
+    /// Applies its adapter.
+    pub apply: Apply,
+}
+
+/// Every training method.
+pub const METHODS: &[Entry] = &[sparta::ENTRY, full::ENTRY];
+
+/// The method of this name.
+///
+/// # Errors
+/// No such method; the message lists those there are.
+pub fn find(name: &str) -> Result<&'static Entry> {
+    METHODS.iter().find(|entry| entry.name == name).ok_or_else(|| {
+        let names: Vec<_> = METHODS.iter().map(|entry| entry.name).collect();
+        Error::input(format!("there is no method \"{name}\"; there are {}", names.join(" and ")))
+    })
+}
+
+/// A stored vector of exactly `len` f32 values, for [`Method::restore`].
+fn stored(state: &Weights, name: &str, len: usize) -> Result<Vec<f32>> {
+    let values = state.floats(name)?;
+    if values.len() != len {
+        return Err(Error::input(format!(
+            "the checkpoint's {name} has {} values but this run needs {len}; it belongs to another run",
+            values.len()
+        )));
+    }
+    Ok(values)
+}
+
+/// Sum of squared norms, each `[1]`, as `[1]`.
+fn total(norms: Vec<Tensor<1>>) -> Tensor<1> {
+    Tensor::cat(norms, 0).sum()
+}
+
+/// Short name of a storage type, as adapters write it.
+pub fn dtype_name(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::F16 => "f16",
+        Dtype::BF16 => "bf16",
+        _ => "f32",
+    }
+}

@@ -1,0 +1,485 @@
+//! SpaRTA: sparse random parameter adaptation (arXiv 2502.15975).
+//!
+//! A random few numbers of the target tensors are trained as deltas on their pretrained values; everything else stays
+//! frozen. The weights hold `base + delta` at all times, so the forward pass costs what inference costs.
+
+use burn::tensor::{Device, Gradients, Int, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::{Entry, Method, NamedTensor, Saved, TrainedTensor, adapter::Adapter, mask, stored, targets, total};
+use crate::{
+    Error, Result,
+    config::MethodConfig,
+    device::ComputeDevice,
+    kernel::{self, AdamW, sparse_step::Stepped},
+    model::{Adaptation, Decoder, weights::Weights},
+};
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "sparta",
+    about: "train a random sparse part of the weights (arXiv 2502.15975)",
+    learning_rate: 2e-3,
+    start: |config, decoder, device, seed| Ok(Box::new(Sparta::start(config, decoder, device, seed)?)),
+    apply,
+};
+
+/// The mask of one tensor, as an adapter describes it: drawn again from the seed, or stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MaskSettings {
+    name: String,
+    shape: Vec<usize>,
+    /// Numbers drawn at random.
+    drawn: usize,
+    /// Rows trained as a whole (`--trainable-tokens`), sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rows: Vec<u32>,
+}
+
+impl MaskSettings {
+    fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    fn width(&self) -> usize {
+        self.shape.last().copied().unwrap_or(0)
+    }
+
+    /// Sorted flat indices: whole rows, and the drawn numbers outside of them.
+    fn indices(&self, seed: u64) -> Vec<u32> {
+        let width = self.width();
+        let drawn = mask::draw(seed, &self.name, self.len() - self.rows.len() * width, self.drawn);
+        if self.rows.is_empty() {
+            return drawn;
+        }
+        // Drawn indices count the numbers outside the whole rows; shift each past the rows before it.
+        let mut indices: Vec<u32> =
+            self.rows.iter().flat_map(|&row| row * width as u32..(row + 1) * width as u32).collect();
+        let mut passed = 0;
+        for index in drawn {
+            while self.rows.get(passed).is_some_and(|&row| row as usize * width <= index as usize + passed * width) {
+                passed += 1;
+            }
+            indices.push(index + (passed * width) as u32);
+        }
+        indices.sort_unstable();
+        indices
+    }
+
+    fn trained(&self) -> usize {
+        self.drawn + self.rows.len() * self.width()
+    }
+}
+
+/// What an adapter folder records of the method.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    seed: u64,
+    /// Share of the whole model that is frozen.
+    sparsity: f64,
+    tensors: Vec<MaskSettings>,
+    /// Whether the masks are those of the seed, or must be read from the file.
+    drawn_from_seed: bool,
+}
+
+/// One sparsely trained tensor.
+#[derive(Debug)]
+struct SparseTensor {
+    mask: MaskSettings,
+    /// Sorted flat indices `[N]`.
+    indices: Tensor<1, Int>,
+    /// Pretrained values `[N]`.
+    base: Tensor<1>,
+    /// Trained deltas `[N]` and AdamW's moments `[2, N]`; `None` only inside a step.
+    trained: Option<(Tensor<1>, Tensor<2>)>,
+    leaf: Option<Tensor<1>>,
+    grad: Option<Tensor<1>>,
+}
+
+/// SpaRTA on one model.
+#[derive(Debug)]
+pub struct Sparta {
+    seed: u64,
+    sparsity: f64,
+    drawn_from_seed: bool,
+    explicit_indices: bool,
+    tensors: Vec<SparseTensor>,
+}
+
+/// The hook in one parameter: its value is the weight that already holds the deltas; gradients go to `leaf`.
+#[derive(Debug)]
+struct SparseAdaptation {
+    leaf: Tensor<1>,
+    indices: Tensor<1, Int>,
+}
+
+impl Adaptation for SparseAdaptation {
+    fn linear(&self, x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
+        kernel::sparse_linear(x, weight.clone(), self.leaf.clone(), self.indices.clone())
+    }
+
+    fn embed(&self, ids: Tensor<1, Int>, weight: &Tensor<2>) -> Tensor<2> {
+        kernel::sparse_embedding(ids, weight.clone(), self.leaf.clone(), self.indices.clone())
+    }
+
+    fn small(&self, weight: &Tensor<2>) -> Tensor<2> {
+        kernel::sparse_tensor(weight.clone(), self.leaf.clone(), self.indices.clone())
+    }
+}
+
+impl Sparta {
+    fn start(config: &MethodConfig, decoder: &mut Decoder, device: &ComputeDevice, seed: u64) -> Result<Self> {
+        let masks = plan(config, decoder)?;
+        let trained: usize = masks.iter().map(MaskSettings::trained).sum();
+        let sparsity = 1.0 - trained as f64 / decoder.parameter_count() as f64;
+        let masks = masks.into_iter().map(|mask| {
+            let indices = mask.indices(seed);
+            (mask, indices)
+        });
+        let mut sparta = Self::with_masks(masks.collect(), decoder, device);
+        (sparta.seed, sparta.sparsity, sparta.drawn_from_seed) = (seed, sparsity, true);
+        sparta.explicit_indices = config.explicit_indices;
+        Ok(sparta)
+    }
+
+    /// SpaRTA with masks that are given: name of each parameter and its sorted flat indices.
+    ///
+    /// # Errors
+    /// A parameter that the model does not have, or indices that are out of range, unsorted or repeated.
+    pub fn with_indices(masks: Vec<(String, Vec<u32>)>, decoder: &mut Decoder, device: &ComputeDevice) -> Result<Self> {
+        let mut settings = Vec::new();
+        for (name, indices) in masks {
+            let parameter = decoder
+                .parameter_mut(&name)
+                .ok_or_else(|| Error::input(format!("the model has no parameter {name}")))?;
+            check_indices(&name, &indices, parameter.len())?;
+            let mask = MaskSettings { name, shape: parameter.dims.clone(), drawn: indices.len(), rows: Vec::new() };
+            settings.push((mask, indices));
+        }
+        let trained: usize = settings.iter().map(|(_, indices)| indices.len()).sum();
+        let mut sparta = Self::with_masks(settings, decoder, device);
+        sparta.sparsity = 1.0 - trained as f64 / decoder.parameter_count() as f64;
+        Ok(sparta)
+    }
+
+    fn with_masks(masks: Vec<(MaskSettings, Vec<u32>)>, decoder: &mut Decoder, device: &ComputeDevice) -> Self {
+        let tensors = masks
+            .into_iter()
+            .filter(|(_, indices)| !indices.is_empty())
+            .map(|(mask, indices)| {
+                let count = indices.len();
+                let indices = device.indices(&indices);
+                let parameter = decoder.parameter_mut(&mask.name).expect("masks name parameters of the model");
+                let base = parameter.value().clone().reshape([parameter.len()]).select(0, indices.clone());
+                let trained = Some((zeros(count, &device.handle), Tensor::zeros([2, count], &device.handle)));
+                SparseTensor { mask, indices, base, trained, leaf: None, grad: None }
+            })
+            .collect();
+        Self { seed: 0, sparsity: 0.0, drawn_from_seed: false, explicit_indices: true, tensors }
+    }
+
+    /// Restores the original weights (bit for bit) or applies the adapter again.
+    pub fn set_applied(&self, decoder: &mut Decoder, applied: bool) {
+        for tensor in &self.tensors {
+            let (delta, _) = tensor.trained();
+            let values = if applied { tensor.base.clone() + delta.clone() } else { tensor.base.clone() };
+            tensor.write(decoder, values);
+        }
+    }
+}
+
+/// A fresh vector of zeros. Each call is a buffer of its own: deltas and moments are written in place.
+fn zeros(count: usize, device: &Device) -> Tensor<1> {
+    Tensor::zeros([count], device)
+}
+
+impl SparseTensor {
+    fn trained(&self) -> &(Tensor<1>, Tensor<2>) {
+        self.trained.as_ref().expect("deltas are back after every step")
+    }
+
+    fn write(&self, decoder: &mut Decoder, values: Tensor<1>) {
+        let parameter = decoder.parameter_mut(&self.mask.name).expect("masks name parameters of the model");
+        parameter.update(|weight| kernel::scatter_write(weight, self.indices.clone(), values));
+    }
+}
+
+/// How many numbers of which tensors are trained.
+fn plan(config: &MethodConfig, decoder: &Decoder) -> Result<Vec<MaskSettings>> {
+    let names = targets::select(decoder, &config.target_modules, &config.frozen_modules)?;
+    let mut masks: Vec<MaskSettings> = decoder
+        .parameters()
+        .iter()
+        .filter(|p| names.contains(&p.name))
+        .map(|p| MaskSettings { name: p.name.clone(), shape: p.dims.clone(), drawn: 0, rows: Vec::new() })
+        .collect();
+    let total = decoder.parameter_count();
+    let rows_trained = whole_rows(config, decoder, &mut masks)?;
+    let lengths: Vec<usize> = masks.iter().map(|mask| mask.len() - mask.rows.len() * mask.width()).collect();
+    let targeted: Vec<usize> =
+        masks.iter().zip(&lengths).map(|(mask, &len)| if names.contains(&mask.name) { len } else { 0 }).collect();
+    let counts = match config.density {
+        Some(density) => targeted.iter().map(|&len| (density * len as f64).round() as usize).collect(),
+        None => {
+            let wanted = ((1.0 - config.sparsity) * total as f64).round() as usize;
+            let available: usize = targeted.iter().sum();
+            if wanted > available + rows_trained {
+                return Err(Error::input(format!(
+                    "--sparsity {} asks for {wanted} trained numbers, but the target modules have only {}; use a \
+                     sparsity of at least {:.6}, or more --target-modules (for example all-linear)",
+                    config.sparsity,
+                    available + rows_trained,
+                    1.0 - (available + rows_trained) as f64 / total as f64
+                )));
+            }
+            if wanted < rows_trained {
+                return Err(Error::input(format!(
+                    "--trainable-tokens alone trains {rows_trained} numbers, more than the {wanted} that --sparsity \
+                     {} allows; use a sparsity of at most {:.6}",
+                    config.sparsity,
+                    1.0 - rows_trained as f64 / total as f64
+                )));
+            }
+            mask::spread(wanted - rows_trained, &targeted)
+        }
+    };
+    for (mask, count) in masks.iter_mut().zip(counts) {
+        mask.drawn = count;
+    }
+    if masks.iter().all(|mask| mask.trained() == 0) {
+        let setting = match config.density {
+            Some(density) => format!("--density {density}"),
+            None => format!("--sparsity {}", config.sparsity),
+        };
+        return Err(Error::input(format!(
+            "{setting} leaves nothing to train in a model of {total} numbers; use a sparsity below {:.9}",
+            1.0 - 0.5 / total as f64
+        )));
+    }
+    Ok(masks)
+}
+
+/// Marks the rows of `--trainable-tokens` in the embedding table's mask; returns how many numbers they hold.
+fn whole_rows(config: &MethodConfig, decoder: &Decoder, masks: &mut Vec<MaskSettings>) -> Result<usize> {
+    if config.trainable_tokens.is_empty() {
+        return Ok(0);
+    }
+    let table = &decoder.embedding;
+    let mut rows = config.trainable_tokens.clone();
+    rows.sort_unstable();
+    rows.dedup();
+    if let Some(row) = rows.iter().find(|&&row| row as usize >= table.dims[0]) {
+        return Err(Error::input(format!(
+            "--trainable-tokens {row}: the vocabulary has only {} tokens",
+            table.dims[0]
+        )));
+    }
+    let numbers = rows.len() * table.dims[1];
+    match masks.iter_mut().find(|mask| mask.name == table.name) {
+        Some(mask) => mask.rows = rows,
+        None => masks.insert(0, MaskSettings { name: table.name.clone(), shape: table.dims.clone(), drawn: 0, rows }),
+    }
+    Ok(numbers)
+}
+
+fn check_indices(name: &str, indices: &[u32], len: usize) -> Result<()> {
+    if let Some(index) = indices.iter().find(|&&index| index as usize >= len) {
+        return Err(Error::input(format!("{name}: mask index {index} is out of range, the tensor has {len} numbers")));
+    }
+    if let Some(pair) = indices.windows(2).find(|pair| pair[0] >= pair[1]) {
+        let what = if pair[0] == pair[1] { "appears twice" } else { "is not in ascending order" };
+        return Err(Error::input(format!("{name}: mask index {} {what}", pair[1])));
+    }
+    Ok(())
+}
+
+impl Method for Sparta {
+    fn trained(&self) -> Vec<TrainedTensor> {
+        self.tensors
+            .iter()
+            .map(|tensor| TrainedTensor {
+                name: tensor.mask.name.clone(),
+                shape: tensor.mask.shape.clone(),
+                trained: tensor.mask.trained(),
+            })
+            .collect()
+    }
+
+    fn attach(&mut self, decoder: &mut Decoder) {
+        for tensor in &mut self.tensors {
+            let leaf = Tensor::from_inner(tensor.trained().0.clone()).require_grad();
+            tensor.leaf = Some(leaf.clone());
+            let parameter = decoder.parameter_mut(&tensor.mask.name).expect("masks name parameters of the model");
+            parameter.adaptation = Some(Box::new(SparseAdaptation { leaf, indices: tensor.indices.clone() }));
+        }
+    }
+
+    fn collect(&mut self, gradients: &mut Gradients) {
+        for tensor in &mut self.tensors {
+            let new = tensor.leaf.as_ref().and_then(|leaf| leaf.grad_remove(gradients));
+            tensor.grad = match (tensor.grad.take(), new) {
+                (Some(sum), Some(new)) => Some(sum + new),
+                (sum, new) => sum.or(new),
+            };
+        }
+    }
+
+    fn detach(&mut self, decoder: &mut Decoder) {
+        for tensor in &mut self.tensors {
+            tensor.leaf = None;
+            if let Some(parameter) = decoder.parameter_mut(&tensor.mask.name) {
+                parameter.adaptation = None;
+            }
+        }
+    }
+
+    fn step(&mut self, decoder: &mut Decoder, settings: &AdamW) -> Result<Tensor<1>> {
+        let norms: Vec<_> =
+            self.tensors.iter().filter_map(|tensor| tensor.grad.clone()).map(kernel::squared_norm).collect();
+        if norms.is_empty() {
+            return Err(Error::Run("no trained number received a gradient".into()));
+        }
+        let norm = total(norms);
+        for tensor in &mut self.tensors {
+            let Some(grad) = tensor.grad.take() else { continue };
+            let (delta, moments) = tensor.trained.take().expect("deltas are back after every step");
+            let (indices, base) = (tensor.indices.clone(), tensor.base.clone());
+            let parameter = decoder.parameter_mut(&tensor.mask.name).expect("masks name parameters of the model");
+            let trained = &mut tensor.trained;
+            parameter.update(|weight| {
+                let state = Stepped { weight, delta, moments };
+                let stepped = kernel::sparse_step(state, indices, base, grad, norm.clone(), *settings);
+                *trained = Some((stepped.delta, stepped.moments));
+                stepped.weight
+            });
+        }
+        Ok(norm)
+    }
+
+    fn state(&self, _decoder: &Decoder) -> Vec<NamedTensor> {
+        self.tensors
+            .iter()
+            .flat_map(|tensor| {
+                let (delta, moments) = tensor.trained();
+                let len = delta.dims()[0];
+                [
+                    (format!("{}.delta", tensor.mask.name), delta.clone()),
+                    (format!("{}.moments", tensor.mask.name), moments.clone().reshape([2 * len])),
+                ]
+            })
+            .collect()
+    }
+
+    fn restore(&mut self, decoder: &mut Decoder, state: &Weights) -> Result<()> {
+        for tensor in &mut self.tensors {
+            let (name, count) = (&tensor.mask.name, tensor.mask.trained());
+            let delta = stored(state, &format!("{name}.delta"), count)?;
+            let moments = stored(state, &format!("{name}.moments"), 2 * count)?;
+            let device = tensor.base.device();
+            let upload = |values: Vec<f32>, dims: [usize; 1]| {
+                Tensor::<1>::from_data(burn::tensor::TensorData::new(values, dims), &device)
+            };
+            tensor.trained = Some((upload(delta, [count]), upload(moments, [2 * count]).reshape([2, count])));
+        }
+        self.set_applied(decoder, true);
+        Ok(())
+    }
+
+    fn save(&self, _decoder: &Decoder) -> Saved {
+        let settings = Settings {
+            seed: self.seed,
+            sparsity: self.sparsity,
+            tensors: self.tensors.iter().map(|tensor| tensor.mask.clone()).collect(),
+            drawn_from_seed: self.drawn_from_seed,
+        };
+        let explicit = self.explicit_indices || !self.drawn_from_seed;
+        Saved {
+            settings: serde_json::to_value(settings).expect("plain numbers and names"),
+            values: self
+                .tensors
+                .iter()
+                .map(|tensor| (format!("{}.delta", tensor.mask.name), tensor.trained().0.clone()))
+                .collect(),
+            indices: self
+                .tensors
+                .iter()
+                .filter(|_| explicit)
+                .map(|tensor| {
+                    let words: Vec<i32> = tensor.indices.to_data().iter::<i32>().collect();
+                    (format!("{}.indices", tensor.mask.name), bytemuck::cast_slice(&words).to_vec())
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Applies an adapter: `weight = base + delta` at its indices.
+fn apply(adapter: &Adapter, decoder: &mut Decoder, device: &ComputeDevice) -> Result<()> {
+    let settings: Settings = adapter.settings()?;
+    let mut masks = Vec::new();
+    for mask in settings.tensors {
+        let parameter = decoder
+            .parameter_mut(&mask.name)
+            .ok_or_else(|| adapter.error(format!("the model has no parameter {}", mask.name)))?;
+        if parameter.dims != mask.shape {
+            return Err(adapter.error(format!(
+                "{} has shape {:?} in the adapter but {:?} in the model",
+                mask.name, mask.shape, parameter.dims
+            )));
+        }
+        let rows_fit = mask.rows.windows(2).all(|pair| pair[0] < pair[1])
+            && mask.rows.last().is_none_or(|&row| (row as usize) < mask.shape[0]);
+        if !rows_fit || mask.drawn > mask.len() - mask.rows.len() * mask.width() {
+            return Err(adapter.error(format!("the mask of {} does not fit its shape", mask.name)));
+        }
+        let stored = format!("{}.indices", mask.name);
+        let indices = match adapter.weights.dims(&stored) {
+            Some(_) => adapter.weights.indices(&stored)?,
+            None if settings.drawn_from_seed => mask.indices(settings.seed),
+            None => return Err(adapter.error(format!("{stored} is missing"))),
+        };
+        check_indices(&mask.name, &indices, mask.len()).map_err(|e| adapter.error(e.to_string()))?;
+        let deltas =
+            adapter.weights.floats(&format!("{}.delta", mask.name)).map_err(|e| adapter.error(e.to_string()))?;
+        if deltas.len() != indices.len() {
+            return Err(adapter.error(format!(
+                "{} has {} deltas for {} indices",
+                mask.name,
+                deltas.len(),
+                indices.len()
+            )));
+        }
+        masks.push((mask, indices, deltas));
+    }
+    // Nothing is written before everything is known to fit.
+    for (mask, indices, deltas) in masks {
+        if indices.is_empty() {
+            continue;
+        }
+        let (indices, count) = (device.indices(&indices), deltas.len());
+        let parameter = decoder.parameter_mut(&mask.name).expect("checked above");
+        let base = parameter.value().clone().reshape([mask.len()]).select(0, indices.clone());
+        let values = base + device.floats(deltas, [count]);
+        parameter.update(|weight| kernel::scatter_write(weight, indices, values));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_rows_and_drawn_numbers_do_not_overlap() {
+        let mask = MaskSettings { name: "t".into(), shape: vec![10, 4], drawn: 20, rows: vec![0, 3, 4, 9] };
+        let indices = mask.indices(5);
+        assert_eq!(indices.len(), mask.trained());
+        assert!(indices.windows(2).all(|pair| pair[0] < pair[1]) && indices[35] < 40);
+        for row in [0, 3, 4, 9] {
+            assert!((row * 4..row * 4 + 4).all(|index| indices.contains(&index)), "row {row} of {indices:?}");
+        }
+        let all = MaskSettings { drawn: 24, ..mask };
+        assert_eq!(all.indices(5), (0..40).collect::<Vec<u32>>());
+    }
+}

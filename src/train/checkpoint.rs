@@ -1,0 +1,98 @@
+//! Checkpoints: everything a run needs to go on exactly where it was.
+
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Result, device, files,
+    method::Method,
+    model::{Decoder, save::cast, weights::Weights},
+};
+
+const STATE: &str = "state.json";
+const TENSORS: &str = "state.safetensors";
+
+/// Numbers of a run at a step. Data position, schedule and random streams are functions of the step and the seed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// Time trained.
+    pub elapsed_secs: f64,
+    /// Lowest validation loss, and the step it was reached at.
+    pub best_eval: Option<(f64, u64)>,
+    /// Evaluations since then.
+    pub evals_since_best: u64,
+    /// Peak learning rate, where it was changed during the run.
+    pub learning_rate: Option<f64>,
+}
+
+/// Writes a checkpoint folder under `folder`; the folder appears whole or not at all. Older ones beyond `keep` go.
+///
+/// # Errors
+/// The device failed or the disk is full; earlier checkpoints are then as they were.
+pub async fn write(
+    folder: &Path,
+    progress: &Progress,
+    method: &dyn Method,
+    decoder: &Decoder,
+    keep: usize,
+) -> Result<PathBuf> {
+    std::fs::create_dir_all(folder).map_err(|e| Error::file("create", folder, e))?;
+    let mut tensors = Vec::new();
+    for (name, values) in method.state(decoder) {
+        let values = device::read(values).await?;
+        tensors.push((name, values.len(), cast(&values, Dtype::F32)?));
+    }
+    let bytes = files::safetensors(
+        tensors.iter().map(|(name, len, bytes)| (name.clone(), Dtype::F32, vec![*len], &bytes[..])),
+        &[("format", "agoge-checkpoint")],
+    )?;
+    let place = folder.join(format!("step-{:08}", progress.step));
+    let temporary = tempfile::Builder::new()
+        .prefix(".writing-")
+        .tempdir_in(folder)
+        .map_err(|e| Error::file("create", folder, e))?;
+    files::write(&temporary.path().join(TENSORS), &bytes)?;
+    files::write_json(&temporary.path().join(STATE), progress)?;
+    if place.exists() {
+        std::fs::remove_dir_all(&place).map_err(|e| Error::file("replace", &place, e))?;
+    }
+    std::fs::rename(temporary.path(), &place).map_err(|e| Error::file("write", &place, e))?;
+    let all = list(folder);
+    for (_, old) in all.iter().rev().skip(keep.max(1)) {
+        std::fs::remove_dir_all(old).map_err(|e| Error::file("remove", old, e))?;
+    }
+    Ok(place)
+}
+
+/// Whole checkpoints under `folder`, oldest first, with their steps.
+pub fn list(folder: &Path) -> Vec<(u64, PathBuf)> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<(u64, PathBuf)> = entries
+        .filter_map(|entry| {
+            let step = entry.file_name().to_str()?.strip_prefix("step-")?.parse().ok()?;
+            entry.path().join(STATE).exists().then(|| (step, entry.path()))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// Reads a checkpoint: its numbers and its tensors.
+///
+/// # Errors
+/// Files that are missing or damaged.
+pub fn read(folder: &Path) -> Result<(Progress, Weights)> {
+    let path = folder.join(STATE);
+    let text = std::fs::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
+    let progress =
+        serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: not a checkpoint: {e}", path.display())))?;
+    let path = folder.join(TENSORS);
+    let bytes = std::fs::read(&path).map_err(|e| Error::file("read", &path, e))?;
+    Ok((progress, Weights::from_bytes(&path.display().to_string(), bytes)?))
+}

@@ -1,0 +1,11 @@
+//! Training: objective, schedule, one optimizer step, evaluation, checkpoints, and the run that strings them together.
+
+pub mod checkpoint;
+pub mod evaluate;
+pub mod metrics;
+pub mod objective;
+pub mod run;
+pub mod schedule;
+pub mod step;
+
+pub use run::{Inputs, Run};

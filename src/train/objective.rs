@@ -1,0 +1,61 @@
+//! The loss of a batch: which positions count, and their cross-entropy.
+
+use burn::tensor::{Int, Tensor};
+
+use crate::{
+    data::{Batch, IGNORED_LABEL},
+    device::ComputeDevice,
+    kernel,
+    model::{Decoder, attention::Layout},
+};
+
+/// Below this share of target positions the head is computed for them alone: the `[N, V]` logits are the largest
+/// tensor of a step.
+const SELECT_BELOW: f64 = 0.75;
+
+/// A batch on the device.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Token ids `[B * T]`.
+    pub ids: Tensor<1, Int>,
+    /// What attention needs.
+    pub layout: Layout,
+    /// Positions `[N]` whose prediction counts; `None` for all `B * T`.
+    positions: Option<Tensor<1, Int>>,
+    /// Next token at each of these positions, or a negative number where it does not count.
+    targets: Tensor<1, Int>,
+    /// Number of predictions that count.
+    pub target_tokens: usize,
+}
+
+impl Prepared {
+    /// Uploads a batch. The prediction at position `t` is judged by `labels[t + 1]`; a row's last position by nothing.
+    pub fn new(batch: &Batch, decoder: &Decoder, device: &ComputeDevice) -> Self {
+        let mut targets = vec![IGNORED_LABEL; batch.ids.len()];
+        for (targets, labels) in targets.chunks_mut(batch.width).zip(batch.labels.chunks(batch.width)) {
+            targets[..batch.width - 1].copy_from_slice(&labels[1..]);
+        }
+        let counted: Vec<i32> = (0..targets.len()).filter(|&at| targets[at] >= 0).map(|at| at as i32).collect();
+        let target_tokens = counted.len();
+        let few = (target_tokens as f64) < SELECT_BELOW * targets.len() as f64 && target_tokens > 0;
+        if few {
+            targets = counted.iter().map(|&at| targets[at as usize]).collect();
+        }
+        Self {
+            ids: device.integers(batch.ids.clone()),
+            layout: decoder.layout(batch.row_count, batch.width, None),
+            positions: few.then(|| device.integers(counted)),
+            targets: device.integers(targets),
+            target_tokens,
+        }
+    }
+
+    /// Sum of the losses `[1]`, in nats, from the hidden states `[B * T, D]` after the last block.
+    pub fn loss_sum(&self, decoder: &Decoder, hidden: Tensor<2>) -> Tensor<1> {
+        let hidden = match &self.positions {
+            Some(positions) => hidden.select(0, positions.clone()),
+            None => hidden,
+        };
+        kernel::cross_entropy(decoder.head(hidden), self.targets.clone()).sum()
+    }
+}

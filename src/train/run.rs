@@ -1,0 +1,577 @@
+//! A run as a stream of events. Poll [`Run::next`] until it gives `None`; not polling pauses the run, dropping it stops
+//! it. All tensors live on the thread that polls.
+
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use burn::tensor::Tensor;
+use web_time::Instant;
+
+use super::{
+    checkpoint::{self, Progress},
+    evaluate::{ROUND_TO, evaluate},
+    metrics::MetricsFile,
+    schedule::LearningRate,
+    step::optimizer_step,
+};
+use crate::{
+    Error, Result,
+    config::{AdapterDtype, Init, RunConfig},
+    data::{Batch, BatchPlan, DataSettings, Dataset, Tokenizer},
+    device::{self, ComputeDevice, Memory},
+    event::{Command, Ending, Event, Metrics, Started},
+    files,
+    kernel::AdamW,
+    method::{self, Method, adapter},
+    model::{Pretrained, generate::Generation, pretrained::read_config, sample::Sampling},
+};
+
+/// What a run works on. A front end may bring its own (the embedded demo, a browser's files).
+pub struct Inputs {
+    /// The model, on `device`.
+    pub base: Pretrained,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Training and validation rows.
+    pub dataset: Dataset,
+    /// Where everything is computed.
+    pub device: ComputeDevice,
+}
+
+/// A step whose figures are still on the device.
+struct Queued {
+    step: u64,
+    learning_rate: f64,
+    tokens: u64,
+    loss: Tensor<1>,
+    squared_norm: Tensor<1>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Opening,
+    Training,
+    Closing(Ending),
+    Done,
+}
+
+/// One fine-tuning run.
+pub struct Run {
+    config: RunConfig,
+    inputs: Inputs,
+    method: Box<dyn Method>,
+    plan: BatchPlan,
+    schedule: LearningRate,
+    /// All batches of the run, where the run is counted in epochs.
+    total_batches: Option<u64>,
+    progress: Progress,
+    phase: Phase,
+    events: VecDeque<Event>,
+    queued: Vec<Queued>,
+    metrics: Option<MetricsFile>,
+    /// Steps of the last checkpoint written.
+    saved: Option<u64>,
+    /// Step of the last evaluation.
+    evaluated: Option<u64>,
+    /// Speed and remaining time at the last report.
+    tokens_per_sec: f64,
+    remaining_secs: f64,
+    memory: Memory,
+    stop: bool,
+    save: bool,
+}
+
+/// Settings that a resumed run may be given anew; all others are those of the run's own `config.json`.
+const RESUMABLE: &[&str] =
+    &["steps", "epochs", "device", "out", "eval_steps", "save_steps", "keep_checkpoints", "logging_steps", "patience"];
+
+/// The configuration of the run in `folder`, with the settings laid over it that may change.
+///
+/// # Errors
+/// No run there, or a typed setting that a resumed run cannot change.
+pub fn resume_config(folder: &Path, typed: crate::config::Overrides) -> Result<RunConfig> {
+    let path = folder.join("config.json");
+    if !path.exists() {
+        return Err(Error::input(format!(
+            "--resume {}: there is no run in this folder (no config.json)",
+            folder.display()
+        )));
+    }
+    if let Some(name) = typed.given().into_iter().find(|name| !RESUMABLE.contains(name)) {
+        return Err(Error::input(format!(
+            "--{} cannot be changed when a run is resumed; start a new run, or leave it out",
+            name.replace('_', "-")
+        )));
+    }
+    let text = std::fs::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
+    let mut config: RunConfig =
+        serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
+    typed.apply(&mut config);
+    config.out = folder.to_path_buf();
+    Ok(config)
+}
+
+/// Makes sure that a new run can be written to `out`, before anything expensive is done.
+///
+/// # Errors
+/// A folder that holds a run already (unless `overwrite`), or cannot be written.
+pub fn prepare_out(out: &Path, overwrite: bool) -> Result<()> {
+    let in_use =
+        ["config.json", "adapter.json", "metrics.jsonl", "checkpoints"].iter().any(|name| out.join(name).exists());
+    if in_use && !overwrite {
+        return Err(Error::input(format!(
+            "--out {}: there is a run in this folder already; use --resume {} to go on with it, --overwrite to replace \
+             it, or another folder",
+            out.display(),
+            out.display()
+        )));
+    }
+    std::fs::create_dir_all(out).map_err(|e| Error::file("create", out, e))?;
+    // Proves that the folder can be written.
+    tempfile::tempfile_in(out).map_err(|e| Error::file("write to", out, e))?;
+    for name in ["adapter.json", "adapter.safetensors", "metrics.jsonl", "config.json"] {
+        let path = out.join(name);
+        if path.exists() {
+            std::fs::remove_file(&path).map_err(|e| Error::file("remove", &path, e))?;
+        }
+    }
+    let checkpoints = out.join("checkpoints");
+    if checkpoints.exists() {
+        std::fs::remove_dir_all(&checkpoints).map_err(|e| Error::file("remove", &checkpoints, e))?;
+    }
+    Ok(())
+}
+
+impl Inputs {
+    /// Opens the device and loads model, tokenizer and data that `config` names.
+    ///
+    /// # Errors
+    /// Whatever is wrong with them.
+    pub async fn load(config: &RunConfig) -> Result<Self> {
+        // Cheap checks first: a typing error should not cost the loading of a model.
+        let tokenizer = {
+            read_config(&config.model)?;
+            Tokenizer::from_folder(&config.model)?
+        };
+        let device = device::open(&config.device).await?;
+        let base = match config.init {
+            Init::Pretrained => Pretrained::load(&config.model, &device.handle)?,
+            Init::Random => Pretrained::random(&config.model, config.seed, &device.handle)?,
+        };
+        let settings = data_settings(config, base.decoder.architecture.max_positions)?;
+        let dataset = Dataset::load(&settings, &tokenizer)?;
+        Ok(Self { base, tokenizer, dataset, device })
+    }
+}
+
+/// What the data module is asked for. A length of 0 means 512 or the model's limit.
+///
+/// # Errors
+/// A length beyond the model's positions.
+pub fn data_settings(config: &RunConfig, max_positions: usize) -> Result<DataSettings> {
+    if config.max_seq_length > max_positions {
+        return Err(Error::input(format!(
+            "--max-seq-length {}: the model has only {max_positions} positions",
+            config.max_seq_length
+        )));
+    }
+    let given = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
+    Ok(DataSettings {
+        data: config.data.clone(),
+        valid: given(&config.valid_data),
+        max_seq_length: if config.max_seq_length == 0 { max_positions.min(512) } else { config.max_seq_length },
+        mask_prompt: config.mask_prompt.as_option(),
+        skip_bad_rows: config.skip_bad_rows,
+        append_eos: true,
+    })
+}
+
+impl Run {
+    /// Starts a run, or with `resume` goes on with the one in `config.out`. `config.out` may be empty: then nothing is
+    /// written.
+    ///
+    /// # Errors
+    /// Settings, model and data that do not fit together; a folder that cannot be written or resumed.
+    pub fn new(mut config: RunConfig, mut inputs: Inputs, resume: bool) -> Result<Self> {
+        config.check()?;
+        let entry = method::find(&config.method)?;
+        if config.learning_rate == 0.0 {
+            config.learning_rate = entry.learning_rate;
+        }
+        inputs.dataset.check_vocabulary(inputs.base.decoder.architecture.vocab_size)?;
+        let mut method = (entry.start)(&config.method_config(), &mut inputs.base.decoder, &inputs.device, config.seed)?;
+        let plan = BatchPlan::new(&inputs.dataset.train.lengths(), config.batch_size, config.seed)?;
+        let total_batches = (config.steps == 0).then(|| config.epochs * plan.batches_per_epoch());
+        let steps = total_batches.map_or(config.steps, |all| all.div_ceil(config.grad_accumulation_steps as u64));
+
+        let mut progress = Progress::default();
+        let mut metrics = None;
+        let mut saved = None;
+        if !config.out.as_os_str().is_empty() {
+            if resume {
+                let (found, state) = latest_checkpoint(&config.out)?;
+                method.restore(&mut inputs.base.decoder, &state)?;
+                progress = found;
+                saved = Some(progress.step);
+            }
+            metrics = Some(MetricsFile::open(&config.out.join("metrics.jsonl"), progress.step)?);
+            files::write_json(&config.out.join("config.json"), &config)?;
+        }
+        let mut schedule = LearningRate::new(&config, steps);
+        schedule.peak = progress.learning_rate.unwrap_or(schedule.peak);
+        Ok(Self {
+            config,
+            inputs,
+            method,
+            plan,
+            schedule,
+            total_batches,
+            progress,
+            phase: Phase::Opening,
+            events: VecDeque::new(),
+            queued: Vec::new(),
+            metrics,
+            saved,
+            evaluated: None,
+            tokens_per_sec: 0.0,
+            remaining_secs: 0.0,
+            memory: Memory::default(),
+            stop: false,
+            save: false,
+        })
+    }
+
+    /// Tells the run something; it acts on it before its next step.
+    pub fn tell(&mut self, command: Command) {
+        match command {
+            Command::Stop => self.stop = true,
+            Command::Save => self.save = true,
+            Command::SetLearningRate(rate) => {
+                self.schedule.peak = rate;
+                self.progress.learning_rate = Some(rate);
+            }
+        }
+    }
+
+    /// The next event; `None` when the run is over.
+    ///
+    /// # Errors
+    /// A loss that is not finite, a device that failed, a disk that is full. The run is over then.
+    pub async fn next(&mut self) -> Result<Option<Event>> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Ok(Some(event));
+            }
+            let done = match self.phase {
+                Phase::Opening => self.open().await,
+                Phase::Training => self.train().await,
+                Phase::Closing(ending) => self.close(ending).await,
+                Phase::Done => return Ok(None),
+            };
+            if let Err(error) = done {
+                self.phase = Phase::Done;
+                return Err(error);
+            }
+        }
+    }
+
+    async fn open(&mut self) -> Result<()> {
+        let trained = self.method.trained();
+        let facts = &self.inputs.device.facts;
+        self.events.push_back(Event::Started(Box::new(Started {
+            device: format!("{} ({}, {}): {}", facts.name, facts.backend, facts.kind, self.inputs.device.reason),
+            model: self.inputs.base.folder.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
+            method: self.config.method.clone(),
+            total_parameters: self.inputs.base.decoder.parameter_count(),
+            trained_parameters: trained.iter().map(|tensor| tensor.trained).sum(),
+            trained,
+            steps: self.schedule.steps,
+            done: self.progress.step,
+            batches_per_epoch: self.plan.batches_per_epoch(),
+            learning_rate: self.schedule.peak,
+        })));
+        self.events.push_back(Event::Data { report: Box::new(self.inputs.dataset.report.clone()) });
+        self.phase = Phase::Training;
+        if self.progress.step == 0 {
+            self.evaluate().await?;
+        }
+        Ok(())
+    }
+
+    async fn train(&mut self) -> Result<()> {
+        let step = self.progress.step;
+        if step >= self.schedule.steps || self.stop {
+            let ending = if step >= self.schedule.steps { Ending::Completed } else { Ending::Stopped };
+            self.phase = Phase::Closing(ending);
+            return Ok(());
+        }
+        let learning_rate = self.schedule.at(step);
+        let window = self.window(step);
+        let settings = self.adamw(step, learning_rate);
+        let started = Instant::now();
+        let outcome = optimizer_step(
+            &mut self.inputs.base.decoder,
+            &mut *self.method,
+            &window,
+            &settings,
+            self.config.grad_checkpointing,
+            &self.inputs.device,
+        )?;
+        let tokens = window.iter().map(|batch| batch.tokens as u64).sum();
+        self.progress.step += 1;
+        self.queued.push(Queued {
+            step: self.progress.step,
+            learning_rate,
+            tokens,
+            loss: outcome.loss,
+            squared_norm: outcome.squared_norm,
+        });
+        let step = self.progress.step;
+        let every = |interval: u64| interval > 0 && step.is_multiple_of(interval);
+        // Reading the figures is the only place where CPU and GPU wait for each other; it also bounds the queue.
+        let report = every(self.config.logging_steps)
+            || every(self.config.eval_steps)
+            || every(self.config.save_steps)
+            || step == 1
+            || step == self.schedule.steps
+            || self.stop
+            || self.save;
+        if report {
+            self.report(started.elapsed()).await?;
+        } else {
+            self.progress.elapsed_secs += started.elapsed().as_secs_f64();
+        }
+        if every(self.config.eval_steps) && self.evaluate().await? {
+            self.phase = Phase::Closing(Ending::EarlyStop);
+        }
+        if every(self.config.save_steps) || self.save {
+            self.checkpoint().await?;
+        }
+        Ok(())
+    }
+
+    /// The batches of one optimizer step.
+    fn window(&mut self, step: u64) -> Vec<Batch> {
+        let per_step = self.config.grad_accumulation_steps as u64;
+        let first = step * per_step;
+        let last = self.total_batches.map_or(first + per_step, |all| all.min(first + per_step));
+        let width = self.inputs.base.decoder.architecture.max_positions;
+        let pad = self.inputs.base.pad_id();
+        (first..last)
+            .map(|k| Batch::assemble(&self.inputs.dataset.train, &self.plan.rows(k), pad, ROUND_TO, width))
+            .collect()
+    }
+
+    fn adamw(&self, step: u64, learning_rate: f64) -> AdamW {
+        let (c, t) = (&self.config, step as f64 + 1.0);
+        AdamW {
+            learning_rate: learning_rate as f32,
+            beta1: c.beta1 as f32,
+            beta2: c.beta2 as f32,
+            epsilon: c.epsilon as f32,
+            weight_decay: c.weight_decay as f32,
+            correction1: (1.0 - c.beta1.powf(t)) as f32,
+            correction2: (1.0 - c.beta2.powf(t)) as f32,
+            max_norm: c.max_grad_norm as f32,
+        }
+    }
+
+    /// Reads the figures of the queued steps and tells them.
+    async fn report(&mut self, since_step: Duration) -> Result<()> {
+        let started = Instant::now();
+        let queued = std::mem::take(&mut self.queued);
+        let figures = queued.iter().flat_map(|step| [step.loss.clone(), step.squared_norm.clone()]).collect();
+        let figures = device::read(Tensor::cat(figures, 0)).await?;
+        self.progress.elapsed_secs += since_step.as_secs_f64() + started.elapsed().as_secs_f64();
+        self.memory = self.inputs.device.memory();
+
+        let (first, tokens) = (queued[0].step, queued.iter().map(|step| step.tokens).sum::<u64>());
+        let last = queued[queued.len() - 1].step;
+        let all_secs = self.progress.elapsed_secs;
+        let per_step = all_secs / last as f64;
+        self.remaining_secs = per_step * (self.schedule.steps - last) as f64;
+        let before = self.progress.tokens;
+        self.progress.tokens += tokens;
+        self.tokens_per_sec = self.progress.tokens as f64 / all_secs.max(1e-9);
+        let mut so_far = before;
+        for (step, pair) in queued.iter().zip(figures.chunks(2)) {
+            let (loss, norm) = (f64::from(pair[0]), f64::from(pair[1]).sqrt());
+            if !loss.is_finite() || !norm.is_finite() {
+                return Err(self.not_finite(step.step, loss, norm));
+            }
+            so_far += step.tokens;
+            // Steps that were read together share the time between the reports evenly.
+            let share = (step.step - first + 1) as f64 / queued.len() as f64;
+            let metrics = Metrics {
+                loss: Some(loss),
+                learning_rate: Some(step.learning_rate),
+                grad_norm: Some(norm),
+                elapsed_secs: all_secs - (1.0 - share) * per_step * queued.len() as f64,
+                ..self.metrics_at(step.step, so_far)
+            };
+            self.record(&metrics)?;
+            self.events.push_back(Event::Step(metrics));
+        }
+        Ok(())
+    }
+
+    fn metrics_at(&self, step: u64, tokens: u64) -> Metrics {
+        Metrics {
+            step,
+            tokens,
+            tokens_per_sec: self.tokens_per_sec,
+            elapsed_secs: self.progress.elapsed_secs,
+            remaining_secs: self.remaining_secs,
+            memory_in_use_bytes: self.memory.in_use_bytes,
+            memory_reserved_bytes: self.memory.reserved_bytes,
+            ..Metrics::default()
+        }
+    }
+
+    fn record(&mut self, metrics: &Metrics) -> Result<()> {
+        self.metrics.as_mut().map_or(Ok(()), |file| file.append(metrics))
+    }
+
+    fn not_finite(&self, step: u64, loss: f64, norm: f64) -> Error {
+        let what =
+            if loss.is_finite() { format!("the gradient norm is {norm}") } else { format!("the loss is {loss}") };
+        let last = match (self.saved, self.config.out.as_os_str().is_empty()) {
+            (Some(saved), false) => {
+                format!("the last good checkpoint is step {saved} in {}", self.config.out.join("checkpoints").display())
+            }
+            _ => "there is no checkpoint yet".into(),
+        };
+        Error::Run(format!(
+            "step {step}: {what}; the run has stopped, {last}; try a lower --learning-rate (now {}), more --warmup-steps \
+             or a smaller --max-grad-norm",
+            self.schedule.peak
+        ))
+    }
+
+    /// Evaluates the validation set and makes samples; true if the run should stop early.
+    async fn evaluate(&mut self) -> Result<bool> {
+        let step = self.progress.step;
+        self.evaluated = Some(step);
+        let mut stop_early = false;
+        if let Some(valid) = &self.inputs.dataset.valid {
+            let base = &self.inputs.base;
+            let (size, most) = (self.config.batch_size, self.config.eval_batches);
+            let result = evaluate(&base.decoder, valid, size, most, base.pad_id(), &self.inputs.device).await?;
+            let best = step > 0 && self.progress.best_eval.is_none_or(|(loss, _)| result.loss < loss);
+            if best {
+                self.progress.best_eval = Some((result.loss, step));
+                self.progress.evals_since_best = 0;
+                self.write_adapter().await?;
+            } else if step > 0 {
+                self.progress.evals_since_best += 1;
+                stop_early = self.config.patience > 0 && self.progress.evals_since_best >= self.config.patience;
+            }
+            let metrics = Metrics { eval_loss: Some(result.loss), ..self.metrics_at(step, self.progress.tokens) };
+            self.record(&metrics)?;
+            self.events.push_back(Event::Evaluated { metrics, perplexity: result.perplexity, best });
+        }
+        for prompt in self.config.sample_prompts.0.clone() {
+            let text = self.sample(&prompt).await?;
+            self.events.push_back(Event::Sample { step, prompt, text });
+        }
+        Ok(stop_early)
+    }
+
+    async fn sample(&self, prompt: &str) -> Result<String> {
+        let tokenizer = &self.inputs.tokenizer;
+        let ids = tokenizer.encode(prompt, true)?;
+        let mut generation = Generation::new(
+            &self.inputs.base.decoder,
+            &ids,
+            Sampling::default(),
+            tokenizer.eos_ids(),
+            self.config.seed,
+        )?;
+        let mut made = Vec::new();
+        while made.len() < self.config.sample_tokens {
+            match generation.next().await? {
+                Some(id) => made.push(id),
+                None => break,
+            }
+        }
+        tokenizer.decode(&made, true)
+    }
+
+    async fn write_adapter(&self) -> Result<()> {
+        if self.config.out.as_os_str().is_empty() {
+            return Ok(());
+        }
+        let dtype = match self.config.adapter_dtype {
+            AdapterDtype::F32 => safetensors::Dtype::F32,
+            AdapterDtype::F16 => safetensors::Dtype::F16,
+        };
+        adapter::write(&*self.method, &self.config.method, &self.inputs.base, dtype, &self.config.out).await
+    }
+
+    async fn checkpoint(&mut self) -> Result<()> {
+        self.save = false;
+        if self.config.out.as_os_str().is_empty() {
+            return Ok(());
+        }
+        let folder = self.config.out.join("checkpoints");
+        let keep = self.config.keep_checkpoints;
+        let place = checkpoint::write(&folder, &self.progress, &*self.method, &self.inputs.base.decoder, keep).await?;
+        self.saved = Some(self.progress.step);
+        self.events.push_back(Event::Saved { step: self.progress.step, path: place.display().to_string() });
+        Ok(())
+    }
+
+    async fn close(&mut self, ending: Ending) -> Result<()> {
+        if !self.queued.is_empty() {
+            self.report(Duration::ZERO).await?;
+        }
+        // A stopped run is not evaluated: who pressed Ctrl-C wants to leave.
+        if ending != Ending::Stopped && self.evaluated != Some(self.progress.step) {
+            self.evaluate().await?;
+        }
+        if self.saved != Some(self.progress.step) && self.progress.step > 0 {
+            self.checkpoint().await?;
+        }
+        // With a validation set the folder holds the best adapter, without one the last.
+        if self.progress.best_eval.is_none() {
+            self.write_adapter().await?;
+        }
+        self.events.push_back(Event::Finished {
+            ending,
+            step: self.progress.step,
+            best_eval: self.progress.best_eval,
+            elapsed_secs: self.progress.elapsed_secs,
+            tokens: self.progress.tokens,
+        });
+        self.phase = Phase::Done;
+        Ok(())
+    }
+
+    /// The resolved settings.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// The model as it is now, and what else the run works on.
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    /// The method with its trained numbers.
+    pub fn method(&self) -> &dyn Method {
+        &*self.method
+    }
+}
+
+fn latest_checkpoint(out: &Path) -> Result<(Progress, crate::model::weights::Weights)> {
+    match checkpoint::list(&out.join("checkpoints")).pop() {
+        Some((_, folder)) => checkpoint::read(&folder),
+        None => Err(Error::input(format!(
+            "--resume {}: this run has no checkpoint yet; start it anew with --overwrite",
+            out.display()
+        ))),
+    }
+}

@@ -1,0 +1,97 @@
+//! One optimizer step, readable from top to bottom.
+
+use burn::tensor::Tensor;
+
+use super::objective::Prepared;
+use crate::{Result, data::Batch, device::ComputeDevice, kernel::AdamW, method::Method, model::Decoder};
+
+/// Figures of a step, still on the device: nothing is read here.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Mean loss `[1]` over the target tokens of the whole window.
+    pub loss: Tensor<1>,
+    /// Squared global gradient norm `[1]` before clipping.
+    pub squared_norm: Tensor<1>,
+}
+
+/// One step over a window of batches (gradient accumulation). The loss is normalised by the target tokens of the whole
+/// window, so a window of four batches gives the gradient of one batch four times the size.
+///
+/// # Errors
+/// Nothing was trained.
+pub fn optimizer_step(
+    decoder: &mut Decoder,
+    method: &mut dyn Method,
+    window: &[Batch],
+    settings: &AdamW,
+    recompute_blocks: bool,
+    device: &ComputeDevice,
+) -> Result<Outcome> {
+    let target_tokens: usize = window.iter().map(|batch| batch.target_tokens).sum();
+    let scale = 1.0 / target_tokens.max(1) as f64;
+
+    let mut loss: Option<Tensor<1>> = None;
+    for batch in window {
+        let batch = Prepared::new(batch, decoder, device);
+        method.attach(decoder);
+        let part = if recompute_blocks {
+            recomputed(decoder, method, &batch, scale)
+        } else {
+            whole(decoder, method, &batch, scale)
+        };
+        // The leaves are second handles of trained tensors, which the step writes in place.
+        method.detach(decoder);
+        loss = Some(match loss {
+            Some(sum) => sum + part,
+            None => part,
+        });
+    }
+    let squared_norm = method.step(decoder, settings)?;
+    Ok(Outcome { loss: loss.unwrap_or_else(|| Tensor::zeros([1], &device.handle)), squared_norm })
+}
+
+/// Forward and backward over the whole graph at once. Returns this batch's part of the loss `[1]`.
+fn whole(decoder: &Decoder, method: &mut dyn Method, batch: &Prepared, scale: f64) -> Tensor<1> {
+    let mut x = decoder.embed(batch.ids.clone());
+    for index in 0..decoder.blocks.len() {
+        x = decoder.block(index, x, &batch.layout);
+    }
+    let loss = batch.loss_sum(decoder, x).mul_scalar(scale);
+    method.collect(&mut loss.backward());
+    loss.inner()
+}
+
+/// The same, keeping only the input of each block and computing its inside again in the backward pass (Chen et al.
+/// 2016): activations grow with one block instead of all.
+fn recomputed(decoder: &Decoder, method: &mut dyn Method, batch: &Prepared, scale: f64) -> Tensor<1> {
+    // Forward: each block's graph is dropped as soon as its output is known.
+    let mut inputs = vec![decoder.embed(batch.ids.clone()).inner()];
+    for index in 0..decoder.blocks.len() {
+        let x = Tensor::from_inner(inputs[index].clone());
+        inputs.push(decoder.block(index, x, &batch.layout).inner());
+    }
+
+    // Backward: head, then blocks from last to first, each from its kept input.
+    let x = leaf(inputs.pop().expect("one input a block and one for the head"));
+    let loss = batch.loss_sum(decoder, x.clone()).mul_scalar(scale);
+    let mut gradients = loss.backward();
+    let mut dx = x.grad(&gradients).expect("the head depends on its input");
+    method.collect(&mut gradients);
+    for index in (0..decoder.blocks.len()).rev() {
+        let x = leaf(inputs.pop().expect("one input a block"));
+        let y = decoder.block(index, x.clone(), &batch.layout);
+        let mut gradients = (y * Tensor::from_inner(dx)).sum().backward();
+        dx = x.grad(&gradients).expect("a block depends on its input");
+        method.collect(&mut gradients);
+    }
+    if decoder.embedding.adaptation.is_some() {
+        let x = decoder.embed(batch.ids.clone());
+        method.collect(&mut (x * Tensor::from_inner(dx)).sum().backward());
+    }
+    loss.inner()
+}
+
+/// A kept tensor as the start of a new graph.
+fn leaf(kept: Tensor<2>) -> Tensor<2> {
+    Tensor::from_inner(kept).require_grad()
+}

@@ -1,0 +1,381 @@
+//! Golden values from PyTorch, transformers and the SpaRTA authors' package: logits, loss, every gradient by name,
+//! greedy tokens, and whole training trajectories, on the WGSL path and on the CPU device.
+//!
+//! Every case in the folder that `AGOGE_GOLDEN` names (default: `tests/golden`) is run, or listed as not supported.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use agoge::{
+    config::{RunConfig, Schedule},
+    data::Batch,
+    device::ComputeDevice,
+    kernel::{self, AdamW},
+    method::{self, Method, Sparta, mask},
+    model::{Adaptation, Pretrained, Role, generate::Generation, sample::Sampling, weights::Weights},
+    train::{objective::Prepared, schedule::LearningRate, step::optimizer_step},
+};
+use burn::tensor::{Int, Tensor};
+use pollster::block_on;
+use serde_json::Value;
+
+use crate::support::{assert_close, devices};
+
+/// Cases that must run wherever their folder is there: this list may grow, never shrink.
+const SUPPORTED: &[&str] = &["llama-tied", "llama-untied-rope3", "train-sparta", "train-full"];
+
+struct Case {
+    name: String,
+    folder: PathBuf,
+    info: Value,
+    values: Weights,
+}
+
+impl Case {
+    fn floats(&self, name: &str) -> Vec<f32> {
+        self.values.floats(name).unwrap_or_else(|e| panic!("{}: {e}", self.name))
+    }
+
+    /// i32 values; -100 in labels wraps and comes back.
+    fn integers(&self, name: &str) -> Vec<i32> {
+        let words = self.values.indices(name).unwrap_or_else(|e| panic!("{}: {e}", self.name));
+        words.into_iter().map(|word| word as i32).collect()
+    }
+
+    fn number(&self, key: &str) -> f64 {
+        self.info[key].as_f64().unwrap_or_else(|| panic!("{}: case.json has no {key}", self.name))
+    }
+
+    fn numbers(&self, key: &str) -> Vec<f32> {
+        let list = self.info[key].as_array().unwrap_or_else(|| panic!("{}: case.json has no {key}", self.name));
+        list.iter().map(|value| value.as_f64().expect("a number") as f32).collect()
+    }
+
+    fn load(&self, device: &ComputeDevice) -> Pretrained {
+        Pretrained::load(&self.folder, &device.handle).unwrap_or_else(|e| panic!("{}: {e}", self.name))
+    }
+
+    /// Batch `index` of stacked tensors `[S, B, T]`, or the only one of `[B, T]`.
+    fn batch(&self, index: usize) -> Batch {
+        let dims = self.values.dims("input_ids").expect("input_ids").to_vec();
+        let (rows, width) = (dims[dims.len() - 2], dims[dims.len() - 1]);
+        let part = |name: &str| self.integers(name)[index * rows * width..][..rows * width].to_vec();
+        let (ids, labels, mask) = (part("input_ids"), part("labels"), part("attention_mask"));
+        let counted = labels.chunks(width).flat_map(|row| &row[1..]).filter(|&&label| label >= 0).count();
+        Batch {
+            tokens: mask.iter().filter(|&&one| one != 0).count(),
+            attention_mask: mask.into_iter().map(|one| one as u8).collect(),
+            ids,
+            labels,
+            row_count: rows,
+            width,
+            target_tokens: counted,
+        }
+    }
+}
+
+fn cases(wanted: impl Fn(&Value) -> bool) -> Vec<Case> {
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let root = std::env::var_os("AGOGE_GOLDEN").map_or(default, PathBuf::from);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(&root).unwrap_or_else(|e| panic!("{}: {e}", root.display())).flatten() {
+        let folder = entry.path();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Ok(text) = std::fs::read_to_string(folder.join("case.json")) else { continue };
+        let info: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
+        if !wanted(&info) {
+            continue;
+        }
+        let config = agoge::model::pretrained::read_config(&folder).unwrap_or_else(|e| panic!("{e}"));
+        let reason = match agoge::model::family::describe(&config) {
+            Err(e) => Some(e.to_string()),
+            Ok(_) if info["task"].as_str().is_some_and(|task| task != "causal-lm") => Some("task".into()),
+            Ok(_) if info["method"].as_str().is_some_and(|name| method::find(name).is_err()) => Some("method".into()),
+            Ok(_) => None,
+        };
+        if let Some(reason) = reason {
+            println!("not supported yet: {name} ({reason})");
+            assert!(!SUPPORTED.contains(&name.as_str()), "{name} was supported before: {reason}");
+            continue;
+        }
+        let bytes = std::fs::read(folder.join("case.safetensors")).expect("case.safetensors");
+        let values = Weights::from_bytes(&name, bytes).expect("case.safetensors");
+        println!("golden case: {name}");
+        found.push(Case { name, folder, info, values });
+    }
+    found
+}
+
+fn forward_cases() -> Vec<Case> {
+    cases(|info| info.get("task").is_some())
+}
+
+fn trajectories(method: &str) -> Vec<Case> {
+    cases(|info| info["method"] == method)
+}
+
+fn vector(tensor: Tensor<1>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().expect("f32")
+}
+
+fn matrix(tensor: Tensor<2>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().expect("f32")
+}
+
+/// Tracks the whole tensor: gives the dense gradient by plain autodiff.
+#[derive(Debug)]
+struct Dense(Tensor<2>);
+
+impl Adaptation for Dense {
+    fn linear(&self, x: Tensor<2>, _: &Tensor<2>) -> Tensor<2> {
+        x.matmul(self.0.clone().transpose())
+    }
+
+    fn embed(&self, ids: Tensor<1, Int>, _: &Tensor<2>) -> Tensor<2> {
+        self.0.clone().select(0, ids)
+    }
+
+    fn small(&self, _: &Tensor<2>) -> Tensor<2> {
+        self.0.clone()
+    }
+}
+
+/// Tracks some entries of the tensor, with the sparse layers.
+#[derive(Debug)]
+struct Sparse(Tensor<1>, Tensor<1, Int>);
+
+impl Adaptation for Sparse {
+    fn linear(&self, x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
+        kernel::sparse_linear(x, weight.clone(), self.0.clone(), self.1.clone())
+    }
+
+    fn embed(&self, ids: Tensor<1, Int>, weight: &Tensor<2>) -> Tensor<2> {
+        kernel::sparse_embedding(ids, weight.clone(), self.0.clone(), self.1.clone())
+    }
+
+    fn small(&self, weight: &Tensor<2>) -> Tensor<2> {
+        kernel::sparse_tensor(weight.clone(), self.0.clone(), self.1.clone())
+    }
+}
+
+#[test]
+fn logits_and_loss() {
+    for case in forward_cases() {
+        for device in devices() {
+            let model = case.load(&device);
+            let batch = case.batch(0);
+            let (rtol, atol) = (case.number("rtol") as f32, case.number("atol") as f32);
+            let layout = model.decoder.layout(batch.row_count, batch.width, Some(&batch.attention_mask));
+            let logits = model.decoder.forward(device.integers(batch.ids.clone()), &layout);
+            assert_close(&format!("{} logits", case.name), &matrix(logits), &case.floats("logits"), rtol, atol);
+
+            let prepared = Prepared::new(&batch, &model.decoder, &device);
+            let mut x = model.decoder.embed(prepared.ids.clone());
+            for index in 0..model.decoder.blocks.len() {
+                x = model.decoder.block(index, x, &prepared.layout);
+            }
+            let loss = vector(prepared.loss_sum(&model.decoder, x))[0] / prepared.target_tokens as f32;
+            assert_close(&format!("{} loss", case.name), &[loss], &case.floats("loss"), rtol, atol);
+        }
+    }
+}
+
+#[test]
+fn every_gradient_by_name() {
+    for case in forward_cases() {
+        for device in devices() {
+            let mut model = case.load(&device);
+            let batch = Prepared::new(&case.batch(0), &model.decoder, &device);
+            let mut leaves = BTreeMap::new();
+            for parameter in model.decoder.parameters_mut() {
+                let leaf = Tensor::from_inner(parameter.value().clone()).require_grad();
+                parameter.adaptation = Some(Box::new(Dense(leaf.clone())));
+                leaves.insert(parameter.name.clone(), leaf);
+            }
+            let loss = whole_loss(&model, &batch);
+            let gradients = loss.backward();
+            let expected: Vec<_> = case.values.names().filter_map(|name| name.strip_prefix("grad.")).collect();
+            assert_eq!(expected.len(), leaves.len(), "{}: as many gradients as parameters", case.name);
+            for name in expected {
+                let gradient = leaves[name].grad(&gradients).unwrap_or_else(|| panic!("{name} has a gradient"));
+                let what = format!("{} {} grad.{name}", case.name, device.facts.backend);
+                let (rtol, atol) = (case.number("rtol") as f32, case.number("atol") as f32);
+                assert_close(&what, &matrix(gradient), &case.floats(&format!("grad.{name}")), rtol, atol);
+            }
+        }
+    }
+}
+
+fn whole_loss(model: &Pretrained, batch: &Prepared) -> Tensor<1> {
+    let mut x = model.decoder.embed(batch.ids.clone());
+    for index in 0..model.decoder.blocks.len() {
+        x = model.decoder.block(index, x, &batch.layout);
+    }
+    batch.loss_sum(&model.decoder, x).div_scalar(batch.target_tokens as f64)
+}
+
+#[test]
+fn sparse_gradients_are_the_chosen_entries_of_the_reference() {
+    for case in forward_cases() {
+        for device in devices() {
+            for density in [0.001, 0.01, 0.1, 0.5] {
+                let mut model = case.load(&device);
+                let batch = Prepared::new(&case.batch(0), &model.decoder, &device);
+                let mut leaves = Vec::new();
+                for parameter in model.decoder.parameters_mut() {
+                    let count = ((density * parameter.len() as f64).round() as usize).max(1);
+                    let chosen = mask::draw(11, &parameter.name, parameter.len(), count);
+                    let leaf = Tensor::<1>::from_inner(device.floats(vec![0.0; count], [count])).require_grad();
+                    parameter.adaptation = Some(Box::new(Sparse(leaf.clone(), device.indices(&chosen))));
+                    leaves.push((parameter.name.clone(), leaf, chosen));
+                }
+                let gradients = whole_loss(&model, &batch).backward();
+                for (name, leaf, chosen) in leaves {
+                    let dense = case.floats(&format!("grad.{name}"));
+                    let expected: Vec<f32> = chosen.iter().map(|&index| dense[index as usize]).collect();
+                    let actual = vector(leaf.grad(&gradients).unwrap_or_else(|| panic!("{name} has a gradient")));
+                    let what = format!("{} {} {name} at density {density}", case.name, device.facts.backend);
+                    let (rtol, atol) = (case.number("rtol") as f32, case.number("atol") as f32);
+                    assert_close(&what, &actual, &expected, rtol, atol);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn greedy_tokens() {
+    for case in forward_cases() {
+        for device in devices() {
+            let model = case.load(&device);
+            let expected: Vec<u32> = case.values.indices("greedy").expect("greedy");
+            let mut generation =
+                Generation::new(&model.decoder, &expected[..4], Sampling::default(), &[], 0).expect("a prompt");
+            let mut made = expected[..4].to_vec();
+            while made.len() < expected.len() {
+                made.push(block_on(generation.next()).expect("a device").expect("a token"));
+            }
+            assert_eq!(made, expected, "{} on {}", case.name, device.facts.backend);
+        }
+    }
+}
+
+/// Losses, gradient norms and learning rates of the 20 steps.
+fn replay(case: &Case, device: &ComputeDevice, model: &mut Pretrained, method: &mut dyn Method, recompute: bool) {
+    let steps = case.number("steps") as u64;
+    let lr = case.number("lr");
+    let config = RunConfig {
+        learning_rate: lr,
+        min_learning_rate: lr / 10.0,
+        warmup_steps: case.number("warmup") as u64,
+        schedule: Schedule::Cosine,
+        ..RunConfig::default()
+    };
+    let schedule = LearningRate::new(&config, steps);
+    let (mut losses, mut norms, mut rates) = (Vec::new(), Vec::new(), Vec::new());
+    for step in 0..steps {
+        let t = step as i32 + 1;
+        let settings = AdamW {
+            learning_rate: schedule.at(step) as f32,
+            beta1: 0.9,
+            beta2: 0.99,
+            epsilon: 1e-8,
+            weight_decay: case.number("weight_decay") as f32,
+            correction1: (1.0 - 0.9f64.powi(t)) as f32,
+            correction2: (1.0 - 0.99f64.powi(t)) as f32,
+            max_norm: case.number("clip_global_norm") as f32,
+        };
+        let batch = case.batch(step as usize);
+        let outcome =
+            optimizer_step(&mut model.decoder, method, &[batch], &settings, recompute, device).expect("a step");
+        losses.push(vector(outcome.loss)[0]);
+        norms.push(vector(outcome.squared_norm)[0].sqrt());
+        rates.push(schedule.at(step) as f32);
+    }
+    let rtol = case.number("rtol") as f32;
+    let what = format!("{} on {}, recompute {recompute}", case.name, device.facts.backend);
+    assert_close(&format!("{what}: losses"), &losses, &case.numbers("losses"), rtol, 0.0);
+    assert_close(&format!("{what}: norms"), &norms, &case.numbers("grad_norms"), rtol, 0.0);
+    assert_close(&format!("{what}: rates"), &rates, &case.numbers("lrs"), 1e-6, 0.0);
+}
+
+fn assert_logits_after(case: &Case, device: &ComputeDevice, model: &Pretrained) {
+    let after = std::fs::read(case.folder.join("after.safetensors")).expect("after.safetensors");
+    let expected = Weights::from_bytes("after", after).expect("after").floats("logits").expect("logits");
+    let batch = case.batch(0);
+    let layout = model.decoder.layout(batch.row_count, batch.width, Some(&batch.attention_mask));
+    let logits = matrix(model.decoder.forward(device.integers(batch.ids), &layout));
+    assert_close(&format!("{} logits after", case.name), &logits, &expected, 5e-3, 5e-3);
+}
+
+#[test]
+fn sparta_trajectory() {
+    for case in trajectories("sparta") {
+        for device in devices() {
+            for recompute in [false, true] {
+                let mut model = case.load(&device);
+                let mut masks = Vec::new();
+                let mut expected = BTreeMap::new();
+                for name in case.values.names().filter_map(|name| name.strip_prefix("indices.")) {
+                    let dims = case.values.dims(&format!("indices.{name}")).expect("indices").to_vec();
+                    if dims[0] == 0 {
+                        continue;
+                    }
+                    let width = *model.decoder.parameter_mut(name).expect("a parameter").dims.last().expect("a shape");
+                    let deltas = case.floats(&format!("deltas.{name}"));
+                    let at = case.integers(&format!("indices.{name}"));
+                    let flat = at.chunks(dims[1]).map(|i| i.iter().fold(0, |sum, &x| sum * width as u32 + x as u32));
+                    let mut pairs: Vec<(u32, f32)> = flat.zip(deltas).collect();
+                    pairs.sort_by_key(|pair| pair.0);
+                    expected.insert(name.to_owned(), pairs.iter().map(|pair| pair.1).collect::<Vec<f32>>());
+                    masks.push((name.to_owned(), pairs.iter().map(|pair| pair.0).collect()));
+                }
+                let mut sparta = Sparta::with_indices(masks, &mut model.decoder, &device).expect("masks that fit");
+                let before: Rc<RefCell<Vec<Vec<f32>>>> = Rc::default();
+                for parameter in model.decoder.parameters() {
+                    before.borrow_mut().push(matrix(parameter.value().clone()));
+                }
+                replay(&case, &device, &mut model, &mut sparta, recompute);
+                for (name, values) in sparta.state(&model.decoder) {
+                    if let Some(name) = name.strip_suffix(".delta") {
+                        let what = format!("{} {name} deltas", case.name);
+                        assert_close(&what, &vector(values), &expected[name], 2e-2, 2e-4);
+                    }
+                }
+                assert_logits_after(&case, &device, &model);
+
+                // Taking the adapter off gives back the pretrained weights bit for bit.
+                sparta.set_applied(&mut model.decoder, false);
+                for (parameter, before) in model.decoder.parameters().iter().zip(&*before.borrow()) {
+                    let now = matrix(parameter.value().clone());
+                    assert!(now.iter().zip(before).all(|(a, b)| a.to_bits() == b.to_bits()), "{}", parameter.name);
+                }
+                sparta.set_applied(&mut model.decoder, true);
+                assert_logits_after(&case, &device, &model);
+            }
+        }
+    }
+}
+
+#[test]
+fn full_trajectory() {
+    for case in trajectories("full") {
+        for device in devices() {
+            for recompute in [false, true] {
+                let mut model = case.load(&device);
+                let config = RunConfig { method: "full".into(), ..RunConfig::default() }.method_config();
+                let entry = method::find("full").expect("full");
+                let mut full = (entry.start)(&config, &mut model.decoder, &device, 0).expect("full");
+                let trained: usize = full.trained().iter().map(|tensor| tensor.trained).sum();
+                assert_eq!(trained, model.decoder.parameter_count());
+                assert!(model.decoder.parameters().iter().any(|p| p.role == Role::Norm));
+                replay(&case, &device, &mut model, &mut *full, recompute);
+                assert_logits_after(&case, &device, &model);
+            }
+        }
+    }
+}
