@@ -1,1 +1,110 @@
-//! x
+//! The command line: one file a subcommand.
+
+mod bench;
+mod chart;
+mod demo;
+mod devices;
+mod evaluate;
+mod format;
+mod generate;
+mod inspect;
+mod merge;
+pub mod panics;
+mod signals;
+mod terminal;
+mod train;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    Result,
+    device::{self, ComputeDevice, DeviceChoice},
+    method::adapter::Adapter,
+    model::Pretrained,
+};
+
+/// Fine-tune small language models on any GPU: no Python, no CUDA.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fine-tune the model inside this program and see its words before and after
+    Demo(demo::Demo),
+    /// Fine-tune a model on your data
+    Train(Box<train::Train>),
+    /// Continue a prompt
+    Generate(generate::Generate),
+    /// Loss and perplexity on a data set
+    Evaluate(evaluate::Evaluate),
+    /// Fold an adapter into its base model and write a model folder
+    Merge(merge::Merge),
+    /// Describe a run, an adapter or a model folder
+    Inspect(inspect::Inspect),
+    /// List the devices of this machine
+    Devices(devices::Devices),
+    /// Measure kernels and memory, as ratios in one run
+    Bench(bench::Bench),
+}
+
+/// A base model, perhaps with an adapter, on a device.
+#[derive(Debug, Args)]
+struct ModelArgs {
+    /// Model folder in the Hugging Face layout
+    #[arg(long, value_name = "FOLDER")]
+    model: PathBuf,
+    /// Folder of a run, whose adapter is applied
+    #[arg(long, value_name = "FOLDER")]
+    adapter: Option<PathBuf>,
+    /// auto, gpu, cpu, a number of `agoge devices`, or a part of an adapter's name
+    #[arg(long, default_value_t)]
+    device: DeviceChoice,
+}
+
+impl std::str::FromStr for DeviceChoice {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self::from(text.to_owned()))
+    }
+}
+
+impl ModelArgs {
+    /// Opens the device, loads the model, applies the adapter.
+    async fn load(&self) -> Result<(Pretrained, ComputeDevice)> {
+        // The adapter is read first: it is small, and a wrong path should not cost the loading of a model.
+        let adapter = self.adapter.as_deref().map(Adapter::read).transpose()?;
+        crate::model::pretrained::read_config(&self.model)?;
+        let device = device::open(&self.device).await?;
+        let mut base = Pretrained::load(&self.model, &device.handle)?;
+        if let Some(adapter) = adapter {
+            adapter.apply(&mut base, &device)?;
+        }
+        Ok((base, device))
+    }
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Whatever went wrong, as one sentence.
+pub fn dispatch(cli: Cli) -> Result<ExitCode> {
+    pollster::block_on(async {
+        match cli.command {
+            Command::Demo(command) => command.run().await,
+            Command::Train(command) => command.run().await,
+            Command::Generate(command) => command.run().await,
+            Command::Evaluate(command) => command.run().await,
+            Command::Merge(command) => command.run().await,
+            Command::Inspect(command) => command.run(),
+            Command::Devices(command) => command.run().await,
+            Command::Bench(command) => command.run().await,
+        }
+    })
+}

@@ -8,8 +8,8 @@ use burn::backend::{
     ops::FloatTensorOps,
     tensor::{FloatTensor, IntTensor},
 };
-use burn::tensor::{Int, Shape, Tensor};
-use burn_cubecl::CubeBackend;
+use burn::tensor::{FloatDType, Int, Shape, Tensor};
+use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 use burn_flex::Flex;
 use rayon::prelude::*;
 
@@ -36,12 +36,14 @@ pub enum Strategy {
 }
 
 impl Strategy {
-    /// What `Auto` means on a device for `count` selected entries of an `[outputs, inputs]` weight.
+    /// What `Auto` means for `count` selected entries of an `[outputs, inputs]` weight and `tokens` rows of activations.
     ///
     /// The crossovers were measured with `agoge bench kernels`, which prints them.
-    pub fn resolve(self, cpu: bool, outputs: usize, inputs: usize, count: usize) -> Self {
+    pub fn resolve(self, cpu: bool, tokens: usize, outputs: usize, inputs: usize, count: usize) -> Self {
         let density = count as f64 / (outputs * inputs) as f64;
-        let crossover = if cpu { 0.10 } else { 0.04 };
+        // The direct shader reads x by columns; once x outgrows the cache (about 8 MB), each read costs more.
+        let cached = (f64::from(1 << 21) / (tokens * inputs) as f64).min(1.0);
+        let crossover = if cpu { 0.10 } else { 0.06 * cached };
         match self {
             Self::Auto if density > crossover => Self::Tiled,
             Self::Auto => Self::Direct,
@@ -92,17 +94,33 @@ impl MaskedGatherOps for CubeBackend {
         let [_, outputs] = dy.meta.shape().dims();
         let [count] = indices.meta.shape().dims();
         let grad = launch::empty(&x, Shape::new([count]));
-        let buffers = [&x.handle, &dy.handle, &indices.handle, &grad.handle];
         let dims = launch::words(&[tokens, inputs, outputs, count]);
-        match strategy.resolve(false, outputs, inputs, count) {
+        match strategy.resolve(false, tokens, outputs, inputs, count) {
             Strategy::Tiled => {
+                let (x, dy) = (padded(x), padded(dy));
                 let groups = (inputs.div_ceil(TILE) as u32, outputs.div_ceil(TILE) as u32);
-                launch::launch(&x, TILED, 256, groups, &buffers, &dims);
+                let buffers = [&x.handle, &dy.handle, &indices.handle, &grad.handle];
+                launch::launch(&x, TILED, 64, groups, &buffers, &dims);
             }
-            _ => launch::launch(&x, DIRECT, 64, launch::groups_for(count, 64), &buffers, &dims),
+            _ => {
+                let buffers = [&x.handle, &dy.handle, &indices.handle, &grad.handle];
+                launch::launch(&x, DIRECT, 64, launch::groups_for(count, 64), &buffers, &dims);
+            }
         }
         grad
     }
+}
+
+/// Rows padded with zeros to a multiple of four columns, which the tiled shader reads as vectors. The widths of real
+/// models are such multiples already.
+fn padded(tensor: CubeTensor) -> CubeTensor {
+    let [rows, width] = tensor.meta.shape().dims();
+    let missing = width.next_multiple_of(4) - width;
+    if missing == 0 {
+        return tensor;
+    }
+    let zeros = CubeBackend::float_zeros(Shape::new([rows, missing]), &tensor.device, FloatDType::F32);
+    launch::contiguous(CubeBackend::float_cat(vec![tensor, zeros], 1))
 }
 
 impl MaskedGatherOps for Flex {
@@ -116,7 +134,7 @@ impl MaskedGatherOps for Flex {
         let indices = flex::indices(&indices);
         let [tokens, inputs] = x.layout().shape().dims();
         let [_, outputs] = dy.layout().shape().dims();
-        let grad = match strategy.resolve(true, outputs, inputs, indices.len()) {
+        let grad = match strategy.resolve(true, tokens, outputs, inputs, indices.len()) {
             Strategy::Tiled => gather_rows(x, dy, &indices, outputs, inputs),
             _ => {
                 // Columns become contiguous, so that every entry is one dot product of two slices.

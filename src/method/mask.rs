@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(draw(1, "model.layers.0.self_attn.v_proj.weight", 100, 5), PINNED);
     }
 
-    const PINNED: [u32; 5] = [0, 0, 0, 0, 0];
+    const PINNED: [u32; 5] = [46, 53, 83, 87, 96];
 
     #[test]
     fn every_index_is_equally_likely() {

@@ -1,0 +1,305 @@
+//! `agoge bench`: ratios from one run, never absolute promises.
+
+use std::{path::PathBuf, process::ExitCode, time::Instant};
+
+use burn::tensor::Tensor;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::format::{bytes, count};
+use crate::{
+    Error, Result,
+    config::{List, RunConfig},
+    data::Batch,
+    device::{self, ComputeDevice, DeviceChoice},
+    kernel::{self, AdamW, Strategy, masked_gather},
+    method::{self, mask},
+    model::Pretrained,
+    rng::Stream,
+    train::objective::Prepared,
+};
+
+/// Arguments of `agoge bench`.
+#[derive(Debug, Args)]
+pub(super) struct Bench {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Masked gather, direct and tiled, against the dense gradient and a gather
+    Kernels(Kernels),
+    /// Device memory of training over inference, per trained number
+    Memory(Memory),
+}
+
+#[derive(Debug, Args)]
+struct Kernels {
+    /// Device; gpu takes software adapters too
+    #[arg(long, default_value = "gpu")]
+    device: DeviceChoice,
+    /// Widths of square weights, comma-separated
+    #[arg(long, default_value = "256,512,1024,2048")]
+    sizes: List<usize>,
+    /// Densities, comma-separated
+    #[arg(long, default_value = "0.001,0.003,0.01,0.03,0.1,0.3")]
+    densities: List<f64>,
+    /// Tokens
+    #[arg(long, default_value_t = 1024)]
+    tokens: usize,
+    /// Write the figures as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Memory {
+    /// Device; gpu takes software adapters too
+    #[arg(long, default_value = "gpu")]
+    device: DeviceChoice,
+    /// Model folder; the embedded model unless told otherwise
+    #[arg(long, value_name = "FOLDER")]
+    model: Option<PathBuf>,
+    /// Densities of all linear layers, comma-separated
+    #[arg(long, default_value = "0.01,0.05,0.2")]
+    densities: List<f64>,
+    /// Write the figures as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Bench {
+    pub(super) async fn run(self) -> Result<ExitCode> {
+        match self.what {
+            What::Kernels(bench) => bench.run().await,
+            What::Memory(bench) => bench.run().await,
+        }
+    }
+}
+
+/// Seconds of one call: the shortest of several, after one to warm up.
+fn fastest(device: &ComputeDevice, mut call: impl FnMut() -> Tensor<1>) -> Result<f64> {
+    let sync = || device.handle.sync().map_err(|e| Error::Device(format!("the device failed: {e:?}")));
+    let keep = call();
+    sync()?;
+    drop(keep);
+    let (mut best, mut spent, mut calls) = (f64::INFINITY, 0.0, 0);
+    while calls < 3 || (spent < 0.4 && calls < 50) {
+        let started = Instant::now();
+        let result = call();
+        sync()?;
+        let secs = started.elapsed().as_secs_f64();
+        drop(result);
+        (best, spent, calls) = (best.min(secs), spent + secs, calls + 1);
+    }
+    Ok(best)
+}
+
+/// Bytes by which the allocator's reserve grows for one call, from an empty reserve.
+fn reserve(device: &ComputeDevice, call: impl FnOnce() -> Tensor<1>) -> Result<u64> {
+    let sync = || device.handle.sync().map_err(|e| Error::Device(format!("the device failed: {e:?}")));
+    device.handle.memory_cleanup();
+    sync()?;
+    let before = device.memory().reserved_bytes;
+    let result = call();
+    sync()?;
+    let after = device.memory().reserved_bytes;
+    drop(result);
+    Ok(after.saturating_sub(before))
+}
+
+impl Kernels {
+    async fn run(self) -> Result<ExitCode> {
+        let device = device::open(&self.device).await?;
+        let mut rows = Vec::new();
+        if !self.json {
+            println!("{} ({}), {} tokens", device.facts.name, device.facts.backend, self.tokens);
+            println!("times in ms; x = dense + gather divided by ours; memory beyond the inputs and the mask\n");
+            println!(
+                "{:>5} {:>8} {:>9} {:>9} {:>9}  {:>7} {:>7} {:>7} {:<7} {:>10} {:>10}",
+                "width",
+                "density",
+                "dense",
+                "direct",
+                "tiled",
+                "x dir.",
+                "x tiled",
+                "x auto",
+                "auto",
+                "mem dense",
+                "mem auto"
+            );
+        }
+        for &size in &self.sizes.0 {
+            let mut stream = Stream::new(1, "bench");
+            let mut random = |len: usize| (0..len).map(|_| stream.unit() as f32 - 0.5).collect::<Vec<f32>>();
+            let x = device.floats(random(self.tokens * size), [self.tokens, size]);
+            let dy = device.floats(random(self.tokens * size), [self.tokens, size]);
+            let mut crossover = None;
+            for &density in &self.densities.0 {
+                let selected = ((density * (size * size) as f64).round() as usize).max(1);
+                let indices = device.indices(&mask::draw(1, "bench", size * size, selected));
+                let gather = |strategy| kernel::masked_gather(x.clone(), dy.clone(), indices.clone(), strategy);
+                let composed = || masked_gather::composed(x.clone(), dy.clone(), indices.clone());
+                let dense = fastest(&device, composed)?;
+                let direct = fastest(&device, || gather(Strategy::Direct))?;
+                let tiled = fastest(&device, || gather(Strategy::Tiled))?;
+                let chosen = Strategy::Auto.resolve(device.is_cpu(), self.tokens, size, size, selected);
+                let auto = if chosen == Strategy::Tiled { tiled } else { direct };
+                let (dense_memory, auto_memory) =
+                    (reserve(&device, composed)?, reserve(&device, || gather(Strategy::Auto))?);
+                if tiled < direct && crossover.is_none() {
+                    crossover = Some(density);
+                }
+                rows.push(json!({
+                    "width": size, "density": density, "tokens": self.tokens, "dense_secs": dense,
+                    "direct_secs": direct, "tiled_secs": tiled, "chosen": format!("{chosen:?}").to_lowercase(),
+                    "speedup": dense / auto, "dense_bytes": dense_memory, "bytes": auto_memory,
+                    "weight_bytes": 4 * size * size,
+                }));
+                if !self.json {
+                    println!(
+                        "{size:>5} {density:>8} {:>9.2} {:>9.2} {:>9.2}  {:>7.2} {:>7.2} {:>7.2} {:<7} {:>10} {:>10}",
+                        1e3 * dense,
+                        1e3 * direct,
+                        1e3 * tiled,
+                        dense / direct,
+                        dense / tiled,
+                        dense / auto,
+                        format!("{chosen:?}").to_lowercase(),
+                        bytes(dense_memory),
+                        bytes(auto_memory)
+                    );
+                }
+            }
+            if !self.json {
+                let measured = crossover.map_or("none of these".into(), |density| density.to_string());
+                println!("      first density at which tiled is faster than direct: {measured}\n");
+            }
+        }
+        if self.json {
+            println!("{}", json!({ "device": device.facts, "rows": rows }));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Memory {
+    async fn run(self) -> Result<ExitCode> {
+        let device = device::open(&self.device).await?;
+        if device.is_cpu() {
+            return Err(Error::input(
+                "bench memory reads a GPU allocator's figures; use --device gpu (software Vulkan will do)",
+            ));
+        }
+        let mut rows = Vec::new();
+        if !self.json {
+            println!("{} ({})", device.facts.name, device.facts.backend);
+            println!("bytes in use by the allocator's own figures, per trained number, over the loaded model\n");
+            println!(
+                "{:>8} {:>10} {:>12} {:>14} {:>14} {:>16}",
+                "density", "trained", "model", "between steps", "with gradient", "frozen weights"
+            );
+        }
+        for &density in &self.densities.0 {
+            let row = self.measure(&device, density).await?;
+            if !self.json {
+                println!(
+                    "{density:>8} {:>10} {:>12} {:>14.2} {:>14.2} {:>16}",
+                    count(row.trained),
+                    bytes(row.model),
+                    row.per_number(row.between_steps),
+                    row.per_number(row.with_gradient),
+                    format!("{} B more", row.frozen_extra())
+                );
+            }
+            rows.push(json!({
+                "density": density, "trained": row.trained, "model_bytes": row.model,
+                "between_steps_bytes": row.between_steps, "with_gradient_bytes": row.with_gradient,
+                "bytes_per_number": row.per_number(row.with_gradient),
+            }));
+        }
+        if self.json {
+            println!("{}", json!({ "device": device.facts, "rows": rows }));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn measure(&self, device: &ComputeDevice, density: f64) -> Result<Row> {
+        let in_use = || {
+            let synced = device.handle.sync().map_err(|e| Error::Device(format!("the device failed: {e:?}")));
+            device.handle.memory_cleanup();
+            synced.map(|()| device.memory().in_use_bytes)
+        };
+        let start = in_use()?;
+        let mut base = match &self.model {
+            Some(folder) => Pretrained::load(folder, &device.handle)?,
+            None => super::demo::embedded_model(device)?,
+        };
+        let loaded = in_use()?;
+        let config = RunConfig { density, target_modules: List(vec!["all-linear".into()]), ..RunConfig::default() };
+        let entry = method::find("sparta")?;
+        let mut method = (entry.start)(&config.method_config(), &mut base.decoder, device, 0)?;
+        let trained: usize = method.trained().iter().map(|tensor| tensor.trained).sum();
+        let between_steps = in_use()? - loaded;
+
+        let (rows, width) = (4, 64);
+        let vocabulary = base.decoder.architecture.vocab_size as i32;
+        let ids: Vec<i32> = (0..rows * width).map(|at| at as i32 % vocabulary).collect();
+        let batch = Batch {
+            labels: ids.clone(),
+            attention_mask: vec![1; ids.len()],
+            ids,
+            row_count: rows,
+            width,
+            target_tokens: rows * (width - 1),
+            tokens: rows * width,
+        };
+        let with_gradient = {
+            let batch = Prepared::new(&batch, &base.decoder, device);
+            method.attach(&mut base.decoder);
+            let mut x = base.decoder.embed(batch.ids.clone());
+            for index in 0..base.decoder.blocks.len() {
+                x = base.decoder.block(index, x, &batch.layout);
+            }
+            let loss = batch.loss_sum(&base.decoder, x);
+            let mut gradients = loss.backward();
+            method.collect(&mut gradients);
+            method.detach(&mut base.decoder);
+            drop((batch, loss, gradients));
+            in_use()? - loaded
+        };
+        let settings = AdamW {
+            learning_rate: 1e-3,
+            beta1: 0.9,
+            beta2: 0.99,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            correction1: 0.1,
+            correction2: 0.01,
+            max_norm: 1.0,
+        };
+        drop(method.step(&mut base.decoder, &settings)?);
+        let after_step = in_use()? - loaded;
+        Ok(Row { trained, model: loaded - start, between_steps: between_steps.max(after_step), with_gradient })
+    }
+}
+
+struct Row {
+    trained: usize,
+    model: u64,
+    between_steps: u64,
+    with_gradient: u64,
+}
+
+impl Row {
+    fn per_number(&self, bytes: u64) -> f64 {
+        bytes as f64 / self.trained.max(1) as f64
+    }
+
+    /// What is in use beyond 24 bytes a trained number: this would be the frozen rest's share.
+    fn frozen_extra(&self) -> u64 {
+        self.with_gradient.saturating_sub(24 * self.trained as u64)
+    }
+}

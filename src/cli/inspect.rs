@@ -1,0 +1,205 @@
+//! `agoge inspect`: what a folder holds, without a device.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{
+    chart::sparkline,
+    format::{bytes, count, percent, seconds},
+};
+use crate::{
+    Error, Result,
+    data::Tokenizer,
+    event::Metrics,
+    method::adapter::Adapter,
+    model::{family, fingerprint, weights::Weights},
+    train::checkpoint,
+};
+
+/// Arguments of `agoge inspect`.
+#[derive(Debug, Args)]
+pub(super) struct Inspect {
+    /// Folder of a run, an adapter or a model
+    folder: PathBuf,
+    /// Write the facts as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Inspect {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let folder = &self.folder;
+        if !folder.is_dir() {
+            return Err(Error::input(format!("{}: there is no such folder", folder.display())));
+        }
+        let config = read_json(&folder.join("config.json"))?;
+        let is_model = config.as_ref().is_some_and(|config| config.get("model_type").is_some());
+        let (facts, lines) = if is_model {
+            model(folder, config.unwrap_or_default())?
+        } else if config.is_some() || folder.join("adapter.json").exists() {
+            run(folder, config)?
+        } else {
+            return Err(Error::input(format!(
+                "{}: neither a run (adapter.json, config.json) nor a model folder (config.json with model_type)",
+                folder.display()
+            )));
+        };
+        if self.json {
+            println!("{facts:#}");
+        } else {
+            lines.iter().for_each(|line| println!("{line}"));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn read_json(path: &Path) -> Result<Option<Value>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| Error::file("read", path, e))?;
+    serde_json::from_str(&text).map(Some).map_err(|e| Error::input(format!("{}: not valid JSON: {e}", path.display())))
+}
+
+fn model(folder: &Path, config: Value) -> Result<(Value, Vec<String>)> {
+    let a = family::describe(&config)?;
+    let weights = Weights::open(folder)?;
+    let print = fingerprint::of(&weights);
+    let mut types: BTreeMap<String, usize> = BTreeMap::new();
+    for name in weights.names() {
+        if let Some(dtype) = weights.dtype(name) {
+            *types.entry(format!("{dtype:?}")).or_default() += 1;
+        }
+    }
+    let stored = types.iter().map(|(dtype, tensors)| format!("{tensors} x {dtype}")).collect::<Vec<_>>().join(", ");
+    let mut lines = vec![
+        format!("model        {} ({})", folder.display(), a.model_type),
+        format!("parameters   {}", count(a.parameters())),
+        format!("shape        {} layers, width {}, feed-forward {}", a.layers, a.hidden_size, a.intermediate_size),
+        format!("attention    {} heads over {} key/value heads of {}", a.heads, a.kv_heads, a.head_dim),
+        format!("vocabulary   {} tokens, {} head", count(a.vocab_size), if a.tied_head { "tied" } else { "separate" }),
+        format!("positions    {}, rotary base {}", count(a.max_positions), a.rope.theta),
+        format!("tensors      {stored}"),
+        format!("fingerprint  {}", &print[..16]),
+    ];
+    let template = match Tokenizer::from_folder(folder) {
+        Ok(tokenizer) => {
+            let chat = tokenizer.chat_template().is_some();
+            let template = if chat { "with" } else { "without" };
+            lines.push(format!("tokenizer    {} tokens, {template} chat template", count(tokenizer.vocab_size())));
+            Some(chat)
+        }
+        Err(error) => {
+            lines.push(format!("tokenizer    {error}"));
+            None
+        }
+    };
+    let facts = json!({
+        "kind": "model", "model_type": a.model_type, "parameters": a.parameters(), "layers": a.layers,
+        "hidden_size": a.hidden_size, "vocab_size": a.vocab_size, "max_positions": a.max_positions,
+        "tensors": types, "fingerprint": print, "chat_template": template,
+    });
+    Ok((facts, lines))
+}
+
+fn run(folder: &Path, config: Option<Value>) -> Result<(Value, Vec<String>)> {
+    let mut lines = vec![format!("run          {}", folder.display())];
+    let mut facts = json!({ "kind": "run", "config": config });
+    if folder.join("adapter.json").exists() {
+        let adapter = Adapter::read(folder)?;
+        let info = &adapter.info;
+        let share = info.trained_parameters as f64 / info.base_model.parameters.max(1) as f64;
+        let size = std::fs::metadata(folder.join("adapter.safetensors")).map_or(0, |meta| meta.len());
+        lines.push(format!(
+            "method       {}, {} of {} numbers trained ({})",
+            info.method,
+            count(info.trained_parameters),
+            count(info.base_model.parameters),
+            percent(share)
+        ));
+        lines.push(format!(
+            "base model   {} ({}), fingerprint {}",
+            info.base_model.name,
+            info.base_model.model_type,
+            &info.base_model.fingerprint.get(..16).unwrap_or(&info.base_model.fingerprint)
+        ));
+        lines.push(format!("adapter      {} in {}", bytes(size), info.dtype));
+        lines.extend(modules(info.settings.get("tensors")));
+        facts["adapter"] = json!(info);
+    } else {
+        lines.push("adapter      none yet".into());
+    }
+    let metrics = read_metrics(&folder.join("metrics.jsonl"))?;
+    let losses: Vec<f64> = metrics.iter().filter_map(|m| m.loss).collect();
+    if let (Some(first), Some(last)) = (losses.first(), losses.last()) {
+        lines.push(format!("loss         {first:.4} {} {last:.4}", sparkline(&losses, 40)));
+    }
+    let evals: Vec<(u64, f64)> = metrics.iter().filter_map(|m| Some((m.step, m.eval_loss?))).collect();
+    if let (Some(first), Some(best)) = (evals.first(), evals.iter().min_by(|a, b| a.1.total_cmp(&b.1))) {
+        lines.push(format!("validation   {:.4} at step {}, best {:.4} at step {}", first.1, first.0, best.1, best.0));
+    }
+    if let Some(last) = metrics.iter().rfind(|m| m.loss.is_some()) {
+        lines.push(format!(
+            "progress     {} steps, {} tokens, {}, {} tokens/s",
+            last.step,
+            count(last.tokens as usize),
+            seconds(last.elapsed_secs),
+            count(last.tokens_per_sec as usize)
+        ));
+        facts["last"] = json!(last);
+    }
+    let checkpoints = checkpoint::list(&folder.join("checkpoints"));
+    let steps: Vec<String> = checkpoints.iter().map(|(step, _)| step.to_string()).collect();
+    lines.push(format!("checkpoints  {}", if steps.is_empty() { "none".into() } else { steps.join(", ") }));
+    facts["checkpoints"] = json!(checkpoints.iter().map(|(step, _)| step).collect::<Vec<_>>());
+    Ok((facts, lines))
+}
+
+/// Trained numbers by module name, over all layers.
+fn modules(tensors: Option<&Value>) -> Vec<String> {
+    let mut by_module: BTreeMap<String, (usize, usize, usize)> = BTreeMap::new();
+    for tensor in tensors.and_then(Value::as_array).into_iter().flatten() {
+        let Some(name) = tensor["name"].as_str() else { continue };
+        let len: u64 = tensor["shape"].as_array().into_iter().flatten().filter_map(Value::as_u64).product();
+        let rows = tensor["rows"].as_array().map_or(0, |rows| rows.len() as u64);
+        let width = tensor["shape"].as_array().and_then(|dims| dims.last()?.as_u64()).unwrap_or(0);
+        let trained = tensor["drawn"].as_u64().map(|drawn| drawn + rows * width).or(tensor["trained"].as_u64());
+        let module = name.trim_end_matches(".weight").rsplit('.').next().unwrap_or(name).to_owned();
+        let entry = by_module.entry(module).or_default();
+        entry.0 += 1;
+        entry.1 += trained.unwrap_or(0) as usize;
+        entry.2 += len as usize;
+    }
+    let line = |(module, (tensors, trained, len)): (String, (usize, usize, usize))| {
+        format!(
+            "  {module:<24} {tensors:>3} tensors  {:>10}  {}",
+            count(trained),
+            percent(trained as f64 / len.max(1) as f64)
+        )
+    };
+    by_module.into_iter().map(line).collect()
+}
+
+/// The lines of `metrics.jsonl` that are whole.
+fn read_metrics(path: &Path) -> Result<Vec<Metrics>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let bytes = std::fs::read(path).map_err(|e| Error::file("read", path, e))?;
+    Ok(String::from_utf8_lossy(&bytes).lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+#[cfg(test)]
+#[test]
+fn modules_count_rows_and_drawn_numbers() {
+    let tensors = json!([{ "name": "a.0.v_proj.weight", "shape": [4, 8], "drawn": 3, "rows": [1] }]);
+    assert!(modules(Some(&tensors))[0].contains("11"), "{:?}", modules(Some(&tensors)));
+    let full = json!([crate::event::TrainedTensor { name: "x.norm.weight".into(), shape: vec![8], trained: 8 }]);
+    assert!(modules(Some(&full))[0].contains("100 %"), "{:?}", modules(Some(&full)));
+}

@@ -1,0 +1,70 @@
+//! `agoge train`
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+
+use super::{
+    signals,
+    terminal::{Terminal, Verbosity},
+};
+use crate::{
+    Error, Result,
+    config::{Overrides, RunConfig},
+    method,
+    train::{
+        Inputs, Run,
+        run::{prepare_out, resume_config},
+    },
+};
+
+/// Arguments of `agoge train`.
+#[derive(Debug, Args)]
+pub(super) struct Train {
+    /// Settings from a TOML file; flags win over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Go on with the run in this folder, exactly where its last checkpoint is
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["config", "overwrite"])]
+    resume: Option<PathBuf>,
+    /// Replace a run that is in the --out folder already
+    #[arg(long)]
+    overwrite: bool,
+    #[command(flatten)]
+    settings: Overrides,
+    #[command(flatten)]
+    verbosity: Verbosity,
+}
+
+impl Train {
+    pub(super) async fn run(self) -> Result<ExitCode> {
+        let resume = self.resume.is_some();
+        let config = match &self.resume {
+            Some(folder) => resume_config(folder, self.settings)?,
+            None => {
+                let mut config =
+                    self.config.as_deref().map_or_else(|| Ok(RunConfig::default()), RunConfig::from_toml)?;
+                self.settings.apply(&mut config);
+                config
+            }
+        };
+        for (name, path) in [("model", &config.model), ("data", &config.data), ("out", &config.out)] {
+            if path.as_os_str().is_empty() {
+                return Err(Error::input(format!("--{name} is missing: give it as a flag or in --config")));
+            }
+        }
+        config.check()?;
+        method::find(&config.method)?;
+        let stop = signals::stop_flag();
+        let inputs = Inputs::load(&config).await?;
+        if !resume {
+            prepare_out(&config.out, self.overwrite)?;
+        }
+        let out = config.out.clone();
+        let mut run = Run::new(config, inputs, resume)?;
+        let mut terminal = Terminal::new(self.verbosity);
+        terminal.follow(&mut run, &stop, |_| {}).await?;
+        terminal.line(&format!("adapter  {}", out.display()));
+        Ok(ExitCode::SUCCESS)
+    }
+}
