@@ -8,6 +8,7 @@
 
 mod launch;
 
+pub mod causal_softmax;
 pub mod cross_entropy;
 pub mod dense_step;
 pub mod embedding_gather;
@@ -18,11 +19,13 @@ pub mod rope;
 pub mod scatter_write;
 pub mod sparse_step;
 pub mod squared_norm;
+pub mod swiglu;
 
 mod adamw;
 mod flex;
 
 pub use adamw::AdamW;
+pub use causal_softmax::{Causal, causal_softmax};
 pub use cross_entropy::cross_entropy;
 pub use dense_step::dense_step;
 pub use embedding_gather::embedding_gather;
@@ -33,6 +36,7 @@ pub use rope::rope;
 pub use scatter_write::scatter_write;
 pub use sparse_step::sparse_step;
 pub use squared_norm::squared_norm;
+pub use swiglu::swiglu;
 
 /// Every shader as it is given to the driver, by name; a test validates each with naga.
 pub const SHADERS: &[(&str, &str)] = &[
@@ -46,6 +50,10 @@ pub const SHADERS: &[(&str, &str)] = &[
     ("rope", rope::SOURCE),
     ("rms_norm", rms_norm::FORWARD),
     ("rms_norm_backward", rms_norm::BACKWARD),
+    ("causal_softmax", causal_softmax::FORWARD),
+    ("causal_softmax_backward", causal_softmax::BACKWARD),
+    ("swiglu", swiglu::FORWARD),
+    ("swiglu_backward", swiglu::BACKWARD),
     ("cross_entropy", cross_entropy::FORWARD),
     ("cross_entropy_backward", cross_entropy::BACKWARD),
 ];

@@ -1,9 +1,9 @@
 //! Causal self-attention with grouped key/value heads.
 
-use burn::tensor::{Device, Tensor, TensorData, activation::softmax};
+use burn::tensor::{Int, Tensor};
 
 use super::{architecture::Architecture, decoder::Linear, rope::RopeTables};
-use crate::kernel;
+use crate::kernel::{self, Causal};
 
 /// Query, key, value and output projections of one block.
 #[derive(Debug)]
@@ -34,31 +34,10 @@ pub struct Layout {
     pub width: usize,
     /// Rotation of the new positions.
     pub rope: RopeTables,
-    /// Added to the scores, `[1 or B, 1, G * T, positions]` with `G = H / K`; hides what must not be seen.
-    pub bias: Tensor<4>,
-}
-
-/// Score of a hidden position: small enough that its softmax is exactly 0, far from infinity so that nothing is NaN.
-const HIDDEN: f32 = -1e30;
-
-/// The bias that hides later positions, `[1, 1, groups * width, start + width]`, for new positions `start ..`.
-pub fn causal_bias(groups: usize, start: usize, width: usize, device: &Device) -> Tensor<4> {
-    let seen = start + width;
-    let row = |t: usize| (0..seen).map(move |key| if key <= start + t { 0.0 } else { HIDDEN });
-    let values: Vec<f32> = (0..groups).flat_map(|_| (0..width).flat_map(row)).collect();
-    Tensor::from_data(TensorData::new(values, [1, 1, groups * width, seen]), device)
-}
-
-/// The causal bias that also hides padded keys, `[B, 1, groups * width, width]`; `mask` is `[B * width]`, 0 = padding.
-pub fn padded_bias(groups: usize, rows: usize, width: usize, mask: &[u8], device: &Device) -> Tensor<4> {
-    let mut values = Vec::with_capacity(rows * groups * width * width);
-    for row in 0..rows {
-        for query in (0..groups).flat_map(|_| 0..width) {
-            let visible = |key: usize| key <= query && mask[row * width + key] != 0;
-            values.extend((0..width).map(|key| if visible(key) { 0.0 } else { HIDDEN }));
-        }
-    }
-    Tensor::from_data(TensorData::new(values, [rows, 1, groups * width, width]), device)
+    /// Positions before them (a key/value cache).
+    pub start: usize,
+    /// `[B * T]` with 0 for padding, or `[1]` where padded keys need not be hidden.
+    pub padding: Tensor<1, Int>,
 }
 
 impl Attention {
@@ -88,9 +67,17 @@ impl Attention {
 
         // The G query heads that share a key/value head lie one below the other: keys need not be repeated.
         let query = query.reshape([rows, kv_heads, heads / kv_heads * width, head_dim]);
-        let scale = (head_dim as f64).sqrt().recip();
-        let scores = query.mul_scalar(scale).matmul(keys.swap_dims(2, 3)) + layout.bias.clone();
-        let mixed = softmax(scores, 3).matmul(values);
+        let scores = query.matmul(keys.swap_dims(2, 3));
+        let shape = scores.dims();
+        let causal = Causal {
+            scale: (head_dim as f32).sqrt().recip(),
+            width,
+            start: layout.start,
+            rows_per_sequence: heads * width,
+        };
+        let scores = scores.reshape([rows * heads * width, layout.start + width]);
+        let probabilities = kernel::causal_softmax(scores, layout.padding.clone(), causal);
+        let mixed = probabilities.reshape(shape).matmul(values);
         let mixed = mixed.reshape([rows, heads, width, head_dim]).swap_dims(1, 2);
         self.output.forward(mixed.reshape([rows * width, heads * head_dim]))
     }

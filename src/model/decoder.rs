@@ -2,11 +2,11 @@
 //!
 //! Activations are matrices `[B * T, D]`: rows of the batch one below the other.
 
-use burn::tensor::{Device, Int, Tensor, activation::silu};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::{
     architecture::{Activation, Architecture},
-    attention::{Attention, KeyValues, Layout, causal_bias, padded_bias},
+    attention::{Attention, KeyValues, Layout},
     parameter::{Parameter, Role},
     rope::{RopeTables, inverse_frequencies},
 };
@@ -45,10 +45,10 @@ pub struct FeedForward {
 
 impl FeedForward {
     fn forward(&self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
-        let gate = match activation {
-            Activation::Silu => silu(self.gate.forward(x.clone())),
-        };
-        self.down.forward(gate * self.up.forward(x))
+        let (gate, up) = (self.gate.forward(x.clone()), self.up.forward(x));
+        self.down.forward(match activation {
+            Activation::Silu => kernel::swiglu(gate, up),
+        })
     }
 }
 
@@ -136,15 +136,18 @@ impl Decoder {
     /// for the loss, because later positions are hidden from earlier ones anyway; `mask` `[B * T]` (0 = padding) makes
     /// the outputs at padded positions those of Hugging Face too.
     pub fn layout(&self, rows: usize, width: usize, mask: Option<&[u8]>) -> Layout {
-        let groups = self.architecture.heads / self.architecture.kv_heads;
+        let padding = mask.map_or_else(|| vec![1], |mask| mask.iter().map(|&kept| i32::from(kept)).collect());
+        self.layout_from(rows, 0, width, padding)
+    }
+
+    fn layout_from(&self, rows: usize, start: usize, width: usize, padding: Vec<i32>) -> Layout {
+        let len = padding.len();
         Layout {
             rows,
             width,
-            rope: RopeTables::new(&self.frequencies, 0, width, &self.device),
-            bias: match mask {
-                Some(mask) => padded_bias(groups, rows, width, mask, &self.device),
-                None => causal_bias(groups, 0, width, &self.device),
-            },
+            rope: RopeTables::new(&self.frequencies, start, width, &self.device),
+            start,
+            padding: Tensor::from_data(TensorData::new(padding, [len]), (&self.device, DType::I32)),
         }
     }
 
@@ -193,13 +196,7 @@ impl Decoder {
     /// Logits `[1, V]` after the last of the next `ids` `[T]` of one sequence, continuing from `cache`.
     pub fn forward_cached(&self, ids: Tensor<1, Int>, cache: &mut Cache) -> Tensor<2> {
         let [width] = ids.dims();
-        let groups = self.architecture.heads / self.architecture.kv_heads;
-        let layout = Layout {
-            rows: 1,
-            width,
-            rope: RopeTables::new(&self.frequencies, cache.positions, width, &self.device),
-            bias: causal_bias(groups, cache.positions, width, &self.device),
-        };
+        let layout = self.layout_from(1, cache.positions, width, vec![1]);
         cache.blocks.resize(self.blocks.len(), None);
         let mut x = self.embed(ids);
         for index in 0..self.blocks.len() {

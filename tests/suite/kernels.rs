@@ -352,3 +352,55 @@ fn cross_entropy_equals_composed_forward_and_backward() {
         }
     }
 }
+
+#[test]
+fn causal_softmax_equals_composed_forward_and_backward() {
+    for device in devices() {
+        let mut stream = Stream::new(14, "softmax");
+        for (sequences, groups, width, start, padded) in [(1, 1, 1, 0, false), (2, 3, 7, 0, true), (1, 2, 3, 70, false)]
+        {
+            let (rows, keys) = (sequences * groups * width, start + width);
+            let causal = kernel::Causal { scale: 0.3, width, start, rows_per_sequence: groups * width };
+            let scores = normals(&mut stream, rows * keys).into_iter().map(|x| 5.0 * x).collect();
+            let scores = device.floats(scores, [rows, keys]);
+            let grad = device.floats(normals(&mut stream, rows * keys), [rows, keys]);
+            let padding: Vec<i32> = (0..sequences * keys).map(|at| i32::from(at % keys < 4)).collect();
+            let run = |op: &dyn Fn(Tensor<2>) -> Tensor<2>| {
+                let leaf = Tensor::from_inner(scores.clone()).require_grad();
+                let y = op(leaf.clone());
+                let grads = (y.clone() * Tensor::from_inner(grad.clone())).sum().backward();
+                (matrix(y), matrix(leaf.grad(&grads).expect("tracked")))
+            };
+            let flags = device.integers(if padded { padding.clone() } else { vec![1] });
+            let actual = run(&|x| kernel::causal_softmax(x, flags.clone(), causal));
+            let expected = run(&|x| kernel::causal_softmax::composed(x, padded.then_some(&padding[..]), causal));
+            assert_close("probabilities", &actual.0, &expected.0, 1e-4, 1e-6);
+            assert_close("dscores", &actual.1, &expected.1, 1e-4, 1e-5);
+        }
+    }
+}
+
+#[test]
+fn swiglu_equals_composed_forward_and_backward() {
+    for device in devices() {
+        let mut stream = Stream::new(15, "swiglu");
+        for (rows, cols) in [(1, 1), (7, 65), (130, 257)] {
+            let mut random = || {
+                let values = normals(&mut stream, rows * cols).into_iter().map(|x| 3.0 * x).collect();
+                device.floats(values, [rows, cols])
+            };
+            let (gate, up, dy) = (random(), random(), random());
+            let run = |op: &dyn Fn(Tensor<2>, Tensor<2>) -> Tensor<2>| {
+                let leaves = [gate.clone(), up.clone()].map(|x| Tensor::from_inner(x).require_grad());
+                let y = op(leaves[0].clone(), leaves[1].clone());
+                let grads = (y.clone() * Tensor::from_inner(dy.clone())).sum().backward();
+                let [dgate, dup] = leaves.map(|leaf| matrix(leaf.grad(&grads).expect("tracked")));
+                (matrix(y), dgate, dup)
+            };
+            let (actual, expected) = (run(&kernel::swiglu), run(&kernel::swiglu::composed));
+            assert_close("swiglu", &actual.0, &expected.0, 1e-4, 1e-5);
+            assert_close("dgate", &actual.1, &expected.1, 1e-4, 1e-5);
+            assert_close("dup", &actual.2, &expected.2, 1e-4, 1e-5);
+        }
+    }
+}

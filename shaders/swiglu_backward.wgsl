@@ -1,0 +1,25 @@
+// Gradient of swiglu.wgsl, one invocation a number. With s = sigmoid(gate):
+//     dgate = dy * up * (s + gate * s * (1 - s)),   dup = dy * gate * s.
+// Composed twin: autodiff of kernel::swiglu::composed.
+
+@group(0) @binding(0) var<storage, read_write> gate: array<f32>;   // [count]
+@group(0) @binding(1) var<storage, read_write> up: array<f32>;     // [count]
+@group(0) @binding(2) var<storage, read_write> dy: array<f32>;     // [count]
+@group(0) @binding(3) var<storage, read_write> dgate: array<f32>;  // [count]
+@group(0) @binding(4) var<storage, read_write> dup: array<f32>;    // [count]
+@group(0) @binding(5) var<storage, read_write> dims: array<u32>;   // count
+
+@compute @workgroup_size(64, 1, 1)
+fn main(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let n = id.y * groups.x * 64u + id.x;
+    if n >= dims[0] {
+        return;
+    }
+    let s = 1.0 / (1.0 + exp(-gate[n]));
+    let silu = gate[n] * s;
+    dgate[n] = dy[n] * up[n] * (s + silu * (1.0 - s));
+    dup[n] = dy[n] * silu;
+}
