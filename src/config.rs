@@ -63,7 +63,7 @@ macro_rules! settings {
         /// The settings that a person typed as flags.
         #[derive(Clone, Debug, Default, Args)]
         pub struct Overrides {
-            $($(#[doc = $doc])+ #[arg(long $(, $($arg)*)?)] pub $name: Option<$type>,)*
+            $($(#[doc = $doc])+ #[arg(long, allow_negative_numbers = true $(, $($arg)*)?)] pub $name: Option<$type>,)*
         }
 
         impl Overrides {
@@ -294,7 +294,7 @@ impl RunConfig {
             ("max-grad-norm", self.max_grad_norm),
         ] {
             if !positive(value) {
-                return bad(name, &value, "a number that is not negative");
+                return bad(name, &value, "a finite number that is not negative");
             }
         }
         if self.learning_rate > 0.0 && self.min_learning_rate > self.learning_rate {

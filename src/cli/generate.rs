@@ -29,16 +29,16 @@ pub(super) struct Generate {
     #[arg(long, alias = "max-new-tokens", default_value_t = 256)]
     max_tokens: usize,
     /// 0 takes the most likely token each time
-    #[arg(long, alias = "temp", default_value_t = 0.0)]
+    #[arg(long, allow_negative_numbers = true, alias = "temp", default_value_t = 0.0)]
     temperature: f32,
     /// Draw among the k most likely tokens only; 0 = all
     #[arg(long, default_value_t = 0)]
     top_k: usize,
     /// Draw among the most likely tokens that together reach this probability
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 1.0)]
     top_p: f32,
     /// Above 1: makes tokens that were there already less likely
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 1.0)]
     repetition_penalty: f32,
     /// Seed of the draw
     #[arg(long, default_value_t = 0)]

@@ -40,15 +40,24 @@ impl Merge {
         if self.model.adapter.is_none() {
             return Err(Error::input("--adapter is missing: give the folder of the run to merge"));
         }
+        if self.out.exists() && self.model.model.exists() && same(&self.out, &self.model.model) {
+            return Err(Error::input(format!(
+                "--out {}: this is the folder of the base model itself; give another folder",
+                self.out.display()
+            )));
+        }
+        if self.out.join("adapter.json").exists() || self.out.join("checkpoints").exists() {
+            return Err(Error::input(format!(
+                "--out {}: there is a run in this folder, whose config.json a model would replace; give another folder",
+                self.out.display()
+            )));
+        }
         let target = self.out.join("model.safetensors");
         if target.exists() && !self.overwrite {
             return Err(Error::input(format!(
                 "--out {}: there is a model in this folder already; use --overwrite to replace it, or another folder",
                 self.out.display()
             )));
-        }
-        if self.out.exists() && self.model.model.exists() && same(&self.out, &self.model.model) {
-            return Err(Error::input("--out is the folder of the base model itself; give another folder"));
         }
         let (base, _device) = self.model.load().await?;
         let dtype = match self.dtype {

@@ -56,7 +56,7 @@ impl BatchPlan {
         let mut order: Vec<usize> = (0..self.lengths.len()).collect();
         stream.shuffle(&mut order);
         // A stable sort: rows of one length stay as they were shuffled.
-        for window in order.chunks_mut(WINDOW_BATCHES * self.batch_size) {
+        for window in order.chunks_mut(self.batch_size.saturating_mul(WINDOW_BATCHES)) {
             window.sort_by_key(|&row| self.lengths[row]);
         }
         let mut batches: Vec<Vec<usize>> = order.chunks(self.batch_size).map(<[usize]>::to_vec).collect();

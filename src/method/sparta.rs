@@ -219,6 +219,7 @@ fn plan(config: &MethodConfig, decoder: &Decoder) -> Result<Vec<MaskSettings>> {
     let lengths: Vec<usize> = masks.iter().map(|mask| mask.len() - mask.rows.len() * mask.width()).collect();
     let targeted: Vec<usize> =
         masks.iter().zip(&lengths).map(|(mask, &len)| if names.contains(&mask.name) { len } else { 0 }).collect();
+    // The bounds in messages are rounded to the side on which they are accepted.
     let counts = match config.density {
         Some(density) => targeted.iter().map(|&len| (density * len as f64).round() as usize).collect(),
         None => {
@@ -230,7 +231,7 @@ fn plan(config: &MethodConfig, decoder: &Decoder) -> Result<Vec<MaskSettings>> {
                      sparsity of at least {:.6}, or more --target-modules (for example all-linear)",
                     config.sparsity,
                     available + rows_trained,
-                    1.0 - (available + rows_trained) as f64 / total as f64
+                    (1e6 * (1.0 - (available + rows_trained) as f64 / total as f64)).ceil() / 1e6
                 )));
             }
             if wanted < rows_trained {
@@ -238,7 +239,7 @@ fn plan(config: &MethodConfig, decoder: &Decoder) -> Result<Vec<MaskSettings>> {
                     "--trainable-tokens alone trains {rows_trained} numbers, more than the {wanted} that --sparsity \
                      {} allows; use a sparsity of at most {:.6}",
                     config.sparsity,
-                    1.0 - rows_trained as f64 / total as f64
+                    (1e6 * (1.0 - rows_trained as f64 / total as f64)).floor() / 1e6
                 )));
             }
             mask::spread(wanted - rows_trained, &targeted)
@@ -248,14 +249,19 @@ fn plan(config: &MethodConfig, decoder: &Decoder) -> Result<Vec<MaskSettings>> {
         mask.drawn = count;
     }
     if masks.iter().all(|mask| mask.trained() == 0) {
-        let setting = match config.density {
-            Some(density) => format!("--density {density}"),
-            None => format!("--sparsity {}", config.sparsity),
-        };
-        return Err(Error::input(format!(
-            "{setting} leaves nothing to train in a model of {total} numbers; use a sparsity below {:.9}",
-            1.0 - 0.5 / total as f64
-        )));
+        let largest = targeted.iter().copied().max().unwrap_or(0);
+        return Err(Error::input(match config.density {
+            Some(density) => format!(
+                "--density {density} leaves nothing to train in target tensors of at most {largest} numbers; use a \
+                 density above {:.9}",
+                0.5 / largest as f64
+            ),
+            None => format!(
+                "--sparsity {} leaves nothing to train in a model of {total} numbers; use a sparsity below {:.9}",
+                config.sparsity,
+                1.0 - 0.5 / total as f64
+            ),
+        }));
     }
     Ok(masks)
 }
@@ -271,7 +277,7 @@ fn whole_rows(config: &MethodConfig, decoder: &Decoder, masks: &mut Vec<MaskSett
     rows.dedup();
     if let Some(row) = rows.iter().find(|&&row| row as usize >= table.dims[0]) {
         return Err(Error::input(format!(
-            "--trainable-tokens {row}: the vocabulary has only {} tokens",
+            "--trainable-tokens {row}: the vocabulary has only {} tokens, counted from 0",
             table.dims[0]
         )));
     }
@@ -430,8 +436,11 @@ fn apply(adapter: &Adapter, decoder: &mut Decoder, device: &ComputeDevice) -> Re
         }
         let rows_fit = mask.rows.windows(2).all(|pair| pair[0] < pair[1])
             && mask.rows.last().is_none_or(|&row| (row as usize) < mask.shape[0]);
-        if !rows_fit || mask.drawn > mask.len() - mask.rows.len() * mask.width() {
+        if !rows_fit || mask.rows.len() * mask.width() + mask.drawn.min(mask.len() + 1) > mask.len() {
             return Err(adapter.error(format!("the mask of {} does not fit its shape", mask.name)));
+        }
+        if masks.iter().any(|(other, ..): &(MaskSettings, Vec<u32>, Vec<f32>)| other.name == mask.name) {
+            return Err(adapter.error(format!("{} is listed twice", mask.name)));
         }
         let stored = format!("{}.indices", mask.name);
         let indices = match adapter.weights.dims(&stored) {

@@ -41,6 +41,9 @@ pub struct Architecture {
     pub initializer_range: f64,
 }
 
+/// Far above any real model: a damaged `config.json` should be refused, not exhaust the memory.
+const MOST_LAYERS: usize = 10_000;
+
 /// Activation function of a gated feed-forward layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
@@ -185,12 +188,25 @@ impl Architecture {
     /// Checks that the numbers fit together.
     ///
     /// # Errors
-    /// Heads that do not divide, or a head width that rotary positions cannot halve.
+    /// Heads that do not divide or are more than the width, too many layers, or a head width that rotary positions
+    /// cannot halve.
     pub fn check(self) -> Result<Self> {
         if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(Error::input(format!(
                 "config.json: {} attention heads cannot share {} key/value heads evenly",
                 self.heads, self.kv_heads
+            )));
+        }
+        if self.head_dim == 0 {
+            return Err(Error::input(format!(
+                "config.json: num_attention_heads {} is more than hidden_size {}",
+                self.heads, self.hidden_size
+            )));
+        }
+        if self.layers > MOST_LAYERS {
+            return Err(Error::input(format!(
+                "config.json: num_hidden_layers {} is more than the {MOST_LAYERS} that this program accepts",
+                self.layers
             )));
         }
         if !self.head_dim.is_multiple_of(2) {

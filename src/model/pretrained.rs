@@ -42,6 +42,12 @@ pub fn read_config(folder: &Path) -> Result<Value> {
         )));
     }
     let path = folder.join("config.json");
+    if !path.exists() {
+        return Err(Error::input(format!(
+            "{}: not a model folder, there is no config.json; --model wants a Hugging Face model folder",
+            folder.display()
+        )));
+    }
     let text = std::fs::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
     serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: not valid JSON: {e}", path.display())))
 }

@@ -105,7 +105,7 @@ impl Weights {
 
     fn add(&mut self, path: PathBuf, bytes: Bytes) -> Result<()> {
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| {
-            Error::input(format!("{}: not a whole safetensors file ({e}); fetch it again", path.display()))
+            Error::input(format!("{}: not a whole safetensors file ({e}); copy or download it again", path.display()))
         })?;
         let shard = self.shards.len();
         let start = bytes.as_ptr() as usize;

@@ -86,7 +86,7 @@ pub struct Run {
 
 /// Settings that a resumed run may be given anew; all others are those of the run's own `config.json`.
 const RESUMABLE: &[&str] =
-    &["steps", "epochs", "device", "out", "eval_steps", "save_steps", "keep_checkpoints", "logging_steps", "patience"];
+    &["steps", "epochs", "device", "eval_steps", "save_steps", "keep_checkpoints", "logging_steps", "patience"];
 
 /// The configuration of the run in `folder`, with the settings laid over it that may change.
 ///
@@ -107,8 +107,8 @@ pub fn resume_config(folder: &Path, typed: crate::config::Overrides) -> Result<R
         )));
     }
     let text = std::fs::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
-    let mut config: RunConfig =
-        serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))?;
+    let mut config: RunConfig = serde_json::from_str(&text)
+        .map_err(|e| Error::input(format!("{}: not the settings of a run: {e}", path.display())))?;
     typed.apply(&mut config);
     config.out = folder.to_path_buf();
     Ok(config)
@@ -117,8 +117,14 @@ pub fn resume_config(folder: &Path, typed: crate::config::Overrides) -> Result<R
 /// Makes sure that a new run can be written to `out`, before anything expensive is done.
 ///
 /// # Errors
-/// A folder that holds a run already (unless `overwrite`), or cannot be written.
+/// A folder that holds a run already (unless `overwrite`) or a model, or cannot be written.
 pub fn prepare_out(out: &Path, overwrite: bool) -> Result<()> {
+    if read_config(out).is_ok_and(|config| config.get("model_type").is_some()) {
+        return Err(Error::input(format!(
+            "--out {}: there is a model in this folder, which a run would damage; give another folder",
+            out.display()
+        )));
+    }
     let in_use =
         ["config.json", "adapter.json", "metrics.jsonl", "checkpoints"].iter().any(|name| out.join(name).exists());
     if in_use && !overwrite {
@@ -132,6 +138,11 @@ pub fn prepare_out(out: &Path, overwrite: bool) -> Result<()> {
     std::fs::create_dir_all(out).map_err(|e| Error::file("create", out, e))?;
     // Proves that the folder can be written.
     tempfile::tempfile_in(out).map_err(|e| Error::file("write to", out, e))?;
+    Ok(())
+}
+
+/// Removes what an earlier run left in `out`.
+fn clear_out(out: &Path) -> Result<()> {
     for name in ["adapter.json", "adapter.safetensors", "metrics.jsonl", "config.json"] {
         let path = out.join(name);
         if path.exists() {
@@ -191,7 +202,7 @@ pub fn data_settings(config: &RunConfig, max_positions: usize) -> Result<DataSet
 
 impl Run {
     /// Starts a run, or with `resume` goes on with the one in `config.out`. `config.out` may be empty: then nothing is
-    /// written.
+    /// written. A new run removes an earlier one from `config.out`, once everything is known to fit together.
     ///
     /// # Errors
     /// Settings, model and data that do not fit together; a folder that cannot be written or resumed.
@@ -202,9 +213,14 @@ impl Run {
             config.learning_rate = entry.learning_rate;
         }
         inputs.dataset.check_vocabulary(inputs.base.decoder.architecture.vocab_size)?;
+        for prompt in &config.sample_prompts.0 {
+            let ids = inputs.tokenizer.encode(prompt, true)?;
+            Generation::new(&inputs.base.decoder, &ids, Sampling::default(), &[], 0)
+                .map_err(|e| Error::input(format!("--sample-prompts \"{prompt}\": {e}")))?;
+        }
         let mut method = (entry.start)(&config.method_config(), &mut inputs.base.decoder, &inputs.device, config.seed)?;
         let plan = BatchPlan::new(&inputs.dataset.train.lengths(), config.batch_size, config.seed)?;
-        let total_batches = (config.steps == 0).then(|| config.epochs * plan.batches_per_epoch());
+        let total_batches = (config.steps == 0).then(|| config.epochs.saturating_mul(plan.batches_per_epoch()));
         let steps = total_batches.map_or(config.steps, |all| all.div_ceil(config.grad_accumulation_steps as u64));
 
         let mut progress = Progress::default();
@@ -216,6 +232,8 @@ impl Run {
                 method.restore(&mut inputs.base.decoder, &state)?;
                 progress = found;
                 saved = Some(progress.step);
+            } else {
+                clear_out(&config.out)?;
             }
             metrics = Some(MetricsFile::open(&config.out.join("metrics.jsonl"), progress.step)?);
             files::write_json(&config.out.join("config.json"), &config)?;
@@ -400,7 +418,8 @@ impl Run {
         for (step, pair) in queued.iter().zip(figures.chunks(2)) {
             let (loss, norm) = (f64::from(pair[0]), f64::from(pair[1]).sqrt());
             if !loss.is_finite() || !norm.is_finite() {
-                return Err(self.not_finite(step.step, loss, norm));
+                let what = if loss.is_finite() { "gradient norm" } else { "loss" };
+                return Err(self.not_finite(step.step, what, if loss.is_finite() { norm } else { loss }));
             }
             so_far += step.tokens;
             // Steps that were read together share the time between the reports evenly.
@@ -435,18 +454,23 @@ impl Run {
         self.metrics.as_mut().map_or(Ok(()), |file| file.append(metrics))
     }
 
-    fn not_finite(&self, step: u64, loss: f64, norm: f64) -> Error {
-        let what =
-            if loss.is_finite() { format!("the gradient norm is {norm}") } else { format!("the loss is {loss}") };
+    fn not_finite(&self, step: u64, what: &str, value: f64) -> Error {
+        if step == 0 {
+            return Error::Run(format!(
+                "the {what} is {value} before the first step: the model's weights are damaged; copy or \
+                 download the model again"
+            ));
+        }
         let last = match (self.saved, self.config.out.as_os_str().is_empty()) {
             (Some(saved), false) => {
                 format!("the last good checkpoint is step {saved} in {}", self.config.out.join("checkpoints").display())
             }
             _ => "there is no checkpoint yet".into(),
         };
+        let bound = if self.config.max_grad_norm > 0.0 { "a smaller --max-grad-norm" } else { "--max-grad-norm 1" };
         Error::Run(format!(
-            "step {step}: {what}; the run has stopped, {last}; try a lower --learning-rate (now {}), more --warmup-steps \
-             or a smaller --max-grad-norm",
+            "step {step}: the {what} is {value}; the run has stopped, {last}; try a lower --learning-rate (now {:e}), \
+             more --warmup-steps or {bound}",
             self.schedule.peak
         ))
     }
@@ -460,6 +484,9 @@ impl Run {
             let base = &self.inputs.base;
             let (size, most) = (self.config.batch_size, self.config.eval_batches);
             let result = evaluate(&base.decoder, valid, size, most, base.pad_id(), &self.inputs.device).await?;
+            if !result.loss.is_finite() {
+                return Err(self.not_finite(step, "validation loss", result.loss));
+            }
             let best = step > 0 && self.progress.best_eval.is_none_or(|(loss, _)| result.loss < loss);
             if best {
                 self.progress.best_eval = Some((result.loss, step));
@@ -568,7 +595,9 @@ impl Run {
 
 fn latest_checkpoint(out: &Path) -> Result<(Progress, crate::model::weights::Weights)> {
     match checkpoint::list(&out.join("checkpoints")).pop() {
-        Some((_, folder)) => checkpoint::read(&folder),
+        Some((_, folder)) => checkpoint::read(&folder).map_err(|e| {
+            Error::input(format!("{e}; remove {} to go on from the checkpoint before it", folder.display()))
+        }),
         None => Err(Error::input(format!(
             "--resume {}: this run has no checkpoint yet; start it anew with --overwrite",
             out.display()
