@@ -1,13 +1,11 @@
 // Attention probabilities of each row of scores under the causal mask, one workgroup a row; hidden keys get 0.
-// Composed twin: kernel::causal_softmax::composed.
+// Needs shared/reduce.wgsl. Composed twin: kernel::causal_softmax::composed.
 
 @group(0) @binding(0) var<storage, read_write> scores: array<f32>;   // [rows, keys]
 @group(0) @binding(1) var<storage, read_write> padding: array<u32>;  // [sequences, keys], 0 = padding; unread if dims[5] = 0
 @group(0) @binding(2) var<storage, read_write> result: array<f32>;   // [rows, keys]
 // rows, keys, width, start, rows per sequence, padded (0 or 1), scale (bits of f32)
 @group(0) @binding(3) var<storage, read_write> dims: array<u32>;
-
-var<workgroup> partials: array<f32, 64>;
 
 fn kept(sequence: u32, key: u32) -> bool {
     return dims[5] == 0u || padding[sequence * dims[1] + key] != 0u;
@@ -27,38 +25,20 @@ fn main(
     let start = row * dims[1];
     let scale = bitcast<f32>(dims[6]);
 
-    var largest = -3.0e38;
+    var top = -3.0e38;
     for (var key = lane; key < visible; key += 64u) {
         if kept(sequence, key) {
-            largest = max(largest, scores[start + key]);
+            top = max(top, scores[start + key]);
         }
     }
-    partials[lane] = largest;
-    workgroupBarrier();
-    for (var half = 32u; half > 0u; half /= 2u) {
-        if lane < half {
-            partials[lane] = max(partials[lane], partials[lane + half]);
-        }
-        workgroupBarrier();
-    }
-    largest = partials[0];
-    workgroupBarrier();
-
+    let largest = largest_over_lanes(top, lane);
     var sum = 0.0;
     for (var key = lane; key < visible; key += 64u) {
         if kept(sequence, key) {
             sum += exp((scores[start + key] - largest) * scale);
         }
     }
-    partials[lane] = sum;
-    workgroupBarrier();
-    for (var half = 32u; half > 0u; half /= 2u) {
-        if lane < half {
-            partials[lane] += partials[lane + half];
-        }
-        workgroupBarrier();
-    }
-    let inverse = 1.0 / partials[0];
+    let inverse = 1.0 / sum_over_lanes(sum, lane);
     for (var key = lane; key < keys; key += 64u) {
         var probability = 0.0;
         if key < visible && kept(sequence, key) {

@@ -1,13 +1,11 @@
 // Gradient of causal_softmax.wgsl, one workgroup a row: dscores = scale * p * (dp - sum(p * dp)).
-// Composed twin: autodiff of kernel::causal_softmax::composed.
+// Needs shared/reduce.wgsl. Composed twin: autodiff of kernel::causal_softmax::composed.
 
 @group(0) @binding(0) var<storage, read_write> probabilities: array<f32>;  // [rows, keys]
 @group(0) @binding(1) var<storage, read_write> grad: array<f32>;           // [rows, keys], of the probabilities
 @group(0) @binding(2) var<storage, read_write> result: array<f32>;         // [rows, keys], of the scores
 // rows, keys, width, start, rows per sequence, padded, scale (bits of f32)
 @group(0) @binding(3) var<storage, read_write> dims: array<u32>;
-
-var<workgroup> partials: array<f32, 64>;
 
 @compute @workgroup_size(64, 1, 1)
 fn main(
@@ -23,20 +21,13 @@ fn main(
     for (var key = lane; key < visible; key += 64u) {
         dot += probabilities[start + key] * grad[start + key];
     }
-    partials[lane] = dot;
-    workgroupBarrier();
-    for (var half = 32u; half > 0u; half /= 2u) {
-        if lane < half {
-            partials[lane] += partials[lane + half];
-        }
-        workgroupBarrier();
-    }
+    let total = sum_over_lanes(dot, lane);
     let scale = bitcast<f32>(dims[6]);
     for (var key = lane; key < keys; key += 64u) {
         let at = start + key;
         var value = 0.0;
         if key < visible {
-            value = scale * probabilities[at] * (grad[at] - partials[0]);
+            value = scale * probabilities[at] * (grad[at] - total);
         }
         result[at] = value;
     }

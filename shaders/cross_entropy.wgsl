@@ -1,15 +1,11 @@
 // Cross-entropy of each row of logits against its target, one workgroup a row:
 //     losses[n] = log(sum over v of exp(logits[n, v])) - logits[n, targets[n]], and 0 for a target outside the vocabulary.
-// Composed twin: kernel::cross_entropy::composed.
+// Needs shared/reduce.wgsl and shared/softmax_row.wgsl. Composed twin: kernel::cross_entropy::composed.
 
 @group(0) @binding(0) var<storage, read_write> logits: array<f32>;   // [count, vocabulary]
 @group(0) @binding(1) var<storage, read_write> targets: array<u32>;  // [count]
 @group(0) @binding(2) var<storage, read_write> losses: array<f32>;   // [count]
 @group(0) @binding(3) var<storage, read_write> dims: array<u32>;     // count, vocabulary
-
-// Per lane: the largest logit seen, and the sum of exp(logit - largest).
-var<workgroup> largest: array<f32, 64>;
-var<workgroup> sums: array<f32, 64>;
 
 @compute @workgroup_size(64, 1, 1)
 fn main(
@@ -18,34 +14,15 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let row = group.y * groups.x + group.x;
-    let inside = row < dims[0];
-    let vocabulary = select(0u, dims[1], inside);
+    let vocabulary = select(0u, dims[1], row < dims[0]);
     let start = row * dims[1];
-    var top = -3.0e38;
-    var sum = 0.0;
-    for (var v = lane; v < vocabulary; v += 64u) {
-        let logit = logits[start + v];
-        let higher = max(top, logit);
-        sum = sum * exp(top - higher) + exp(logit - higher);
-        top = higher;
-    }
-    largest[lane] = top;
-    sums[lane] = sum;
-    workgroupBarrier();
-    for (var half = 32u; half > 0u; half /= 2u) {
-        if lane < half {
-            let higher = max(largest[lane], largest[lane + half]);
-            sums[lane] = sums[lane] * exp(largest[lane] - higher) + sums[lane + half] * exp(largest[lane + half] - higher);
-            largest[lane] = higher;
-        }
-        workgroupBarrier();
-    }
-    if lane == 0u && inside {
+    let parts = softmax_parts(start, vocabulary, lane);
+    if lane == 0u && row < dims[0] {
         let target_id = targets[row];
+        var loss = 0.0;
         if target_id < vocabulary {
-            losses[row] = largest[0] + log(sums[0]) - logits[start + target_id];
-        } else {
-            losses[row] = 0.0;
+            loss = parts.largest + log(parts.sum) - logits[start + target_id];
         }
+        losses[row] = loss;
     }
 }

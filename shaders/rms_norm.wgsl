@@ -1,12 +1,10 @@
 // RMSNorm of each row, one workgroup a row: y = x / sqrt(mean(x^2) + epsilon) * scale.
-// Composed twin: kernel::rms_norm::composed.
+// Needs shared/reduce.wgsl. Composed twin: kernel::rms_norm::composed.
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;      // [rows, width]
 @group(0) @binding(1) var<storage, read_write> scale: array<f32>;  // [width]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;      // [rows, width]
 @group(0) @binding(3) var<storage, read_write> dims: array<u32>;   // rows, width, epsilon (bits of f32)
-
-var<workgroup> sums: array<f32, 64>;
 
 @compute @workgroup_size(64, 1, 1)
 fn main(
@@ -17,19 +15,11 @@ fn main(
     let row = group.y * groups.x + group.x;
     let width = select(0u, dims[1], row < dims[0]);
     let start = row * dims[1];
-    var sum = 0.0;
+    var square = 0.0;
     for (var i = lane; i < width; i += 64u) {
-        sum += x[start + i] * x[start + i];
+        square += x[start + i] * x[start + i];
     }
-    sums[lane] = sum;
-    workgroupBarrier();
-    for (var half = 32u; half > 0u; half /= 2u) {
-        if lane < half {
-            sums[lane] += sums[lane + half];
-        }
-        workgroupBarrier();
-    }
-    let inverse = inverseSqrt(sums[0] / f32(dims[1]) + bitcast<f32>(dims[2]));
+    let inverse = inverseSqrt(sum_over_lanes(square, lane) / f32(dims[1]) + bitcast<f32>(dims[2]));
     for (var i = lane; i < width; i += 64u) {
         y[start + i] = x[start + i] * inverse * scale[i];
     }

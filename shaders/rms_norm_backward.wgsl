@@ -1,7 +1,7 @@
 // Gradient of rms_norm.wgsl, one workgroup a row. With r = 1 / sqrt(mean(x^2) + epsilon):
 //     dx = r * (dy * scale - x * r^2 * mean(dy * scale * x)),   products = dy * x * r,
 // the column sums of products being the gradient of scale.
-// Composed twin: autodiff of kernel::rms_norm::composed.
+// Needs shared/reduce.wgsl. Composed twin: autodiff of kernel::rms_norm::composed.
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;         // [rows, width]
 @group(0) @binding(1) var<storage, read_write> scale: array<f32>;     // [width]
@@ -9,9 +9,6 @@
 @group(0) @binding(3) var<storage, read_write> dx: array<f32>;        // [rows, width]
 @group(0) @binding(4) var<storage, read_write> products: array<f32>;  // [rows, width], or [1] where not wanted
 @group(0) @binding(5) var<storage, read_write> dims: array<u32>;      // rows, width, products wanted, epsilon (f32 bits)
-
-var<workgroup> squares: array<f32, 64>;
-var<workgroup> dots: array<f32, 64>;
 
 @compute @workgroup_size(64, 1, 1)
 fn main(
@@ -29,19 +26,9 @@ fn main(
         square += value * value;
         dot += dy[start + i] * scale[i] * value;
     }
-    squares[lane] = square;
-    dots[lane] = dot;
-    workgroupBarrier();
-    for (var half = 32u; half > 0u; half /= 2u) {
-        if lane < half {
-            squares[lane] += squares[lane + half];
-            dots[lane] += dots[lane + half];
-        }
-        workgroupBarrier();
-    }
     let count = f32(dims[1]);
-    let inverse = inverseSqrt(squares[0] / count + bitcast<f32>(dims[3]));
-    let shift = dots[0] * inverse * inverse / count;
+    let inverse = inverseSqrt(sum_over_lanes(square, lane) / count + bitcast<f32>(dims[3]));
+    let shift = sum_over_lanes(dot, lane) * inverse * inverse / count;
     for (var i = lane; i < width; i += 64u) {
         let value = x[start + i];
         let grad = dy[start + i];

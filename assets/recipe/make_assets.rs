@@ -13,7 +13,9 @@ mod laconic;
 mod stories;
 
 use agoge::error::{Error, Result};
+use agoge::{event::TrainedTensor, files, method::adapter::Adapter, model::save::cast};
 use clap::{Parser, Subcommand};
+use safetensors::Dtype;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -75,6 +77,18 @@ enum Task {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Write a model folder from the weights of a full training run, in f16.
+    Pack {
+        /// The folder with config.json and the tokenizer that the run started from.
+        #[arg(long)]
+        init: PathBuf,
+        /// The folder of the run.
+        #[arg(long)]
+        run: PathBuf,
+        /// The folder to write into.
+        #[arg(long)]
+        out: PathBuf,
+    },
 }
 
 fn main() -> std::process::ExitCode {
@@ -82,6 +96,7 @@ fn main() -> std::process::ExitCode {
         Task::Text { out, seed, megabytes } => write_text(&out, seed, megabytes),
         Task::Tokenizer { text, vocab, out } => write_tokenizer(&text, vocab, &out),
         Task::Demo { out, seed } => write_demo(&out, seed),
+        Task::Pack { init, run, out } => pack(&init, &run, &out),
     };
     match done {
         Ok(()) => std::process::ExitCode::SUCCESS,
@@ -90,6 +105,31 @@ fn main() -> std::process::ExitCode {
             std::process::ExitCode::FAILURE
         }
     }
+}
+
+/// Casts every weight of a full run to f16 once, and copies configuration and tokenizer.
+fn pack(init: &Path, run: &Path, out: &Path) -> Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Settings {
+        tensors: Vec<TrainedTensor>,
+    }
+    let adapter = Adapter::read(run)?;
+    let settings: Settings = adapter.settings()?;
+    let mut tensors = Vec::new();
+    for tensor in settings.tensors {
+        let values = adapter.weights.floats(&tensor.name)?;
+        tensors.push((tensor.name, tensor.shape, cast(&values, Dtype::F16)?));
+    }
+    let views = tensors.iter().map(|(name, shape, bytes)| (name.clone(), Dtype::F16, shape.clone(), &bytes[..]));
+    fs::create_dir_all(out).map_err(|e| Error::file("create", out, e))?;
+    files::write(&out.join("model.safetensors"), &files::safetensors(views, &[("format", "pt")])?)?;
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        let from = init.join(name);
+        let bytes = fs::read(&from).map_err(|e| Error::file("read", &from, e))?;
+        files::write(&out.join(name), &bytes)?;
+    }
+    println!("{}: {} tensors in f16", out.display(), tensors.len());
+    Ok(())
 }
 
 /// Writes train.txt and valid.txt; no document appears twice.

@@ -20,8 +20,12 @@ use rayon::prelude::*;
 
 use super::{flex, launch};
 
-pub(super) const FORWARD: &str = include_str!("../../shaders/causal_softmax.wgsl");
-pub(super) const BACKWARD: &str = include_str!("../../shaders/causal_softmax_backward.wgsl");
+pub(super) const FORWARD: &str =
+    concat!(include_str!("../../shaders/shared/reduce.wgsl"), include_str!("../../shaders/causal_softmax.wgsl"));
+pub(super) const BACKWARD: &str = concat!(
+    include_str!("../../shaders/shared/reduce.wgsl"),
+    include_str!("../../shaders/causal_softmax_backward.wgsl")
+);
 
 /// Which keys a query may see.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -21,8 +21,16 @@ use rayon::prelude::*;
 
 use super::{flex, launch};
 
-pub(super) const FORWARD: &str = include_str!("../../shaders/cross_entropy.wgsl");
-pub(super) const BACKWARD: &str = include_str!("../../shaders/cross_entropy_backward.wgsl");
+pub(super) const FORWARD: &str = concat!(
+    include_str!("../../shaders/shared/reduce.wgsl"),
+    include_str!("../../shaders/shared/softmax_row.wgsl"),
+    include_str!("../../shaders/cross_entropy.wgsl")
+);
+pub(super) const BACKWARD: &str = concat!(
+    include_str!("../../shaders/shared/reduce.wgsl"),
+    include_str!("../../shaders/shared/softmax_row.wgsl"),
+    include_str!("../../shaders/cross_entropy_backward.wgsl")
+);
 
 /// Backend dispatch of [`cross_entropy`].
 #[backend_extension(Cube, Flex, Autodiff)]

@@ -20,8 +20,10 @@ use rayon::prelude::*;
 
 use super::{flex, launch};
 
-pub(super) const FORWARD: &str = include_str!("../../shaders/rms_norm.wgsl");
-pub(super) const BACKWARD: &str = include_str!("../../shaders/rms_norm_backward.wgsl");
+pub(super) const FORWARD: &str =
+    concat!(include_str!("../../shaders/shared/reduce.wgsl"), include_str!("../../shaders/rms_norm.wgsl"));
+pub(super) const BACKWARD: &str =
+    concat!(include_str!("../../shaders/shared/reduce.wgsl"), include_str!("../../shaders/rms_norm_backward.wgsl"));
 
 /// Backend dispatch of [`rms_norm`].
 #[backend_extension(Cube, Flex, Autodiff)]
