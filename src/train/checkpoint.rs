@@ -27,6 +27,9 @@ pub struct Progress {
     pub best_eval: Option<(f64, u64)>,
     /// Evaluations since then.
     pub evals_since_best: u64,
+    /// Step of the last evaluation.
+    #[serde(default)]
+    pub evaluated: Option<u64>,
     /// Peak learning rate, where it was changed during the run.
     pub learning_rate: Option<f64>,
 }

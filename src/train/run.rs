@@ -74,8 +74,6 @@ pub struct Run {
     metrics: Option<MetricsFile>,
     /// Steps of the last checkpoint written.
     saved: Option<u64>,
-    /// Step of the last evaluation.
-    evaluated: Option<u64>,
     /// Speed and remaining time at the last report.
     tokens_per_sec: f64,
     remaining_secs: f64,
@@ -253,7 +251,6 @@ impl Run {
             queued: Vec::new(),
             metrics,
             saved,
-            evaluated: None,
             tokens_per_sec: 0.0,
             remaining_secs: 0.0,
             memory: Memory::default(),
@@ -362,8 +359,13 @@ impl Run {
         } else {
             self.progress.elapsed_secs += started.elapsed().as_secs_f64();
         }
-        if every(self.config.eval_steps) && self.evaluate().await? {
-            self.phase = Phase::Closing(Ending::EarlyStop);
+        // The last step is judged here too, so that its checkpoint knows of it.
+        let last = step == self.schedule.steps;
+        if every(self.config.eval_steps) || last {
+            let stop_early = self.evaluate().await?;
+            if stop_early && !last {
+                self.phase = Phase::Closing(Ending::EarlyStop);
+            }
         }
         if every(self.config.save_steps) || self.save {
             self.checkpoint().await?;
@@ -478,7 +480,7 @@ impl Run {
     /// Evaluates the validation set and makes samples; true if the run should stop early.
     async fn evaluate(&mut self) -> Result<bool> {
         let step = self.progress.step;
-        self.evaluated = Some(step);
+        self.progress.evaluated = Some(step);
         let mut stop_early = false;
         if let Some(valid) = &self.inputs.dataset.valid {
             let base = &self.inputs.base;
@@ -556,8 +558,9 @@ impl Run {
             self.report(Duration::ZERO).await?;
         }
         // A stopped run is not evaluated: who pressed Ctrl-C wants to leave.
-        if ending != Ending::Stopped && self.evaluated != Some(self.progress.step) {
+        if ending != Ending::Stopped && self.progress.evaluated != Some(self.progress.step) {
             self.evaluate().await?;
+            self.saved = None;
         }
         if self.saved != Some(self.progress.step) && self.progress.step > 0 {
             self.checkpoint().await?;

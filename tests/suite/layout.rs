@@ -1,0 +1,263 @@
+//! The map of the source as a test: which module may use which, where tensors and the command line are known, and how
+//! long a file may be.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+/// Each module and the modules it may use, from the bottom up. Nothing may use `cli`; `main` uses only that.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("error", &[]),
+    ("rng", &[]),
+    ("files", &["error"]),
+    ("device", &["error"]),
+    ("data", &["error", "rng"]),
+    // Only what a person can ask for as a device.
+    ("config", &["error", "device"]),
+    // Only the report on the data.
+    ("event", &["data"]),
+    ("kernel", &["error", "device"]),
+    ("model", &["error", "rng", "files", "device", "kernel"]),
+    ("method", &["error", "rng", "files", "device", "kernel", "model", "config", "event"]),
+    ("train", &["error", "rng", "files", "device", "kernel", "model", "method", "config", "event", "data"]),
+    ("cli", &["error", "rng", "files", "device", "kernel", "model", "method", "config", "event", "data", "train"]),
+];
+
+/// Narrow passes: the one thing that a module may use of another.
+const ONLY: &[(&str, &str, &str)] = &[("config", "device", "DeviceChoice"), ("event", "data", "DataReport")];
+
+/// Outside crates that only some modules know.
+const CRATES: &[(&str, &[&str])] = &[
+    ("burn", &["device", "kernel", "model", "method", "train", "cli"]),
+    ("wgpu", &["device"]),
+    ("tokenizers", &["data"]),
+    ("minijinja", &["data"]),
+    ("clap", &["config", "cli", "main"]),
+    ("indicatif", &["cli"]),
+    ("ctrlc", &["cli"]),
+];
+
+/// Most lines of a file, and the files that have more, with the reason.
+const MOST_LINES: usize = 500;
+const LONGER: &[(&str, &str)] = &[
+    ("data/jsonl.rs", "half of it are its tests"),
+    ("train/run.rs", "the run is one state machine, read from top to bottom"),
+];
+const MOST_LINES_OF_MAIN: usize = 60;
+
+struct Source {
+    /// Below `src`, with slashes.
+    name: String,
+    lines: usize,
+    /// Without comments and without the test module at its end.
+    code: String,
+}
+
+impl Source {
+    /// The top module that the file belongs to.
+    fn module(&self) -> &str {
+        self.name.split('/').next().unwrap_or_default().trim_end_matches(".rs")
+    }
+
+    /// How many modules deep it is: 1 for `config.rs` and `data/mod.rs`, 2 for `data/batch.rs`.
+    fn depth(&self) -> usize {
+        let folders = self.name.split('/').count();
+        if self.name.ends_with("/mod.rs") { folders - 1 } else { folders }
+    }
+
+    /// The paths below `crate::` that the code names, each as far as its first two parts: `device::DeviceChoice`.
+    fn uses(&self) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for (at, _) in self.code.match_indices("crate::") {
+            collect(&self.code[at + "crate::".len()..], "", 2, &mut found);
+        }
+        found
+    }
+}
+
+/// Reads one path, or a list of paths in braces, after `prefix`; returns the length of what it has read.
+fn collect(text: &str, prefix: &str, depth: usize, found: &mut BTreeSet<String>) -> usize {
+    if let Some(list) = text.strip_prefix('{') {
+        let mut at = 1;
+        while !text[at..].starts_with('}') {
+            let skipped = list[at - 1..].find(|c: char| !c.is_whitespace() && c != ',').expect("a closing brace");
+            at += skipped;
+            if !text[at..].starts_with('}') {
+                at += collect(&text[at..], prefix, depth, found);
+            }
+        }
+        return at + 1;
+    }
+    let word = text.find(|c: char| !c.is_alphanumeric() && c != '_' && c != '*').unwrap_or(text.len());
+    assert!(word > 0, "a path in {:?}", &text[..text.len().min(60)]);
+    let path = if prefix.is_empty() { text[..word].to_owned() } else { format!("{prefix}::{}", &text[..word]) };
+    let more = text[word..].strip_prefix("::").filter(|rest| rest.starts_with(|c: char| c.is_alphabetic() || c == '{'));
+    match more {
+        Some(rest) if depth > 1 => word + 2 + collect(rest, path.trim_end_matches("::self"), depth - 1, found),
+        Some(rest) => {
+            found.insert(path);
+            // Deeper parts are read only to be stepped over.
+            word + 2 + collect(rest, "", 1, &mut BTreeSet::new())
+        }
+        None => {
+            // `device::{self}` is `device`; `as name` behind a path names nothing new.
+            found.insert(path.trim_end_matches("::self").to_owned());
+            let alias = text[word..]
+                .strip_prefix(" as ")
+                .map_or(0, |rest| 4 + rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len()));
+            word + alias
+        }
+    }
+}
+
+fn sources() -> Vec<Source> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).expect("src").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    walk(&root, &mut paths);
+    paths.sort();
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).expect("a source file");
+        let mut code = String::new();
+        let mut lines = text.lines().peekable();
+        while let Some(line) = lines.next() {
+            let tests = line == "#[cfg(test)]" && lines.peek().is_some_and(|next| next.ends_with(" {"));
+            if tests {
+                break;
+            }
+            if !line.trim_start().starts_with("//") {
+                code += line;
+                code += "\n";
+            }
+        }
+        let name = path.strip_prefix(&root).expect("below src").to_string_lossy().replace('\\', "/");
+        Source { name, lines: text.lines().count(), code }
+    };
+    let all: Vec<Source> = paths.into_iter().map(read).collect();
+    assert!(all.len() > 50, "only {} files below src", all.len());
+    all
+}
+
+/// `Error` and `Result` stand at the root but are those of `error`.
+fn target(path: &str) -> &str {
+    match path.split("::").next().unwrap_or_default() {
+        "Error" | "Result" => "error",
+        module => module,
+    }
+}
+
+#[test]
+fn modules_use_only_what_is_below_them() {
+    let allowed: BTreeMap<_, _> = MAY_USE.iter().copied().collect();
+    let mut faults = Vec::new();
+    let mut seen = BTreeSet::new();
+    for source in sources() {
+        let module = source.module();
+        if ["lib", "main"].contains(&module) {
+            continue;
+        }
+        let Some(below) = allowed.get(module) else {
+            faults.push(format!("{}: the module {module} has no line in the table", source.name));
+            continue;
+        };
+        seen.insert(module.to_owned());
+        for path in source.uses() {
+            let used = target(&path);
+            if used != module && !below.contains(&used) {
+                faults.push(format!("{}: {module} must not use {used} ({path})", source.name));
+            }
+            for (_, _, thing) in ONLY.iter().filter(|(from, to, _)| *from == module && *to == used) {
+                if path != format!("{used}::{thing}") {
+                    faults.push(format!("{}: {module} may use only {thing} of {used}, not {path}", source.name));
+                }
+            }
+        }
+        // `super` must not climb out of the module: such a path would escape the rule.
+        if source.code.contains(&"super::".repeat(source.depth())) {
+            faults.push(format!("{}: write paths to other modules with crate::", source.name));
+        }
+    }
+    let listed: BTreeSet<String> = MAY_USE.iter().map(|(module, _)| module.to_string()).collect();
+    assert_eq!(seen, listed, "every module of the table is there");
+    let run = sources().into_iter().find(|source| source.name == "train/run.rs").expect("the run");
+    let used: BTreeSet<String> = run.uses().iter().map(|path| target(path).to_owned()).collect();
+    assert!(used.contains("method") && used.contains("model") && used.contains("data"), "paths are found: {used:?}");
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn the_table_has_no_circle() {
+    // Its lines are in order: each module may use only modules of earlier lines.
+    for (at, (module, below)) in MAY_USE.iter().enumerate() {
+        for used in *below {
+            assert!(
+                MAY_USE[..at].iter().any(|(earlier, _)| earlier == used),
+                "{module} may use {used}, which comes later"
+            );
+        }
+    }
+}
+
+#[test]
+fn outside_crates_stay_where_they_belong() {
+    for source in sources() {
+        for (outside, modules) in CRATES {
+            let named = source.code.match_indices(&format!("{outside}::")).any(|(at, _)| {
+                let before = source.code[..at].chars().next_back().unwrap_or(' ');
+                !before.is_alphanumeric() && before != '_' && before != ':'
+            });
+            let known = modules.contains(&source.module());
+            assert!(known || !named, "{}: {outside} is known only to {}", source.name, modules.join(", "));
+        }
+    }
+}
+
+#[test]
+fn files_are_short() {
+    for source in sources() {
+        let most = if source.name == "main.rs" { MOST_LINES_OF_MAIN } else { MOST_LINES };
+        match LONGER.iter().find(|(name, _)| *name == source.name) {
+            Some((name, _)) => assert!(source.lines > most, "{name} is short enough now: take it off the list"),
+            None => assert!(source.lines <= most, "{} has {} lines, more than {most}", source.name, source.lines),
+        }
+    }
+    for (name, _) in LONGER {
+        assert!(sources().iter().any(|source| source.name == *name), "{name} is no longer there");
+    }
+}
+
+#[test]
+fn main_only_hands_over() {
+    let all = sources();
+    let main = all.iter().find(|source| source.name == "main.rs").expect("main.rs");
+    let used: BTreeSet<&str> = main
+        .code
+        .match_indices("agoge::")
+        .filter_map(|(at, _)| main.code[at + 7..].split([':', ';', ',']).next())
+        .collect();
+    assert_eq!(used, BTreeSet::from(["cli"]));
+}
+
+#[test]
+fn paths_are_read_as_they_are_written() {
+    let source = |code: &str| Source { name: "a/b.rs".into(), lines: 1, code: code.into() };
+    let uses = |code: &str| source(code).uses().into_iter().collect::<Vec<_>>();
+    assert_eq!(uses("use crate::error::Result;"), ["error::Result"]);
+    assert_eq!(
+        uses(
+            "use crate::{\n    Error, Result,\n    device::{self, Memory as M},\n    model::{save::{cast, x}, Decoder},\n};"
+        ),
+        ["Error", "Result", "device", "device::Memory", "model::Decoder", "model::save"]
+    );
+    assert_eq!(uses("fn f(x: crate::config::Overrides) -> Vec<crate::Error> {"), ["Error", "config::Overrides"]);
+}

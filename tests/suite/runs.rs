@@ -1,0 +1,262 @@
+//! Whole runs in this process: exact resuming, reproducibility, gradient accumulation, early stopping, and learning on
+//! real data.
+
+use agoge::{
+    config::{RunConfig, Schedule},
+    device::ComputeDevice,
+    event::{Command, Ending, Event},
+    method::adapter::Adapter,
+    model::Pretrained,
+    train::{checkpoint, evaluate::evaluate},
+};
+use pollster::block_on;
+
+use crate::{
+    fixture::{
+        Workplace, adapter_tensors, assert_each_step_once, drive, evaluations, losses, metrics, names, read, rows,
+        shared, start, steps, train,
+    },
+    support::{assert_close, devices},
+};
+
+/// Trains once straight and once stopped after `stop` steps and resumed; everything that is left must be the same.
+fn assert_resumes_exactly(what: &str, device: &ComputeDevice, stop: u64, change: impl Fn(&mut RunConfig)) {
+    let what = format!("{what} on {}", device.facts.backend);
+    let place = Workplace::new();
+    let (mut straight, mut resumed) = (place.config("straight"), place.config("resumed"));
+    change(&mut straight);
+    change(&mut resumed);
+
+    let (run, whole) = train(&straight, device);
+    let mut parts = drive(&mut start(&resumed, device, false), Some(stop));
+    let halt = parts.last().expect("events");
+    assert!(matches!(halt, Event::Finished { ending: Ending::Stopped, step, .. } if *step == stop), "{what}: {halt:?}");
+    let mut again = start(&resumed, device, true);
+    parts.extend(drive(&mut again, None));
+
+    assert_eq!(steps(&parts), steps(&whole), "{what}: losses and gradient norms");
+    assert_eq!(evaluations(&parts), evaluations(&whole), "{what}: evaluations");
+    for file in ["adapter.safetensors", "adapter.json"] {
+        assert_eq!(read(&resumed.out.join(file)), read(&straight.out.join(file)), "{what}: {file}");
+    }
+    let last = steps(&whole).len() as u64;
+    let state = format!("checkpoints/step-{last:08}/state.safetensors");
+    assert_eq!(read(&resumed.out.join(&state)), read(&straight.out.join(&state)), "{what}: deltas and moments");
+    let weights = crate::fixture::weights;
+    assert_eq!(weights(&again.inputs().base), weights(&run.inputs().base), "{what}: weights");
+    assert_each_step_once(&straight.out, last);
+    assert_each_step_once(&resumed.out, last);
+}
+
+#[test]
+fn a_resumed_run_is_the_same_run() {
+    for device in devices() {
+        assert_resumes_exactly("sparta", &device, 4, |_| {});
+        assert_resumes_exactly("reports of three steps", &device, 6, |config| {
+            (config.logging_steps, config.save_steps, config.weight_decay) = (3, 5, 0.1);
+        });
+        // 23 rows in batches of 5 are 5 batches an epoch, 10 in all: windows of 3, 3, 3 and 1.
+        assert_resumes_exactly("accumulation over epochs", &device, 2, |config| {
+            (config.steps, config.epochs, config.batch_size, config.grad_accumulation_steps) = (0, 2, 5, 3);
+        });
+        assert_resumes_exactly("gradient checkpointing", &device, 4, |config| config.grad_checkpointing = true);
+        assert_resumes_exactly("full", &device, 4, |config| {
+            (config.method, config.target_modules) = ("full".into(), names(&[]));
+        });
+    }
+}
+
+#[test]
+fn the_last_window_of_an_epoch_run_is_partial() {
+    let place = Workplace::new();
+    let config = RunConfig { steps: 0, epochs: 2, batch_size: 5, grad_accumulation_steps: 3, ..place.config("out") };
+    let (run, events) = train(&config, &ComputeDevice::cpu());
+    assert_eq!(steps(&events).len(), 4);
+    let all: u64 = 2 * run.inputs().dataset.train.tokens() as u64;
+    assert_eq!(metrics(&config.out).last().expect("lines").tokens, all, "every row twice, no row more often");
+}
+
+#[test]
+fn resuming_a_finished_run_adds_nothing() {
+    let device = ComputeDevice::cpu();
+    for (eval_steps, save_steps) in [(3, 0), (0, 4), (2, 4)] {
+        let place = Workplace::new();
+        let config = RunConfig { steps: 4, eval_steps, save_steps, ..place.config("out") };
+        let (_, events) = train(&config, &device);
+        let best = match events.last() {
+            Some(Event::Finished { best_eval, .. }) => *best_eval,
+            other => panic!("{other:?}"),
+        };
+        let (_, newest) = checkpoint::list(&config.out.join("checkpoints")).pop().expect("a checkpoint");
+        let (progress, _) = checkpoint::read(&newest).expect("a whole checkpoint");
+        assert_eq!(progress.best_eval, best, "the checkpoint knows the best evaluation");
+        let before = (metrics(&config.out), read(&config.out.join("adapter.safetensors")));
+
+        let events = drive(&mut start(&config, &device, true), None);
+        assert!(steps(&events).is_empty() && evaluations(&events).is_empty(), "{events:?}");
+        assert!((metrics(&config.out), read(&config.out.join("adapter.safetensors"))) == before);
+
+        // With more steps it goes on, and remembers the best loss of all its evaluations.
+        let more = RunConfig { steps: 6, ..config.clone() };
+        let events = drive(&mut start(&more, &device, true), None);
+        assert_each_step_once(&config.out, 6);
+        let judged = metrics(&config.out).into_iter().filter(|m| m.step > 0).filter_map(|m| m.eval_loss);
+        let least = judged.fold(f64::INFINITY, f64::min) as f32;
+        let best = events.last().and_then(|event| match event {
+            Event::Finished { best_eval, .. } => best_eval.map(|(loss, _)| loss as f32),
+            _ => None,
+        });
+        assert_eq!(best, Some(least));
+    }
+}
+
+#[test]
+fn commands_are_obeyed_and_remembered() {
+    let device = ComputeDevice::cpu();
+    let place = Workplace::new();
+    let config = RunConfig { schedule: Schedule::Constant, ..place.config("out") };
+    let mut run = start(&config, &device, false);
+    let mut saved = Vec::new();
+    while let Some(event) = block_on(run.next()).expect("no failure") {
+        match event {
+            Event::Step(metrics) if metrics.step == 2 => run.tell(Command::SetLearningRate(1e-4)),
+            Event::Step(metrics) if metrics.step == 4 => run.tell(Command::Save),
+            Event::Step(metrics) if metrics.step == 6 => run.tell(Command::Stop),
+            Event::Saved { step, .. } => saved.push(step),
+            _ => {}
+        }
+    }
+    assert_eq!(saved, [5, 6], "a command is obeyed with the step after it");
+    drive(&mut start(&config, &device, true), None);
+    let rates: Vec<f64> = metrics(&config.out).iter().filter_map(|metrics| metrics.learning_rate).collect();
+    assert_eq!(rates, [5e-3, 5e-3, 1e-4, 1e-4, 1e-4, 1e-4, 1e-4, 1e-4]);
+}
+
+#[test]
+fn seeds_decide_everything() {
+    let place = Workplace::new();
+    let adapter = |out: &str, seed: u64, device: &ComputeDevice| {
+        let config = RunConfig { seed, explicit_indices: true, ..place.config(out) };
+        train(&config, device);
+        let tensors = adapter_tensors(&config.out);
+        let masks: Vec<_> = tensors.names().filter(|name| name.ends_with(".indices")).map(str::to_owned).collect();
+        assert_eq!(masks.len(), 14);
+        let masks: Vec<_> = masks.iter().map(|name| tensors.indices(name).expect("indices")).collect();
+        (read(&config.out.join("adapter.safetensors")), masks)
+    };
+    for (at, device) in devices().into_iter().enumerate() {
+        let (first, masks) = adapter(&format!("first{at}"), 7, &device);
+        let (second, _) = adapter(&format!("second{at}"), 7, &device);
+        let (_, others) = adapter(&format!("other{at}"), 8, &device);
+        assert!(first == second, "{}: the same seed gives the same bytes", device.facts.backend);
+        for (mask, other) in masks.iter().zip(&others) {
+            assert!(mask.len() == other.len() && mask != other, "another seed, another mask of the same size");
+        }
+    }
+}
+
+#[test]
+fn four_small_batches_are_one_large_one() {
+    let place = Workplace::new();
+    place.write("eight/train.jsonl", &rows(0, 8));
+    for device in devices() {
+        let go = |out: &str, batch_size: usize, grad_accumulation_steps: usize, learning_rate: f64| {
+            let config = RunConfig {
+                data: place.path("eight"),
+                out: place.path(&format!("{out}-{}", device.facts.backend)),
+                batch_size,
+                grad_accumulation_steps,
+                learning_rate,
+                schedule: Schedule::Constant,
+                steps: 4,
+                ..place.config("")
+            };
+            let (run, events) = train(&config, &device);
+            (run, events, config)
+        };
+        let (run, large, config) = go("large", 8, 1, 1e-3);
+        let (_, small, other) = go("small", 2, 4, 1e-3);
+        let data = &run.inputs().dataset.train;
+        let targets: Vec<usize> =
+            (0..8).map(|at| data.row(at).targets.iter().filter(|&&target| target).count()).collect();
+        assert!(targets.iter().max() > Some(&(3 * targets.iter().min().expect("rows"))), "{targets:?}");
+
+        assert_close("losses", &losses(&small), &losses(&large), 1e-5, 0.0);
+        let norms = |events| steps(events).into_iter().map(|step| f64::from_bits(step.2) as f32).collect::<Vec<_>>();
+        assert_close("gradient norms", &norms(&small), &norms(&large), 1e-4, 0.0);
+        let (expected, actual) = (adapter_tensors(&config.out), adapter_tensors(&other.out));
+        for name in expected.names() {
+            let floats = |weights: &agoge::model::weights::Weights| weights.floats(name).expect("deltas");
+            // Four steps move a number by at most 4e-3.
+            assert_close(name, &floats(&actual), &floats(&expected), 1e-2, 2e-5);
+        }
+
+        // The mean of the four batches' own means is something else, so the comparison above means something.
+        let (_, apart, _) = go("apart", 2, 1, 1e-12);
+        let naive = losses(&apart).iter().sum::<f32>() / 4.0;
+        assert!((naive - losses(&large)[0]).abs() > 1e-3, "{naive} {}", losses(&large)[0]);
+    }
+}
+
+#[test]
+fn early_stopping_keeps_the_best_adapter() {
+    let device = ComputeDevice::cpu();
+    let place = Workplace::new();
+    place.write("few/train.jsonl", &rows(0, 3));
+    place.write("few/valid.jsonl", &rows(41, 6));
+    let config = RunConfig {
+        data: place.path("few"),
+        learning_rate: 2e-2,
+        schedule: Schedule::Constant,
+        density: 0.5,
+        steps: 200,
+        eval_steps: 2,
+        patience: 3,
+        ..place.config("out")
+    };
+    let (run, events) = train(&config, &device);
+    let Some(Event::Finished { ending: Ending::EarlyStop, step, best_eval: Some((best, at)), .. }) = events.last()
+    else {
+        panic!("{:?}", events.last());
+    };
+    assert_eq!(*step, at + 6, "three evaluations, two steps apart, without a better loss");
+    assert!(*at > 2 && *step < 200, "the best loss at step {at} of {step}");
+    let judged = evaluations(&events);
+    assert!(judged[1..].iter().all(|(_, loss)| loss >= best) && judged.contains(&(*at, *best)), "{judged:?}");
+    let last = judged.last().expect("evaluations").1;
+    assert!(last > best + 0.01, "{last} {best}");
+
+    let mut base = Pretrained::load(&config.model, &device.handle).expect("a model");
+    Adapter::read(&config.out).expect("an adapter").apply(&mut base, &device).expect("its own model");
+    let valid = run.inputs().dataset.valid.as_ref().expect("validation rows");
+    let again = block_on(evaluate(&base.decoder, valid, config.batch_size, 0, base.pad_id(), &device)).expect("a loss");
+    assert_eq!(again.loss, *best, "the adapter in the folder is that of step {at}");
+}
+
+#[test]
+fn a_real_model_learns_real_text() {
+    let (Some(model), Some(data)) = (shared("models/stories260K"), shared("data/shakespeare")) else { return };
+    let place = Workplace::new();
+    let config = RunConfig {
+        model,
+        data,
+        sparsity: 0.99,
+        density: 0.0,
+        learning_rate: 2e-3,
+        schedule: Schedule::Constant,
+        steps: 60,
+        batch_size: 8,
+        max_seq_length: 128,
+        eval_steps: 0,
+        eval_batches: 6,
+        logging_steps: 10,
+        ..place.config("out")
+    };
+    let (run, events) = train(&config, &ComputeDevice::cpu());
+    let trained: usize = run.method().trained().iter().map(|tensor| tensor.trained).sum();
+    assert_eq!(trained, 2600, "1 % of 260,032");
+    let judged = evaluations(&events);
+    let [(0, before), (60, after)] = judged[..] else { panic!("{judged:?}") };
+    println!("validation loss {before:.4} before and {after:.4} after");
+    assert!(before - after >= 0.9, "validation loss {before:.4} before and {after:.4} after");
+}
