@@ -94,6 +94,14 @@ impl From<String> for DeviceChoice {
     }
 }
 
+impl std::str::FromStr for DeviceChoice {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self::from(text.to_owned()))
+    }
+}
+
 impl From<DeviceChoice> for String {
     fn from(choice: DeviceChoice) -> Self {
         choice.to_string()

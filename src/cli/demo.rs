@@ -23,10 +23,7 @@ use crate::{
     event::{Ending, Event},
     files,
     model::Pretrained,
-    train::{
-        Inputs, Run,
-        run::{data_settings, prepare_out},
-    },
+    train::{Inputs, Run, folder::prepare_out, inputs::data_settings},
 };
 
 const MODEL: &str = "agoge-demo";
@@ -48,7 +45,7 @@ pub(super) struct Demo {
     #[arg(long, default_value_t)]
     device: DeviceChoice,
     /// Optimizer steps
-    #[arg(long, default_value_t = 150)]
+    #[arg(long, default_value_t = 300)]
     steps: u64,
     /// Seed of the mask and the data order
     #[arg(long, default_value_t = 0)]
@@ -89,7 +86,7 @@ impl Demo {
             batch_size: 16,
             learning_rate: 1e-2,
             warmup_steps: 10,
-            eval_steps: 50,
+            eval_steps: 100,
             save_steps: 0,
             logging_steps: 5,
             sample_prompts: Prompts(prompts.iter().map(|example| example.prompt.clone()).collect()),

@@ -9,7 +9,7 @@ use crate::{
     Error, Result,
     config::{MaskPrompt, RunConfig},
     data::{DataFiles, Dataset, Source, Tokenizer},
-    train::{evaluate::evaluate, run::data_settings},
+    train::{evaluate::evaluate, inputs::data_settings},
 };
 
 /// Arguments of `agoge evaluate`.

@@ -67,14 +67,6 @@ struct ModelArgs {
     device: DeviceChoice,
 }
 
-impl std::str::FromStr for DeviceChoice {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self::from(text.to_owned()))
-    }
-}
-
 impl ModelArgs {
     /// Opens the device, loads the model, applies the adapter.
     async fn load(&self) -> Result<(Pretrained, ComputeDevice)> {

@@ -14,7 +14,7 @@ use crate::{
     method,
     train::{
         Inputs, Run,
-        run::{prepare_out, resume_config},
+        folder::{prepare_out, resume_config},
     },
 };
 

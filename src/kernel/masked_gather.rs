@@ -136,6 +136,11 @@ impl MaskedGatherOps for Flex {
         let [_, outputs] = dy.layout().shape().dims();
         let grad = match strategy.resolve(true, tokens, outputs, inputs, indices.len()) {
             Strategy::Tiled => gather_rows(x, dy, &indices, outputs, inputs),
+            // Few entries: the transposes below would cost more than they give.
+            _ if indices.len() < outputs + inputs => {
+                let (x, dy) = (flex::contiguous(x), flex::contiguous(dy));
+                gather_streaming(flex::floats(&x), flex::floats(&dy), &indices, outputs, inputs)
+            }
             _ => {
                 // Columns become contiguous, so that every entry is one dot product of two slices.
                 let x = flex::contiguous(Self::float_transpose(x)).to_contiguous();
@@ -145,6 +150,18 @@ impl MaskedGatherOps for Flex {
         };
         flex::tensor(grad, [indices.len()])
     }
+}
+
+/// Adds up all entries token by token; `x` is `[tokens, inputs]`, `dy` `[tokens, outputs]`.
+fn gather_streaming(x: &[f32], dy: &[f32], indices: &[u32], outputs: usize, inputs: usize) -> Vec<f32> {
+    let places: Vec<(u32, u32)> = indices.iter().map(|&index| (index / inputs as u32, index % inputs as u32)).collect();
+    let mut grad = vec![0.0; indices.len()];
+    for (x, dy) in x.chunks_exact(inputs).zip(dy.chunks_exact(outputs)) {
+        for (grad, &(row, col)) in grad.iter_mut().zip(&places) {
+            *grad += dy[row as usize] * x[col as usize];
+        }
+    }
+    grad
 }
 
 /// One dot product of length `tokens` for each index; `x` is `[inputs, tokens]`, `dy` `[outputs, tokens]`.

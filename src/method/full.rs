@@ -14,7 +14,7 @@ use crate::{
 pub(super) const ENTRY: Entry = Entry {
     name: "full",
     about: "train every weight (or every weight of --target-modules)",
-    learning_rate: 5e-4,
+    learning_rate: 1e-3,
     start: |config, decoder, _device, _seed| Ok(Box::new(Full::start(config, decoder)?)),
     apply,
 };

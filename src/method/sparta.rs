@@ -18,7 +18,7 @@ use crate::{
 pub(super) const ENTRY: Entry = Entry {
     name: "sparta",
     about: "train a random sparse part of the weights (arXiv 2502.15975)",
-    learning_rate: 2e-3,
+    learning_rate: 5e-3,
     start: |config, decoder, device, seed| Ok(Box::new(Sparta::start(config, decoder, device, seed)?)),
     apply,
 };

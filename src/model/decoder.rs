@@ -203,7 +203,7 @@ impl Decoder {
             x = self.block_with(index, x, &layout, Some(&mut cache.blocks[index]));
         }
         cache.positions += width;
-        self.head(x.slice([width - 1..width]))
+        self.head(x.slice_dim(0, width - 1..width))
     }
 
     /// RMSNorm (Zhang and Sennrich 2019).

@@ -32,9 +32,12 @@ pub struct Progress {
     pub evaluated: Option<u64>,
     /// Peak learning rate, where it was changed during the run.
     pub learning_rate: Option<f64>,
+    /// Identity of the base model's weights.
+    pub base_fingerprint: String,
 }
 
 /// Writes a checkpoint folder under `folder`; the folder appears whole or not at all. Older ones beyond `keep` go.
+/// `None`, and nothing written, if a number of the state is not finite.
 ///
 /// # Errors
 /// The device failed or the disk is full; earlier checkpoints are then as they were.
@@ -44,11 +47,14 @@ pub async fn write(
     method: &dyn Method,
     decoder: &Decoder,
     keep: usize,
-) -> Result<PathBuf> {
+) -> Result<Option<PathBuf>> {
     std::fs::create_dir_all(folder).map_err(|e| Error::file("create", folder, e))?;
     let mut tensors = Vec::new();
     for (name, values) in method.state(decoder) {
         let values = device::read(values).await?;
+        if values.iter().any(|value| !value.is_finite()) {
+            return Ok(None);
+        }
         tensors.push((name, values.len(), cast(&values, Dtype::F32)?));
     }
     let bytes = files::safetensors(
@@ -70,7 +76,7 @@ pub async fn write(
     for (_, old) in all.iter().rev().skip(keep.max(1)) {
         std::fs::remove_dir_all(old).map_err(|e| Error::file("remove", old, e))?;
     }
-    Ok(place)
+    Ok(Some(place))
 }
 
 /// Whole checkpoints under `folder`, oldest first, with their steps.

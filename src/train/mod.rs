@@ -2,10 +2,13 @@
 
 pub mod checkpoint;
 pub mod evaluate;
+pub mod folder;
+pub mod inputs;
 pub mod metrics;
 pub mod objective;
 pub mod run;
 pub mod schedule;
 pub mod step;
 
-pub use run::{Inputs, Run};
+pub use inputs::Inputs;
+pub use run::Run;

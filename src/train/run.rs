@@ -1,11 +1,7 @@
 //! A run as a stream of events. Poll [`Run::next`] until it gives `None`; not polling pauses the run, dropping it stops
 //! it. All tensors live on the thread that polls.
 
-use std::{
-    collections::VecDeque,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use burn::tensor::Tensor;
 use web_time::Instant;
@@ -13,33 +9,23 @@ use web_time::Instant;
 use super::{
     checkpoint::{self, Progress},
     evaluate::{ROUND_TO, evaluate},
+    folder::{clear_out, latest_checkpoint},
+    inputs::Inputs,
     metrics::MetricsFile,
     schedule::LearningRate,
     step::optimizer_step,
 };
 use crate::{
     Error, Result,
-    config::{AdapterDtype, Init, RunConfig},
-    data::{Batch, BatchPlan, DataSettings, Dataset, Tokenizer},
-    device::{self, ComputeDevice, Memory},
+    config::{AdapterDtype, RunConfig},
+    data::{Batch, BatchPlan},
+    device::{self, Memory},
     event::{Command, Ending, Event, Metrics, Started},
     files,
     kernel::AdamW,
     method::{self, Method, adapter},
-    model::{Pretrained, generate::Generation, pretrained::read_config, sample::Sampling},
+    model::{generate::Generation, sample::Sampling},
 };
-
-/// What a run works on. A front end may bring its own (the embedded demo, a browser's files).
-pub struct Inputs {
-    /// The model, on `device`.
-    pub base: Pretrained,
-    /// Its tokenizer.
-    pub tokenizer: Tokenizer,
-    /// Training and validation rows.
-    pub dataset: Dataset,
-    /// Where everything is computed.
-    pub device: ComputeDevice,
-}
 
 /// A step whose figures are still on the device.
 struct Queued {
@@ -82,122 +68,6 @@ pub struct Run {
     save: bool,
 }
 
-/// Settings that a resumed run may be given anew; all others are those of the run's own `config.json`.
-const RESUMABLE: &[&str] =
-    &["steps", "epochs", "device", "eval_steps", "save_steps", "keep_checkpoints", "logging_steps", "patience"];
-
-/// The configuration of the run in `folder`, with the settings laid over it that may change.
-///
-/// # Errors
-/// No run there, or a typed setting that a resumed run cannot change.
-pub fn resume_config(folder: &Path, typed: crate::config::Overrides) -> Result<RunConfig> {
-    let path = folder.join("config.json");
-    if !path.exists() {
-        return Err(Error::input(format!(
-            "--resume {}: there is no run in this folder (no config.json)",
-            folder.display()
-        )));
-    }
-    if let Some(name) = typed.given().into_iter().find(|name| !RESUMABLE.contains(name)) {
-        return Err(Error::input(format!(
-            "--{} cannot be changed when a run is resumed; start a new run, or leave it out",
-            name.replace('_', "-")
-        )));
-    }
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
-    let mut config: RunConfig = serde_json::from_str(&text)
-        .map_err(|e| Error::input(format!("{}: not the settings of a run: {e}", path.display())))?;
-    typed.apply(&mut config);
-    config.out = folder.to_path_buf();
-    Ok(config)
-}
-
-/// Makes sure that a new run can be written to `out`, before anything expensive is done.
-///
-/// # Errors
-/// A folder that holds a run already (unless `overwrite`) or a model, or cannot be written.
-pub fn prepare_out(out: &Path, overwrite: bool) -> Result<()> {
-    if read_config(out).is_ok_and(|config| config.get("model_type").is_some()) {
-        return Err(Error::input(format!(
-            "--out {}: there is a model in this folder, which a run would damage; give another folder",
-            out.display()
-        )));
-    }
-    let in_use =
-        ["config.json", "adapter.json", "metrics.jsonl", "checkpoints"].iter().any(|name| out.join(name).exists());
-    if in_use && !overwrite {
-        return Err(Error::input(format!(
-            "--out {}: there is a run in this folder already; use --resume {} to go on with it, --overwrite to replace \
-             it, or another folder",
-            out.display(),
-            out.display()
-        )));
-    }
-    std::fs::create_dir_all(out).map_err(|e| Error::file("create", out, e))?;
-    // Proves that the folder can be written.
-    tempfile::tempfile_in(out).map_err(|e| Error::file("write to", out, e))?;
-    Ok(())
-}
-
-/// Removes what an earlier run left in `out`.
-fn clear_out(out: &Path) -> Result<()> {
-    for name in ["adapter.json", "adapter.safetensors", "metrics.jsonl", "config.json"] {
-        let path = out.join(name);
-        if path.exists() {
-            std::fs::remove_file(&path).map_err(|e| Error::file("remove", &path, e))?;
-        }
-    }
-    let checkpoints = out.join("checkpoints");
-    if checkpoints.exists() {
-        std::fs::remove_dir_all(&checkpoints).map_err(|e| Error::file("remove", &checkpoints, e))?;
-    }
-    Ok(())
-}
-
-impl Inputs {
-    /// Opens the device and loads model, tokenizer and data that `config` names.
-    ///
-    /// # Errors
-    /// Whatever is wrong with them.
-    pub async fn load(config: &RunConfig) -> Result<Self> {
-        // Cheap checks first: a typing error should not cost the loading of a model.
-        let tokenizer = {
-            read_config(&config.model)?;
-            Tokenizer::from_folder(&config.model)?
-        };
-        let device = device::open(&config.device).await?;
-        let base = match config.init {
-            Init::Pretrained => Pretrained::load(&config.model, &device.handle)?,
-            Init::Random => Pretrained::random(&config.model, config.seed, &device.handle)?,
-        };
-        let settings = data_settings(config, base.decoder.architecture.max_positions)?;
-        let dataset = Dataset::load(&settings, &tokenizer)?;
-        Ok(Self { base, tokenizer, dataset, device })
-    }
-}
-
-/// What the data module is asked for. A length of 0 means 512 or the model's limit.
-///
-/// # Errors
-/// A length beyond the model's positions.
-pub fn data_settings(config: &RunConfig, max_positions: usize) -> Result<DataSettings> {
-    if config.max_seq_length > max_positions {
-        return Err(Error::input(format!(
-            "--max-seq-length {}: the model has only {max_positions} positions",
-            config.max_seq_length
-        )));
-    }
-    let given = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
-    Ok(DataSettings {
-        data: config.data.clone(),
-        valid: given(&config.valid_data),
-        max_seq_length: if config.max_seq_length == 0 { max_positions.min(512) } else { config.max_seq_length },
-        mask_prompt: config.mask_prompt.as_option(),
-        skip_bad_rows: config.skip_bad_rows,
-        append_eos: true,
-    })
-}
-
 impl Run {
     /// Starts a run, or with `resume` goes on with the one in `config.out`. `config.out` may be empty: then nothing is
     /// written. A new run removes an earlier one from `config.out`, once everything is known to fit together.
@@ -221,12 +91,20 @@ impl Run {
         let total_batches = (config.steps == 0).then(|| config.epochs.saturating_mul(plan.batches_per_epoch()));
         let steps = total_batches.map_or(config.steps, |all| all.div_ceil(config.grad_accumulation_steps as u64));
 
-        let mut progress = Progress::default();
+        let mut progress = Progress { base_fingerprint: inputs.base.fingerprint.clone(), ..Progress::default() };
         let mut metrics = None;
         let mut saved = None;
         if !config.out.as_os_str().is_empty() {
             if resume {
                 let (found, state) = latest_checkpoint(&config.out)?;
+                if found.base_fingerprint != inputs.base.fingerprint {
+                    return Err(Error::input(format!(
+                        "--resume {}: the weights in {} are not those that this run started from; put the original \
+                         model back",
+                        config.out.display(),
+                        config.model.display()
+                    )));
+                }
                 method.restore(&mut inputs.base.decoder, &state)?;
                 progress = found;
                 saved = Some(progress.step);
@@ -547,7 +425,10 @@ impl Run {
         }
         let folder = self.config.out.join("checkpoints");
         let keep = self.config.keep_checkpoints;
-        let place = checkpoint::write(&folder, &self.progress, &*self.method, &self.inputs.base.decoder, keep).await?;
+        let decoder = &self.inputs.base.decoder;
+        let Some(place) = checkpoint::write(&folder, &self.progress, &*self.method, decoder, keep).await? else {
+            return Err(self.not_finite(self.progress.step, "result of the step", f64::NAN));
+        };
         self.saved = Some(self.progress.step);
         self.events.push_back(Event::Saved { step: self.progress.step, path: place.display().to_string() });
         Ok(())
@@ -593,17 +474,5 @@ impl Run {
     /// The method with its trained numbers.
     pub fn method(&self) -> &dyn Method {
         &*self.method
-    }
-}
-
-fn latest_checkpoint(out: &Path) -> Result<(Progress, crate::model::weights::Weights)> {
-    match checkpoint::list(&out.join("checkpoints")).pop() {
-        Some((_, folder)) => checkpoint::read(&folder).map_err(|e| {
-            Error::input(format!("{e}; remove {} to go on from the checkpoint before it", folder.display()))
-        }),
-        None => Err(Error::input(format!(
-            "--resume {}: this run has no checkpoint yet; start it anew with --overwrite",
-            out.display()
-        ))),
     }
 }

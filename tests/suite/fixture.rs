@@ -13,10 +13,7 @@ use agoge::{
     device::{ComputeDevice, DeviceChoice},
     event::{self, Event, Metrics},
     model::{Pretrained, weights::Weights},
-    train::{
-        Inputs, Run,
-        run::{data_settings, prepare_out},
-    },
+    train::{Inputs, Run, folder::prepare_out, inputs::data_settings},
 };
 use pollster::block_on;
 use serde_json::{Map, Value, json};
