@@ -223,10 +223,12 @@ async fn adopt(instance: wgpu::Instance, adapter: wgpu::Adapter, facts: &DeviceF
         .await
         .map_err(|e| Error::Device(format!("the driver of {} refused to open it: {e}", facts.name)))?;
     let backend = adapter.get_info().backend;
-    Device::wgpu_options()
-        .setup(WgpuSetup { instance, adapter, device, queue, backend })
-        .init()
-        .map_err(|e| Error::Device(format!("{} cannot be used: {e}", facts.name)))
+    let mut options = Device::wgpu_options().setup(WgpuSetup { instance, adapter, device, queue, backend });
+    if facts.kind == Kind::SoftwareGpu {
+        // Each submission costs a software adapter more than it gains by starting early: fewer, larger ones.
+        options = options.tasks_max(256);
+    }
+    options.init().map_err(|e| Error::Device(format!("{} cannot be used: {e}", facts.name)))
 }
 
 fn instance() -> wgpu::Instance {

@@ -45,7 +45,7 @@ pub(super) struct Demo {
     #[arg(long, default_value_t)]
     device: DeviceChoice,
     /// Optimizer steps
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = 200)]
     steps: u64,
     /// Seed of the mask and the data order
     #[arg(long, default_value_t = 0)]
