@@ -6,6 +6,7 @@ use agoge::cli::{self, Cli};
 use clap::Parser;
 
 fn main() -> ExitCode {
+    quiet_graphics_loader();
     let cli = Cli::parse();
     cli::panics::install();
     match std::panic::catch_unwind(|| cli::dispatch(cli)) {
@@ -18,5 +19,13 @@ fn main() -> ExitCode {
             eprintln!("error: {}", cli::panics::sentence());
             ExitCode::from(70)
         }
+    }
+}
+
+/// Without a desktop session Mesa writes an "error" about a missing runtime folder, which computing does not need.
+fn quiet_graphics_loader() {
+    if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: no other thread exists yet that could read the environment.
+        unsafe { std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir()) };
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     config::{List, RunConfig},
     data::Batch,
     device::{self, ComputeDevice, DeviceChoice},
-    kernel::{self, AdamW, Strategy, masked_gather},
+    kernel::{AdamW, Strategy, masked_gather},
     method::{self, mask},
     model::Pretrained,
     rng::Stream,
@@ -140,7 +140,7 @@ impl Kernels {
             for &density in &self.densities.0 {
                 let selected = ((density * (size * size) as f64).round() as usize).max(1);
                 let indices = device.indices(&mask::draw(1, "bench", size * size, selected));
-                let gather = |strategy| kernel::masked_gather(x.clone(), dy.clone(), indices.clone(), strategy);
+                let gather = |strategy| masked_gather(x.clone(), dy.clone(), indices.clone(), strategy);
                 let composed = || masked_gather::composed(x.clone(), dy.clone(), indices.clone());
                 let dense = fastest(&device, composed)?;
                 let direct = fastest(&device, || gather(Strategy::Direct))?;
