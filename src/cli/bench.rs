@@ -234,7 +234,7 @@ impl Memory {
         };
         let start = in_use()?;
         let mut base = match &self.model {
-            Some(folder) => Pretrained::load(folder, &device.handle)?,
+            Some(folder) => Pretrained::load(folder, device)?,
             None => super::demo::embedded_model(device)?,
         };
         let loaded = in_use()?;

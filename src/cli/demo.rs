@@ -68,7 +68,7 @@ struct Example {
 
 /// The embedded model on a device.
 pub(super) fn embedded_model(device: &ComputeDevice) -> Result<Pretrained> {
-    Pretrained::from_bytes(MODEL, CONFIG, WEIGHTS.to_vec(), &device.handle)
+    Pretrained::from_bytes(MODEL, CONFIG, WEIGHTS.to_vec(), device)
 }
 
 impl Demo {

@@ -74,7 +74,7 @@ impl ModelArgs {
         let adapter = self.adapter.as_deref().map(Adapter::read).transpose()?;
         crate::model::pretrained::read_config(&self.model)?;
         let device = device::open(&self.device).await?;
-        let mut base = Pretrained::load(&self.model, &device.handle)?;
+        let mut base = Pretrained::load(&self.model, &device)?;
         if let Some(adapter) = adapter {
             adapter.apply(&mut base, &device)?;
         }

@@ -156,11 +156,14 @@ impl MaskedGatherOps for Flex {
 fn gather_streaming(x: &[f32], dy: &[f32], indices: &[u32], outputs: usize, inputs: usize) -> Vec<f32> {
     let places: Vec<(u32, u32)> = indices.iter().map(|&index| (index / inputs as u32, index % inputs as u32)).collect();
     let mut grad = vec![0.0; indices.len()];
-    for (x, dy) in x.chunks_exact(inputs).zip(dy.chunks_exact(outputs)) {
-        for (grad, &(row, col)) in grad.iter_mut().zip(&places) {
-            *grad += dy[row as usize] * x[col as usize];
+    let share = indices.len().div_ceil(rayon::current_num_threads()).max(64);
+    grad.par_chunks_mut(share).zip(places.par_chunks(share)).for_each(|(grad, places)| {
+        for (x, dy) in x.chunks_exact(inputs).zip(dy.chunks_exact(outputs)) {
+            for (grad, &(row, col)) in grad.iter_mut().zip(places) {
+                *grad += dy[row as usize] * x[col as usize];
+            }
         }
-    }
+    });
     grad
 }
 

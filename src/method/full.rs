@@ -2,7 +2,7 @@
 
 use burn::tensor::{Gradients, Int, Tensor, TensorData};
 
-use super::{Entry, Method, NamedTensor, Saved, TrainedTensor, adapter::Adapter, stored, targets, total};
+use super::{Entry, Method, NamedTensor, Saved, TrainedTensor, accumulate, adapter::Adapter, stored, targets, total};
 use crate::{
     Error, Result,
     config::MethodConfig,
@@ -94,10 +94,7 @@ impl Method for Full {
     fn collect(&mut self, gradients: &mut Gradients) {
         for tensor in &mut self.tensors {
             let new = tensor.leaf.as_ref().and_then(|leaf| leaf.grad_remove(gradients));
-            tensor.grad = match (tensor.grad.take(), new) {
-                (Some(sum), Some(new)) => Some(sum + new),
-                (sum, new) => sum.or(new),
-            };
+            accumulate(&mut tensor.grad, new);
         }
     }
 

@@ -118,6 +118,14 @@ fn stored(state: &Weights, name: &str, len: usize) -> Result<Vec<f32>> {
     Ok(values)
 }
 
+/// Adds a gradient, if there is one, to those collected so far.
+fn accumulate<const D: usize>(sum: &mut Option<Tensor<D>>, new: Option<Tensor<D>>) {
+    *sum = match (sum.take(), new) {
+        (Some(sum), Some(new)) => Some(sum + new),
+        (sum, new) => sum.or(new),
+    };
+}
+
 /// Sum of squared norms, each `[1]`, as `[1]`.
 fn total(norms: Vec<Tensor<1>>) -> Tensor<1> {
     Tensor::cat(norms, 0).sum()

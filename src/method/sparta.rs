@@ -6,7 +6,9 @@
 use burn::tensor::{Device, Gradients, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Method, NamedTensor, Saved, TrainedTensor, adapter::Adapter, mask, stored, targets, total};
+use super::{
+    Entry, Method, NamedTensor, Saved, TrainedTensor, accumulate, adapter::Adapter, mask, stored, targets, total,
+};
 use crate::{
     Error, Result,
     config::MethodConfig,
@@ -324,10 +326,7 @@ impl Method for Sparta {
     fn collect(&mut self, gradients: &mut Gradients) {
         for tensor in &mut self.tensors {
             let new = tensor.leaf.as_ref().and_then(|leaf| leaf.grad_remove(gradients));
-            tensor.grad = match (tensor.grad.take(), new) {
-                (Some(sum), Some(new)) => Some(sum + new),
-                (sum, new) => sum.or(new),
-            };
+            accumulate(&mut tensor.grad, new);
         }
     }
 

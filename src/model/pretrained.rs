@@ -13,7 +13,7 @@ use super::{
     parameter::{Parameter, Role},
     weights::{Loader, Weights},
 };
-use crate::{Error, Result, rng::Stream};
+use crate::{Error, Result, device::ComputeDevice, rng::Stream};
 
 /// A loaded model.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Pretrained {
     ///
     /// # Errors
     /// An unsupported family, missing files, or weights that do not fit `config.json`.
-    pub fn load(folder: &Path, device: &Device) -> Result<Self> {
+    pub fn load(folder: &Path, device: &ComputeDevice) -> Result<Self> {
         let config = read_config(folder)?;
         let architecture = in_folder(folder, family::describe(&config))?;
         let weights = Weights::open(folder)?;
@@ -68,7 +68,7 @@ impl Pretrained {
     ///
     /// # Errors
     /// As [`Self::load`].
-    pub fn from_bytes(name: &str, config: &str, safetensors: Vec<u8>, device: &Device) -> Result<Self> {
+    pub fn from_bytes(name: &str, config: &str, safetensors: Vec<u8>, device: &ComputeDevice) -> Result<Self> {
         let config: Value =
             serde_json::from_str(config).map_err(|e| Error::input(format!("{name}: config.json is not JSON: {e}")))?;
         let architecture = in_folder(Path::new(name), family::describe(&config))?;
@@ -80,9 +80,11 @@ impl Pretrained {
     ///
     /// # Errors
     /// An unsupported or faulty `config.json`.
-    pub fn random(folder: &Path, seed: u64, device: &Device) -> Result<Self> {
+    pub fn random(folder: &Path, seed: u64, device: &ComputeDevice) -> Result<Self> {
         let config = read_config(folder)?;
         let architecture = in_folder(folder, family::describe(&config))?;
+        check_fits(folder, &architecture, device)?;
+        let device = &device.handle;
         let deviation = architecture.initializer_range;
         let decoder = Decoder::new(architecture, device, &mut Fresh { seed, deviation, device });
         let fingerprint = format!("random weights from seed {seed}");
@@ -94,8 +96,10 @@ impl Pretrained {
         config: Value,
         architecture: Architecture,
         weights: &Weights,
-        device: &Device,
+        device: &ComputeDevice,
     ) -> Result<Self> {
+        check_fits(folder, &architecture, device)?;
+        let device = &device.handle;
         let tied = architecture.tied_head;
         let mut loader = Loader::new(weights, device);
         let decoder = Decoder::new(architecture, device, &mut loader);
@@ -108,6 +112,22 @@ impl Pretrained {
     /// The id that fills padded places: the configuration's, else 0 (padding never reaches the loss).
     pub fn pad_id(&self) -> u32 {
         Fields { json: &self.config }.token("pad_token_id").unwrap_or(0)
+    }
+}
+
+/// Refuses a model whose largest tensor the device cannot bind, before anything is uploaded.
+fn check_fits(folder: &Path, architecture: &Architecture, device: &ComputeDevice) -> Result<()> {
+    let rows = architecture.vocab_size.max(architecture.intermediate_size);
+    let needed = 4 * rows as u64 * architecture.hidden_size as u64;
+    match device.facts.max_binding_bytes {
+        Some(limit) if needed > limit => Err(Error::Device(format!(
+            "{}: its largest tensor needs {} MB, but {} can bind only {} MB at once; use --device cpu or another device",
+            folder.display(),
+            needed / 1_000_000,
+            device.facts.name,
+            limit / 1_000_000
+        ))),
+        _ => Ok(()),
     }
 }
 

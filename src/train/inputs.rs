@@ -35,8 +35,8 @@ impl Inputs {
         };
         let device = device::open(&config.device).await?;
         let base = match config.init {
-            Init::Pretrained => Pretrained::load(&config.model, &device.handle)?,
-            Init::Random => Pretrained::random(&config.model, config.seed, &device.handle)?,
+            Init::Pretrained => Pretrained::load(&config.model, &device)?,
+            Init::Random => Pretrained::random(&config.model, config.seed, &device)?,
         };
         let settings = data_settings(config, base.decoder.architecture.max_positions)?;
         let dataset = Dataset::load(&settings, &tokenizer)?;

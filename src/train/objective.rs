@@ -13,6 +13,9 @@ use crate::{
 /// tensor of a step.
 const SELECT_BELOW: f64 = 0.75;
 
+/// Most logits that are formed at once: 64 MB in f32, half of what every device can bind.
+const MOST_LOGITS: usize = 1 << 24;
+
 /// A batch on the device.
 #[derive(Debug)]
 pub struct Prepared {
@@ -52,10 +55,21 @@ impl Prepared {
 
     /// Sum of the losses `[1]`, in nats, from the hidden states `[B * T, D]` after the last block.
     pub fn loss_sum(&self, decoder: &Decoder, hidden: Tensor<2>) -> Tensor<1> {
+        self.loss_sum_by_rows(decoder, hidden, (MOST_LOGITS / decoder.architecture.vocab_size).max(1))
+    }
+
+    /// The same with the logits of at most `at_once` positions in one tensor.
+    pub fn loss_sum_by_rows(&self, decoder: &Decoder, hidden: Tensor<2>, at_once: usize) -> Tensor<1> {
         let hidden = match &self.positions {
             Some(positions) => hidden.select(0, positions.clone()),
             None => hidden,
         };
-        kernel::cross_entropy(decoder.head(hidden), self.targets.clone()).sum()
+        let [rows, _] = hidden.dims();
+        let parts = (0..rows).step_by(at_once).map(|start| {
+            let range = start..rows.min(start + at_once);
+            let hidden = if rows > at_once { hidden.clone().slice_dim(0, range.clone()) } else { hidden.clone() };
+            kernel::cross_entropy(decoder.head(hidden), self.targets.clone().slice_dim(0, range)).sum()
+        });
+        parts.reduce(|sum, part| sum + part).expect("a batch has rows")
     }
 }

@@ -24,7 +24,7 @@ use crate::{
 type Bits = BTreeMap<String, Vec<u32>>;
 
 fn load(folder: &Path, device: &ComputeDevice) -> Pretrained {
-    Pretrained::load(folder, &device.handle).expect("a model")
+    Pretrained::load(folder, device).expect("a model")
 }
 
 /// The weights of `model` with the adapter of `out`.
@@ -322,7 +322,7 @@ fn biases_can_be_trained() {
             target_modules: names(&["q_proj.bias", "v_proj.bias"]),
             ..place.config("out")
         };
-        let before = Pretrained::random(&config.model, config.seed, &device.handle).expect("a model");
+        let before = Pretrained::random(&config.model, config.seed, &device).expect("a model");
         assert!(before.decoder.parameters().iter().any(|p| p.role == Role::Bias));
         let (run, _) = train(&config, &device);
         let moved = changed(&weights(&before), &weights(&run.inputs().base));

@@ -138,8 +138,8 @@ pub fn rows(first: usize, count: usize) -> String {
 /// Loads what `config` names onto a device that is open already, and starts or resumes the run.
 pub fn start(config: &RunConfig, device: &ComputeDevice, resume: bool) -> Run {
     let base = match config.init {
-        agoge::config::Init::Pretrained => Pretrained::load(&config.model, &device.handle),
-        agoge::config::Init::Random => Pretrained::random(&config.model, config.seed, &device.handle),
+        agoge::config::Init::Pretrained => Pretrained::load(&config.model, device),
+        agoge::config::Init::Random => Pretrained::random(&config.model, config.seed, device),
     }
     .expect("a model");
     let tokenizer = Tokenizer::from_folder(&config.model).expect("a tokenizer");

@@ -22,7 +22,7 @@ const STORY: &str = "Once upon a time, there was a little girl named Lily. She l
                      \"I'm sorry, Lily. I didn't know what to do.\"\nLily didn't want to help her mom, so";
 
 fn load(folder: &Path, device: &ComputeDevice) -> (Pretrained, Tokenizer) {
-    let model = Pretrained::load(folder, &device.handle).expect("a model");
+    let model = Pretrained::load(folder, device).expect("a model");
     (model, Tokenizer::from_folder(folder).expect("a tokenizer"))
 }
 

@@ -56,7 +56,7 @@ impl Case {
     }
 
     fn load(&self, device: &ComputeDevice) -> Pretrained {
-        Pretrained::load(&self.folder, &device.handle).unwrap_or_else(|e| panic!("{}: {e}", self.name))
+        Pretrained::load(&self.folder, device).unwrap_or_else(|e| panic!("{}: {e}", self.name))
     }
 
     /// Batch `index` of stacked tensors `[S, B, T]`, or the only one of `[B, T]`.
@@ -178,7 +178,10 @@ fn logits_and_loss() {
             for index in 0..model.decoder.blocks.len() {
                 x = model.decoder.block(index, x, &prepared.layout);
             }
-            let loss = vector(prepared.loss_sum(&model.decoder, x))[0] / prepared.target_tokens as f32;
+            let by_rows = vector(prepared.loss_sum_by_rows(&model.decoder, x.clone(), 5))[0];
+            let loss = vector(prepared.loss_sum(&model.decoder, x))[0];
+            assert_close("loss five rows at a time", &[by_rows], &[loss], 1e-5, 0.0);
+            let loss = loss / prepared.target_tokens as f32;
             assert_close(&format!("{} loss", case.name), &[loss], &case.floats("loss"), rtol, atol);
         }
     }

@@ -53,7 +53,7 @@ fn assert_whole(out: &Path, model: &Path) {
         assert_eq!(state.names().count(), 28, "deltas and moments of 14 tensors");
     }
     if out.join("adapter.json").exists() {
-        let mut base = Pretrained::load(model, &device.handle).expect("a model");
+        let mut base = Pretrained::load(model, &device).expect("a model");
         Adapter::read(out).expect("a whole adapter").apply(&mut base, &device).expect("its own model");
     }
     serde_json::from_str::<agoge::config::RunConfig>(&read_text(&out.join("config.json"))).expect("settings");

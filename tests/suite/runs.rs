@@ -226,7 +226,7 @@ fn early_stopping_keeps_the_best_adapter() {
     let last = judged.last().expect("evaluations").1;
     assert!(last > best + 0.01, "{last} {best}");
 
-    let mut base = Pretrained::load(&config.model, &device.handle).expect("a model");
+    let mut base = Pretrained::load(&config.model, &device).expect("a model");
     Adapter::read(&config.out).expect("an adapter").apply(&mut base, &device).expect("its own model");
     let valid = run.inputs().dataset.valid.as_ref().expect("validation rows");
     let again = block_on(evaluate(&base.decoder, valid, config.batch_size, 0, base.pad_id(), &device)).expect("a loss");
