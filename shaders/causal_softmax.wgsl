@@ -4,7 +4,7 @@
 @group(0) @binding(0) var<storage, read_write> scores: array<f32>;   // [rows, keys]
 @group(0) @binding(1) var<storage, read_write> padding: array<u32>;  // [sequences, keys], 0 = padding; unread if dims[5] = 0
 @group(0) @binding(2) var<storage, read_write> result: array<f32>;   // [rows, keys]
-// rows, keys, width, start, rows per sequence, padded (0 or 1), scale (bits of f32)
+// rows, keys, width, start, rows per sequence, padded (0 or 1), scale (bits of f32), window (0 = none)
 @group(0) @binding(3) var<storage, read_write> dims: array<u32>;
 
 fn kept(sequence: u32, key: u32) -> bool {
@@ -21,19 +21,20 @@ fn main(
     let inside = row < dims[0];
     let keys = select(0u, dims[1], inside);
     let visible = min(dims[3] + row % dims[2] + 1u, keys);
+    let first = select(0u, visible - min(visible, dims[7]), dims[7] > 0u);
     let sequence = row / dims[4];
     let start = row * dims[1];
     let scale = bitcast<f32>(dims[6]);
 
     var top = -3.0e38;
-    for (var key = lane; key < visible; key += 64u) {
+    for (var key = first + lane; key < visible; key += 64u) {
         if kept(sequence, key) {
             top = max(top, scores[start + key]);
         }
     }
     let largest = largest_over_lanes(top, lane);
     var sum = 0.0;
-    for (var key = lane; key < visible; key += 64u) {
+    for (var key = first + lane; key < visible; key += 64u) {
         if kept(sequence, key) {
             sum += exp((scores[start + key] - largest) * scale);
         }
@@ -41,7 +42,7 @@ fn main(
     let inverse = 1.0 / sum_over_lanes(sum, lane);
     for (var key = lane; key < keys; key += 64u) {
         var probability = 0.0;
-        if key < visible && kept(sequence, key) {
+        if key >= first && key < visible && kept(sequence, key) {
             probability = exp((scores[start + key] - largest) * scale) * inverse;
         }
         result[start + key] = probability;

@@ -3,6 +3,8 @@
 //! Scale, mask and softmax in one pass, forward and backward: hidden scores are never read, no mask of the scores' size
 //! exists, and only the probabilities are kept for the backward pass.
 
+use std::ops::Range;
+
 use burn::backend::{
     Autodiff, Backend, Dispatch,
     autodiff::{
@@ -38,12 +40,15 @@ pub struct Causal {
     pub start: usize,
     /// Rows of the scores that belong to one sequence of the batch.
     pub rows_per_sequence: usize,
+    /// How many keys a query sees at most, the last of them at its own position.
+    pub window: Option<usize>,
 }
 
 impl Causal {
-    /// Number of keys that the query of row `row` may see, before padding is looked at.
-    fn visible(&self, row: usize) -> usize {
-        self.start + row % self.width + 1
+    /// The keys that the query of row `row` may see, before padding is looked at.
+    fn visible(&self, row: usize) -> Range<usize> {
+        let end = self.start + row % self.width + 1;
+        end.saturating_sub(self.window.unwrap_or(end))..end
     }
 }
 
@@ -77,7 +82,7 @@ pub fn composed(scores: Tensor<2>, padding: Option<&[i32]>, causal: Causal) -> T
         (0..keys).map(move |key| {
             let sequence = row / causal.rows_per_sequence;
             let padded = padding.is_some_and(|padding| padding[sequence * keys + key] == 0);
-            if key >= causal.visible(row) || padded { -1e30 } else { 0.0f32 }
+            if !causal.visible(row).contains(&key) || padded { -1e30 } else { 0.0f32 }
         })
     });
     let bias = burn::tensor::TensorData::new(hidden.collect::<Vec<f32>>(), [rows, keys]);
@@ -90,6 +95,7 @@ fn parameters(rows: usize, keys: usize, padded: bool, causal: Causal) -> Vec<u8>
     let mut words =
         launch::words(&[rows, keys, causal.width, causal.start, causal.rows_per_sequence, usize::from(padded)]);
     words.extend(causal.scale.to_le_bytes());
+    words.extend(launch::words(&[causal.window.unwrap_or(0)]));
     words
 }
 
@@ -139,16 +145,18 @@ impl CausalSoftmaxOps for Flex {
         let padding = flex::indices(&padding);
         let padded = padding.len() == rows / causal.rows_per_sequence * keys;
         scores.storage_mut::<f32>().par_chunks_mut(keys).enumerate().for_each(|(row, scores)| {
-            let (seen, hidden) = scores.split_at_mut(causal.visible(row).min(keys));
+            let visible = causal.visible(row);
+            scores[..visible.start].fill(0.0);
+            scores[visible.end..].fill(0.0);
+            let seen = &mut scores[visible.clone()];
             if padded {
-                let padding = &padding[row / causal.rows_per_sequence * keys..][..seen.len()];
+                let padding = &padding[row / causal.rows_per_sequence * keys..][visible];
                 seen.iter_mut().zip(padding).filter(|(_, kept)| **kept == 0).for_each(|(score, _)| *score = -1e30);
             }
             let largest = seen.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             seen.iter_mut().for_each(|score| *score = ((*score - largest) * causal.scale).exp());
             let inverse = seen.iter().sum::<f32>().recip();
             seen.iter_mut().for_each(|score| *score *= inverse);
-            hidden.fill(0.0);
         });
         scores
     }
@@ -165,10 +173,12 @@ impl CausalSoftmaxBackwardOps for Flex {
         let rows = flex::floats(&probabilities).par_chunks(keys);
         grad.storage_mut::<f32>().par_chunks_mut(keys).zip(rows).enumerate().for_each(
             |(row, (grad, probabilities))| {
-                let (seen, hidden) = grad.split_at_mut(causal.visible(row).min(keys));
+                let visible = causal.visible(row);
+                grad[..visible.start].fill(0.0);
+                grad[visible.end..].fill(0.0);
+                let (seen, probabilities) = (&mut grad[visible.clone()], &probabilities[visible]);
                 let dot: f32 = seen.iter().zip(probabilities).map(|(grad, p)| grad * p).sum();
                 seen.iter_mut().zip(probabilities).for_each(|(grad, p)| *grad = causal.scale * p * (*grad - dot));
-                hidden.fill(0.0);
             },
         );
         grad

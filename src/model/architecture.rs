@@ -31,8 +31,14 @@ pub struct Architecture {
     pub activation: Activation,
     /// Rotary position embedding.
     pub rope: Rope,
-    /// Whether the query, key, value and output projections have biases.
-    pub attention_bias: bool,
+    /// Whether the query, key and value projections have biases.
+    pub qkv_bias: bool,
+    /// Whether the attention's output projection has a bias.
+    pub output_bias: bool,
+    /// Whether queries and keys are normalised, head by head, before they are rotated.
+    pub qk_norm: bool,
+    /// How many positions a query sees, its own included; `None` for all before it.
+    pub sliding_window: Option<usize>,
     /// Whether the feed-forward projections have biases.
     pub mlp_bias: bool,
     /// Whether the language-model head is the embedding table.
@@ -222,7 +228,9 @@ impl Architecture {
     pub fn parameters(&self) -> usize {
         let (d, f, q, kv) =
             (self.hidden_size, self.intermediate_size, self.heads * self.head_dim, self.kv_heads * self.head_dim);
-        let attention = 2 * d * q + 2 * d * kv + if self.attention_bias { q + 2 * kv + d } else { 0 };
+        let mut attention = 2 * d * q + 2 * d * kv;
+        attention += if self.qkv_bias { q + 2 * kv } else { 0 } + if self.output_bias { d } else { 0 };
+        attention += if self.qk_norm { 2 * self.head_dim } else { 0 };
         let mlp = 3 * d * f + if self.mlp_bias { 2 * f + d } else { 0 };
         let tables = self.vocab_size * d * if self.tied_head { 1 } else { 2 };
         tables + self.layers * (attention + mlp + 2 * d) + d

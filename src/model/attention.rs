@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor};
 
-use super::{architecture::Architecture, decoder::Linear, rope::RopeTables};
+use super::{architecture::Architecture, decoder::Linear, parameter::Parameter, rope::RopeTables};
 use crate::kernel::{self, Causal};
 
 /// Query, key, value and output projections of one block.
@@ -16,6 +16,8 @@ pub struct Attention {
     pub value: Linear,
     /// `[D, H * head_dim]`.
     pub output: Linear,
+    /// Scales of the norms of queries and keys, `[head_dim]` each.
+    pub norms: Option<[Parameter; 2]>,
 }
 
 /// Keys and values of the positions so far, `[B, K, positions, head_dim]` each, for one block.
@@ -54,8 +56,18 @@ impl Attention {
         let rotate = |x: Tensor<2>| kernel::rope(x, layout.rope.cos.clone(), layout.rope.sin.clone());
         let split = |x: Tensor<2>, heads: usize| x.reshape([rows, width, heads, head_dim]).swap_dims(1, 2);
 
-        let query = split(rotate(self.query.forward(x.clone())), heads);
-        let mut keys = split(rotate(self.key.forward(x.clone())), kv_heads);
+        let (mut query, mut keys) = (self.query.forward(x.clone()), self.key.forward(x.clone()));
+        if let Some([query_norm, key_norm]) = &self.norms {
+            let by_head = |x: Tensor<2>, norm: &Parameter, heads: usize| {
+                let x = x.reshape([rows * width * heads, head_dim]);
+                let normed = kernel::rms_norm(x, norm.small(), architecture.norm_eps as f32);
+                normed.reshape([rows * width, heads * head_dim])
+            };
+            query = by_head(query, query_norm, heads);
+            keys = by_head(keys, key_norm, kv_heads);
+        }
+        let query = split(rotate(query), heads);
+        let mut keys = split(rotate(keys), kv_heads);
         let mut values = split(self.value.forward(x), kv_heads);
         if let Some(past) = past {
             if let Some(past) = past.take() {
@@ -73,6 +85,7 @@ impl Attention {
             scale: (head_dim as f32).sqrt().recip(),
             width,
             start: layout.start,
+            window: architecture.sliding_window,
             rows_per_sequence: heads * width,
         };
         let scores = scores.reshape([rows * heads * width, layout.start + width]);

@@ -112,10 +112,14 @@ impl Decoder {
                 Block {
                     attention_norm: source.parameter(&path("input_layernorm.weight"), &[d], Role::Norm),
                     attention: Attention {
-                        query: linear(source, &path("self_attn.q_proj"), q, d, a.attention_bias),
-                        key: linear(source, &path("self_attn.k_proj"), kv, d, a.attention_bias),
-                        value: linear(source, &path("self_attn.v_proj"), kv, d, a.attention_bias),
-                        output: linear(source, &path("self_attn.o_proj"), d, q, a.attention_bias),
+                        query: linear(source, &path("self_attn.q_proj"), q, d, a.qkv_bias),
+                        key: linear(source, &path("self_attn.k_proj"), kv, d, a.qkv_bias),
+                        value: linear(source, &path("self_attn.v_proj"), kv, d, a.qkv_bias),
+                        output: linear(source, &path("self_attn.o_proj"), d, q, a.output_bias),
+                        norms: a.qk_norm.then(|| {
+                            ["self_attn.q_norm.weight", "self_attn.k_norm.weight"]
+                                .map(|name| source.parameter(&path(name), &[a.head_dim], Role::Norm))
+                        }),
                     },
                     feed_forward_norm: source.parameter(&path("post_attention_layernorm.weight"), &[d], Role::Norm),
                     feed_forward: FeedForward {
@@ -220,6 +224,7 @@ impl Decoder {
                 all.push(&layer.weight);
                 all.extend(&layer.bias);
             }
+            all.extend(block.attention.norms.iter().flatten());
             all.push(&block.feed_forward_norm);
         }
         all.push(&self.norm);
@@ -245,6 +250,7 @@ impl Decoder {
                 all.push(&mut layer.weight);
                 all.extend(&mut layer.bias);
             }
+            all.extend(attention.norms.iter_mut().flatten());
             all.push(&mut block.feed_forward_norm);
         }
         all.push(&mut self.norm);

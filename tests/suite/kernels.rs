@@ -357,10 +357,15 @@ fn cross_entropy_equals_composed_forward_and_backward() {
 fn causal_softmax_equals_composed_forward_and_backward() {
     for device in devices() {
         let mut stream = Stream::new(14, "softmax");
-        for (sequences, groups, width, start, padded) in [(1, 1, 1, 0, false), (2, 3, 7, 0, true), (1, 2, 3, 70, false)]
-        {
+        for (sequences, groups, width, start, padded, window) in [
+            (1, 1, 1, 0, false, None),
+            (2, 3, 7, 0, true, None),
+            (1, 2, 3, 70, false, None),
+            (2, 2, 9, 0, false, Some(4)),
+            (1, 2, 3, 100, false, Some(80)),
+        ] {
             let (rows, keys) = (sequences * groups * width, start + width);
-            let causal = kernel::Causal { scale: 0.3, width, start, rows_per_sequence: groups * width };
+            let causal = kernel::Causal { scale: 0.3, width, start, rows_per_sequence: groups * width, window };
             let scores = normals(&mut stream, rows * keys).into_iter().map(|x| 5.0 * x).collect();
             let scores = device.floats(scores, [rows, keys]);
             let grad = device.floats(normals(&mut stream, rows * keys), [rows, keys]);

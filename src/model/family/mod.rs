@@ -1,6 +1,8 @@
 //! The supported model families: one file each, one line in the table.
 
 mod llama;
+mod mistral;
+mod qwen;
 
 use serde_json::Value;
 
@@ -11,7 +13,12 @@ use crate::{Error, Result};
 type Describe = fn(&Fields) -> Result<Architecture>;
 
 /// `model_type` and its reader.
-const FAMILIES: &[(&str, Describe)] = &[("llama", llama::describe)];
+const FAMILIES: &[(&str, Describe)] = &[
+    ("llama", llama::describe),
+    ("mistral", mistral::describe),
+    ("qwen2", qwen::describe_2),
+    ("qwen3", qwen::describe_3),
+];
 
 /// The supported values of `model_type`.
 pub fn supported() -> Vec<&'static str> {
