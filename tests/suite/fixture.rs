@@ -30,7 +30,7 @@ pub fn shared(part: &str) -> Option<PathBuf> {
         return Some(folder);
     }
     assert!(std::env::var_os("CI").is_none(), "{} is missing; set AGOGE_SHARED", folder.display());
-    println!("skipped: {} is missing; set AGOGE_SHARED", folder.display());
+    crate::support::say(&format!("skipped: {} is missing; set AGOGE_SHARED", folder.display()));
     None
 }
 

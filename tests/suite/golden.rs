@@ -23,7 +23,7 @@ use burn::tensor::{Int, Tensor};
 use pollster::block_on;
 use serde_json::Value;
 
-use crate::support::{assert_close, devices};
+use crate::support::{assert_close, devices, say};
 
 /// Cases that must run wherever their folder is there: this list may grow, never shrink.
 const SUPPORTED: &[&str] =
@@ -99,13 +99,12 @@ fn cases(wanted: impl Fn(&Value) -> bool) -> Vec<Case> {
             Ok(_) => None,
         };
         if let Some(reason) = reason {
-            println!("not supported yet: {name} ({reason})");
+            say(&format!("golden case not supported yet: {name} ({reason})"));
             assert!(!SUPPORTED.contains(&name.as_str()), "{name} was supported before: {reason}");
             continue;
         }
         let bytes = std::fs::read(folder.join("case.safetensors")).expect("case.safetensors");
         let values = Weights::from_bytes(&name, bytes).expect("case.safetensors");
-        println!("golden case: {name}");
         found.push(Case { name, folder, info, values });
     }
     found

@@ -1,8 +1,13 @@
 //! What several test files share: devices, folders, comparison.
 
-use std::sync::OnceLock;
+use std::{io::Write, sync::OnceLock};
 
 use agoge::device::{ComputeDevice, DeviceChoice, open};
+
+/// Writes a line that the test runner does not swallow.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
 
 /// The device of the WGSL path: any adapter, software ones included. Tests fail where there is none.
 pub fn gpu() -> &'static ComputeDevice {
@@ -10,7 +15,7 @@ pub fn gpu() -> &'static ComputeDevice {
     GPU.get_or_init(|| {
         let device =
             pollster::block_on(open(&DeviceChoice::Gpu)).expect("the tests need a Vulkan, Metal or DX12 adapter");
-        println!("WGSL path on {} ({}, {})", device.facts.name, device.facts.backend, device.facts.kind);
+        say(&format!("WGSL path on {} ({}, {})", device.facts.name, device.facts.backend, device.facts.kind));
         device
     })
 }
