@@ -121,7 +121,7 @@ settings! {
     #[arg(help_heading = "Method")] sparsity: f64 = 0.99;
     /// Share of each target tensor that is trained, instead of --sparsity; 0 = use --sparsity (sparta)
     #[arg(help_heading = "Method")] density: f64 = 0.0;
-    /// Parts of the names of the tensors to train, comma-separated; * is a wildcard, all-linear a word
+    /// Parts of the names of the tensors to train, comma-separated; * is a wildcard, all-linear a word [default: v_proj,o_proj; full: all]
     #[arg(help_heading = "Method", value_name = "NAMES")] target_modules: List<String> = List(Vec::new());
     /// Parts of the names of tensors that stay frozen, comma-separated; alone it means: train all others
     #[arg(help_heading = "Method", value_name = "NAMES")] frozen_modules: List<String> = List(Vec::new());

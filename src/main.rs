@@ -3,11 +3,10 @@
 use std::process::ExitCode;
 
 use agoge::cli::{self, Cli};
-use clap::Parser;
 
 fn main() -> ExitCode {
     quiet_graphics_loader();
-    let cli = Cli::parse();
+    let cli = Cli::read();
     cli::panics::install();
     match std::panic::catch_unwind(|| cli::dispatch(cli)) {
         Ok(Ok(code)) => code,

@@ -16,10 +16,12 @@ mod train;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use serde_json::Value;
 
 use crate::{
     Result,
+    config::RunConfig,
     device::{self, ComputeDevice, DeviceChoice},
     method::adapter::Adapter,
     model::Pretrained,
@@ -51,6 +53,27 @@ enum Command {
     Devices(devices::Devices),
     /// Measure kernels and memory, as ratios in one run
     Bench(bench::Bench),
+}
+
+impl Cli {
+    /// Reads the command line; the help of `train` shows the default of every setting, from the one list of them.
+    pub fn read() -> Self {
+        let defaults = serde_json::json!(RunConfig::default());
+        let command = Self::command().mut_subcommand("train", |train| {
+            train.mut_args(|arg| {
+                let default = match &defaults[arg.get_id().as_str()] {
+                    Value::Bool(_) | Value::Null | Value::Array(_) => return arg,
+                    Value::String(text) if text.is_empty() => return arg,
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                };
+                let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+                arg.help(format!("{help} [default: {default}]"))
+            })
+        });
+        let matches = command.get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
 }
 
 /// A base model, perhaps with an adapter, on a device.
