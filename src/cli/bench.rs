@@ -241,7 +241,7 @@ impl Memory {
         let config = RunConfig { density, target_modules: List(vec!["all-linear".into()]), ..RunConfig::default() };
         let entry = method::find("sparta")?;
         let mut method = (entry.start)(&config.method_config(), &mut base.decoder, device, 0)?;
-        let trained: usize = method.trained().iter().map(|tensor| tensor.trained).sum();
+        let trained = method.trained_parameters();
         let between_steps = in_use()? - loaded;
 
         let (rows, width) = (4, 64);
@@ -259,11 +259,8 @@ impl Memory {
         let with_gradient = {
             let batch = Prepared::new(&batch, &base.decoder, device);
             method.attach(&mut base.decoder);
-            let mut x = base.decoder.embed(batch.ids.clone());
-            for index in 0..base.decoder.blocks.len() {
-                x = base.decoder.block(index, x, &batch.layout);
-            }
-            let loss = batch.loss_sum(&base.decoder, x);
+            let hidden = base.decoder.hidden(batch.ids.clone(), &batch.layout);
+            let loss = batch.loss_sum(&base.decoder, hidden);
             let mut gradients = loss.backward();
             method.collect(&mut gradients);
             method.detach(&mut base.decoder);

@@ -87,12 +87,12 @@ pub async fn files(
         version: VERSION,
         method: name.into(),
         base_model: BaseModel {
-            name: base.folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+            name: base.name(),
             model_type: base.decoder.architecture.model_type.clone(),
             parameters: base.decoder.parameter_count(),
             fingerprint: base.fingerprint.clone(),
         },
-        trained_parameters: method.trained().iter().map(|tensor| tensor.trained).sum(),
+        trained_parameters: method.trained_parameters(),
         dtype: dtype_name(dtype).into(),
         settings: saved.settings,
     };

@@ -44,6 +44,11 @@ pub trait Method {
     /// Every trained tensor and how much of it is trained.
     fn trained(&self) -> Vec<TrainedTensor>;
 
+    /// Number of trained numbers in all tensors.
+    fn trained_parameters(&self) -> usize {
+        self.trained().iter().map(|tensor| tensor.trained).sum()
+    }
+
     /// Hooks fresh tracked leaves into the model, before a forward pass that is to be differentiated.
     fn attach(&mut self, decoder: &mut Decoder);
 

@@ -188,13 +188,18 @@ impl Decoder {
         self.head.as_ref().unwrap_or(&self.embedding).linear(x)
     }
 
-    /// Logits `[B * T, V]` of `ids` `[B * T]`.
-    pub fn forward(&self, ids: Tensor<1, Int>, layout: &Layout) -> Tensor<2> {
+    /// Hidden states `[B * T, D]` of `ids` `[B * T]` after the last block, before the head.
+    pub fn hidden(&self, ids: Tensor<1, Int>, layout: &Layout) -> Tensor<2> {
         let mut x = self.embed(ids);
         for index in 0..self.blocks.len() {
             x = self.block(index, x, layout);
         }
-        self.head(x)
+        x
+    }
+
+    /// Logits `[B * T, V]` of `ids` `[B * T]`.
+    pub fn forward(&self, ids: Tensor<1, Int>, layout: &Layout) -> Tensor<2> {
+        self.head(self.hidden(ids, layout))
     }
 
     /// Logits `[1, V]` after the last of the next `ids` `[T]` of one sequence, continuing from `cache`.

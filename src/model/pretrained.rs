@@ -109,6 +109,11 @@ impl Pretrained {
         Ok(Self { folder: folder.to_path_buf(), decoder, config, fingerprint, dtype })
     }
 
+    /// Name of its folder, for people.
+    pub fn name(&self) -> String {
+        self.folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    }
+
     /// The id that fills padded places: the configuration's, else 0 (padding never reaches the loss).
     pub fn pad_id(&self) -> u32 {
         Fields { json: &self.config }.token("pad_token_id").unwrap_or(0)

@@ -54,11 +54,7 @@ pub async fn evaluate(
             let batch = Prepared::new(&batch, decoder, device);
             target_tokens += batch.target_tokens;
             rows += selected.len();
-            let mut x = decoder.embed(batch.ids.clone());
-            for index in 0..decoder.blocks.len() {
-                x = decoder.block(index, x, &batch.layout);
-            }
-            losses.push(batch.loss_sum(decoder, x));
+            losses.push(batch.loss_sum(decoder, decoder.hidden(batch.ids.clone(), &batch.layout)));
         }
         sum += device::read(Tensor::cat(losses, 0)).await?.iter().map(|&loss| f64::from(loss)).sum::<f64>();
     }

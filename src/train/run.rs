@@ -172,15 +172,14 @@ impl Run {
     }
 
     async fn open(&mut self) -> Result<()> {
-        let trained = self.method.trained();
         let facts = &self.inputs.device.facts;
         self.events.push_back(Event::Started(Box::new(Started {
             device: format!("{} ({}, {}): {}", facts.name, facts.backend, facts.kind, self.inputs.device.reason),
-            model: self.inputs.base.folder.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
+            model: self.inputs.base.name(),
             method: self.config.method.clone(),
             total_parameters: self.inputs.base.decoder.parameter_count(),
-            trained_parameters: trained.iter().map(|tensor| tensor.trained).sum(),
-            trained,
+            trained_parameters: self.method.trained_parameters(),
+            trained: self.method.trained(),
             steps: self.schedule.steps,
             done: self.progress.step,
             batches_per_epoch: self.plan.batches_per_epoch(),

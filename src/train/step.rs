@@ -52,11 +52,8 @@ pub fn optimizer_step(
 
 /// Forward and backward over the whole graph at once. Returns this batch's part of the loss `[1]`.
 fn whole(decoder: &Decoder, method: &mut dyn Method, batch: &Prepared, scale: f64) -> Tensor<1> {
-    let mut x = decoder.embed(batch.ids.clone());
-    for index in 0..decoder.blocks.len() {
-        x = decoder.block(index, x, &batch.layout);
-    }
-    let loss = batch.loss_sum(decoder, x).mul_scalar(scale);
+    let hidden = decoder.hidden(batch.ids.clone(), &batch.layout);
+    let loss = batch.loss_sum(decoder, hidden).mul_scalar(scale);
     method.collect(&mut loss.backward());
     loss.inner()
 }

@@ -183,10 +183,7 @@ fn logits_and_loss() {
             assert_close(&format!("{} logits", case.name), &logits, &expected, rtol, atol);
 
             let prepared = Prepared::new(&batch, &model.decoder, &device);
-            let mut x = model.decoder.embed(prepared.ids.clone());
-            for index in 0..model.decoder.blocks.len() {
-                x = model.decoder.block(index, x, &prepared.layout);
-            }
+            let x = model.decoder.hidden(prepared.ids.clone(), &prepared.layout);
             let by_rows = vector(prepared.loss_sum_by_rows(&model.decoder, x.clone(), 5))[0];
             let loss = vector(prepared.loss_sum(&model.decoder, x))[0];
             assert_close("loss five rows at a time", &[by_rows], &[loss], 1e-5, 0.0);
@@ -223,11 +220,8 @@ fn every_gradient_by_name() {
 }
 
 fn whole_loss(model: &Pretrained, batch: &Prepared) -> Tensor<1> {
-    let mut x = model.decoder.embed(batch.ids.clone());
-    for index in 0..model.decoder.blocks.len() {
-        x = model.decoder.block(index, x, &batch.layout);
-    }
-    batch.loss_sum(&model.decoder, x).div_scalar(batch.target_tokens as f64)
+    let hidden = model.decoder.hidden(batch.ids.clone(), &batch.layout);
+    batch.loss_sum(&model.decoder, hidden).div_scalar(batch.target_tokens as f64)
 }
 
 #[test]
