@@ -240,12 +240,12 @@ impl Memory {
         let loaded = in_use()?;
         let config = RunConfig { density, target_modules: List(vec!["all-linear".into()]), ..RunConfig::default() };
         let entry = method::find("sparta")?;
-        let mut method = (entry.start)(&config.method_config(), &mut base.decoder, device, 0)?;
+        let mut method = (entry.start)(&config.method_config(), &mut base.transformer, device, 0)?;
         let trained = method.trained_parameters();
         let between_steps = in_use()? - loaded;
 
         let (rows, width) = (4, 64);
-        let vocabulary = base.decoder.architecture.vocab_size as i32;
+        let vocabulary = base.transformer.architecture.vocab_size as i32;
         let ids: Vec<i32> = (0..rows * width).map(|at| at as i32 % vocabulary).collect();
         let batch = Batch {
             labels: ids.clone(),
@@ -257,13 +257,13 @@ impl Memory {
             tokens: rows * width,
         };
         let with_gradient = {
-            let batch = Prepared::new(&batch, &base.decoder, device);
-            method.attach(&mut base.decoder);
-            let hidden = base.decoder.hidden(batch.ids.clone(), &batch.layout);
-            let loss = batch.loss_sum(&base.decoder, hidden);
+            let batch = Prepared::new(&batch, &base.transformer, device);
+            method.attach(&mut base.transformer);
+            let hidden = base.transformer.hidden(batch.ids.clone(), &batch.layout);
+            let loss = batch.loss_sum(&base.transformer, hidden);
             let mut gradients = loss.backward();
             method.collect(&mut gradients);
-            method.detach(&mut base.decoder);
+            method.detach(&mut base.transformer);
             drop((batch, loss, gradients));
             in_use()? - loaded
         };
@@ -277,7 +277,7 @@ impl Memory {
             correction2: 0.01,
             max_norm: 1.0,
         };
-        drop(method.step(&mut base.decoder, &settings)?);
+        drop(method.step(&mut base.transformer, &settings)?);
         let after_step = in_use()? - loaded;
         Ok(Row { trained, model: loaded - start, between_steps: between_steps.max(after_step), with_gradient })
     }

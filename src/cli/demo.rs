@@ -100,7 +100,7 @@ impl Demo {
         let device = device::open(&self.device).await?;
         let base = embedded_model(&device)?;
         let tokenizer = tokenizer(&base)?;
-        let settings = data_settings(&config, base.decoder.architecture.max_positions)?;
+        let settings = data_settings(&config, base.transformer.architecture.max_positions)?;
         let source = |name: &str, text: &'static str| Source::from_bytes(name, text.as_bytes());
         let dataset = Dataset::from_sources(
             source("demo train", TRAIN)?,

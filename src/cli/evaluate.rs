@@ -52,11 +52,11 @@ impl Evaluate {
             skip_bad_rows: self.skip_bad_rows,
             ..RunConfig::default()
         };
-        let architecture = &base.decoder.architecture;
+        let architecture = &base.transformer.architecture;
         let settings = data_settings(&config, architecture.max_positions)?;
         let dataset = Dataset::from_sources(source, None, &settings, &tokenizer)?;
         dataset.check_vocabulary(architecture.vocab_size)?;
-        let result = evaluate(&base.decoder, &dataset.train, self.batch_size, 0, base.pad_id(), &device).await?;
+        let result = evaluate(&base.transformer, &dataset.train, self.batch_size, 0, base.pad_id(), &device).await?;
         if self.json {
             println!("{}", serde_json::json!(result));
         } else {

@@ -71,7 +71,7 @@ impl Generate {
             top_p: self.top_p,
             repetition_penalty: self.repetition_penalty,
         };
-        let mut generation = Generation::new(&base.decoder, &prompt, sampling, tokenizer.eos_ids(), self.seed)?;
+        let mut generation = Generation::new(&base.transformer, &prompt, sampling, tokenizer.eos_ids(), self.seed)?;
         let mut decoder = StreamDecoder::new(&tokenizer, &prompt, true);
         let stop = signals::stop_flag();
         let say = |text: &str| {

@@ -66,12 +66,12 @@ impl Merge {
             Some(MergedDtype::F16) => Dtype::F16,
             Some(MergedDtype::Bf16) => Dtype::BF16,
         };
-        save::folder(&base.decoder, dtype, &base.folder, &self.out).await?;
+        save::folder(&base.transformer, dtype, &base.folder, &self.out).await?;
         let size = std::fs::metadata(&target).map_or(0, |meta| meta.len());
         println!(
             "merged model in {}: {} parameters as {dtype:?}, {}",
             self.out.display(),
-            count(base.decoder.parameter_count()),
+            count(base.transformer.parameter_count()),
             bytes(size)
         );
         Ok(ExitCode::SUCCESS)

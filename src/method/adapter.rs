@@ -72,7 +72,7 @@ pub async fn files(
     base: &Pretrained,
     dtype: Dtype,
 ) -> Result<Vec<(&'static str, Vec<u8>)>> {
-    let saved = method.save(&base.decoder);
+    let saved = method.save(&base.transformer);
     let mut tensors = Vec::new();
     for (name, values) in saved.values {
         let values = device::read(values).await?;
@@ -88,8 +88,8 @@ pub async fn files(
         method: name.into(),
         base_model: BaseModel {
             name: base.name(),
-            model_type: base.decoder.architecture.model_type.clone(),
-            parameters: base.decoder.parameter_count(),
+            model_type: base.transformer.architecture.model_type.clone(),
+            parameters: base.transformer.parameter_count(),
             fingerprint: base.fingerprint.clone(),
         },
         trained_parameters: method.trained_parameters(),
@@ -173,9 +173,9 @@ impl Adapter {
                 self.info.base_model.name,
                 self.info.base_model.parameters,
                 base.folder.display(),
-                base.decoder.parameter_count()
+                base.transformer.parameter_count()
             )));
         }
-        (find(&self.info.method).map_err(|e| self.error(e))?.apply)(self, &mut base.decoder, device)
+        (find(&self.info.method).map_err(|e| self.error(e))?.apply)(self, &mut base.transformer, device)
     }
 }

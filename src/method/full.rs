@@ -8,14 +8,14 @@ use crate::{
     config::MethodConfig,
     device::ComputeDevice,
     kernel::{self, AdamW},
-    model::{Adaptation, Decoder, weights::Weights},
+    model::{Adaptation, Transformer, weights::Weights},
 };
 
 pub(super) const ENTRY: Entry = Entry {
     name: "full",
     about: "train every weight (or every weight of --target-modules)",
     learning_rate: 1e-3,
-    start: |config, decoder, _device, _seed| Ok(Box::new(Full::start(config, decoder)?)),
+    start: |config, transformer, _device, _seed| Ok(Box::new(Full::start(config, transformer)?)),
     apply,
 };
 
@@ -55,14 +55,14 @@ impl Adaptation for DenseAdaptation {
 }
 
 impl Full {
-    fn start(config: &MethodConfig, decoder: &Decoder) -> Result<Self> {
+    fn start(config: &MethodConfig, transformer: &Transformer) -> Result<Self> {
         // The default targets are those of the sparse method; full fine-tuning means everything unless told otherwise.
         let targets = if config.target_modules_given { &config.target_modules[..] } else { &[] };
-        let names = targets::select(decoder, targets, &config.frozen_modules)?;
-        let tensors = decoder.parameters().into_iter().filter(|p| names.contains(&p.name)).map(|p| DenseTensor {
+        let names = targets::select(transformer, targets, &config.frozen_modules)?;
+        let tensors = transformer.parameters().into_iter().filter(|p| names.contains(&p.name)).map(|p| DenseTensor {
             name: p.name.clone(),
             shape: p.dims.clone(),
-            moments: Some(Tensor::zeros([2, p.len()], decoder.device())),
+            moments: Some(Tensor::zeros([2, p.len()], transformer.device())),
             leaf: None,
             grad: None,
         });
@@ -82,9 +82,9 @@ impl Method for Full {
             .collect()
     }
 
-    fn attach(&mut self, decoder: &mut Decoder) {
+    fn attach(&mut self, transformer: &mut Transformer) {
         for tensor in &mut self.tensors {
-            let parameter = decoder.parameter_mut(&tensor.name).expect("targets are parameters of the model");
+            let parameter = transformer.parameter_mut(&tensor.name).expect("targets are parameters of the model");
             let leaf = Tensor::from_inner(parameter.value().clone()).require_grad();
             tensor.leaf = Some(leaf.clone());
             parameter.adaptation = Some(Box::new(DenseAdaptation { leaf }));
@@ -98,17 +98,17 @@ impl Method for Full {
         }
     }
 
-    fn detach(&mut self, decoder: &mut Decoder) {
+    fn detach(&mut self, transformer: &mut Transformer) {
         for tensor in &mut self.tensors {
             // The leaf is a second handle of the weight; in-place steps need the only one.
             tensor.leaf = None;
-            if let Some(parameter) = decoder.parameter_mut(&tensor.name) {
+            if let Some(parameter) = transformer.parameter_mut(&tensor.name) {
                 parameter.adaptation = None;
             }
         }
     }
 
-    fn step(&mut self, decoder: &mut Decoder, settings: &AdamW) -> Result<Tensor<1>> {
+    fn step(&mut self, transformer: &mut Transformer, settings: &AdamW) -> Result<Tensor<1>> {
         let flat = |grad: Tensor<2>| {
             let len = grad.shape().num_elements();
             grad.reshape([len])
@@ -126,7 +126,7 @@ impl Method for Full {
         for tensor in &mut self.tensors {
             let Some(grad) = tensor.grad.take() else { continue };
             let moments = tensor.moments.take().expect("moments are back after every step");
-            let parameter = decoder.parameter_mut(&tensor.name).expect("targets are parameters of the model");
+            let parameter = transformer.parameter_mut(&tensor.name).expect("targets are parameters of the model");
             let kept = &mut tensor.moments;
             parameter.update(|weight| {
                 let (weight, moments) = kernel::dense_step(weight, moments, grad, norm.clone(), *settings);
@@ -137,31 +137,31 @@ impl Method for Full {
         Ok(norm)
     }
 
-    fn state(&self, decoder: &Decoder) -> Vec<NamedTensor> {
+    fn state(&self, transformer: &Transformer) -> Vec<NamedTensor> {
         let moments = self.tensors.iter().map(|tensor| {
             let len: usize = tensor.shape.iter().product();
             let moments = tensor.moments.as_ref().expect("moments are back after every step");
             (format!("{}.moments", tensor.name), moments.clone().reshape([2 * len]))
         });
-        self.save(decoder).values.into_iter().chain(moments).collect()
+        self.save(transformer).values.into_iter().chain(moments).collect()
     }
 
-    fn restore(&mut self, decoder: &mut Decoder, state: &Weights) -> Result<()> {
+    fn restore(&mut self, transformer: &mut Transformer, state: &Weights) -> Result<()> {
         for tensor in &mut self.tensors {
             let len: usize = tensor.shape.iter().product();
             let moments = stored(state, &format!("{}.moments", tensor.name), 2 * len)?;
             let values = stored(state, &tensor.name, len)?;
-            let device = decoder.device().clone();
+            let device = transformer.device().clone();
             tensor.moments = Some(Tensor::from_data(TensorData::new(moments, [2, len]), &device));
-            let parameter = decoder.parameter_mut(&tensor.name).expect("targets are parameters of the model");
+            let parameter = transformer.parameter_mut(&tensor.name).expect("targets are parameters of the model");
             let dims = parameter.matrix_dims();
             parameter.update(|_| Tensor::from_data(TensorData::new(values, dims), &device));
         }
         Ok(())
     }
 
-    fn save(&self, decoder: &Decoder) -> Saved {
-        let values = decoder
+    fn save(&self, transformer: &Transformer) -> Saved {
+        let values = transformer
             .parameters()
             .into_iter()
             .filter(|p| self.tensors.iter().any(|tensor| tensor.name == p.name))
@@ -172,7 +172,7 @@ impl Method for Full {
 }
 
 /// Applies the adapter of a full run: its weights replace the model's.
-fn apply(adapter: &Adapter, decoder: &mut Decoder, device: &ComputeDevice) -> Result<()> {
+fn apply(adapter: &Adapter, transformer: &mut Transformer, device: &ComputeDevice) -> Result<()> {
     #[derive(serde::Deserialize)]
     struct Settings {
         tensors: Vec<TrainedTensor>,
@@ -181,7 +181,7 @@ fn apply(adapter: &Adapter, decoder: &mut Decoder, device: &ComputeDevice) -> Re
     let mut new = Vec::new();
     for tensor in settings.tensors {
         let values = adapter.weights.floats(&tensor.name).map_err(|e| adapter.error(e.to_string()))?;
-        match decoder.parameter_mut(&tensor.name) {
+        match transformer.parameter_mut(&tensor.name) {
             Some(parameter) if parameter.dims == tensor.shape && values.len() == parameter.len() => {
                 new.push((tensor.name, values));
             }
@@ -189,7 +189,7 @@ fn apply(adapter: &Adapter, decoder: &mut Decoder, device: &ComputeDevice) -> Re
         }
     }
     for (name, values) in new {
-        let parameter = decoder.parameter_mut(&name).expect("checked above");
+        let parameter = transformer.parameter_mut(&name).expect("checked above");
         let dims = parameter.matrix_dims();
         parameter.update(|_| device.floats(values, dims));
     }

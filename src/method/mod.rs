@@ -4,6 +4,7 @@
 //! forward and backward pass, takes the optimizer step, and says what is saved. The model does not know the methods.
 
 pub mod adapter;
+pub mod delta;
 pub mod mask;
 pub mod targets;
 
@@ -19,7 +20,7 @@ use crate::{
     config::MethodConfig,
     device::ComputeDevice,
     kernel::AdamW,
-    model::{Decoder, weights::Weights},
+    model::{Transformer, weights::Weights},
 };
 
 pub use crate::event::TrainedTensor;
@@ -50,38 +51,38 @@ pub trait Method {
     }
 
     /// Hooks fresh tracked leaves into the model, before a forward pass that is to be differentiated.
-    fn attach(&mut self, decoder: &mut Decoder);
+    fn attach(&mut self, transformer: &mut Transformer);
 
     /// Takes the gradients of the leaves out of one backward pass and adds them to those collected so far.
     fn collect(&mut self, gradients: &mut Gradients);
 
     /// Takes the leaves out again; the model then computes with the current weights, untracked.
-    fn detach(&mut self, decoder: &mut Decoder);
+    fn detach(&mut self, transformer: &mut Transformer);
 
     /// One optimizer step with the collected gradients, which are then gone. Returns the squared global norm `[1]` of
     /// the gradient before clipping.
     ///
     /// # Errors
     /// No gradient was collected.
-    fn step(&mut self, decoder: &mut Decoder, settings: &AdamW) -> Result<Tensor<1>>;
+    fn step(&mut self, transformer: &mut Transformer, settings: &AdamW) -> Result<Tensor<1>>;
 
     /// Everything a resumed run needs: trained values and moments.
-    fn state(&self, decoder: &Decoder) -> Vec<NamedTensor>;
+    fn state(&self, transformer: &Transformer) -> Vec<NamedTensor>;
 
     /// Puts a state back.
     ///
     /// # Errors
     /// A tensor that is missing or has another length.
-    fn restore(&mut self, decoder: &mut Decoder, state: &Weights) -> Result<()>;
+    fn restore(&mut self, transformer: &mut Transformer, state: &Weights) -> Result<()>;
 
     /// What goes into the adapter folder.
-    fn save(&self, decoder: &Decoder) -> Saved;
+    fn save(&self, transformer: &Transformer) -> Saved;
 }
 
 /// Starts a method on a model.
-type Start = fn(&MethodConfig, &mut Decoder, &ComputeDevice, seed: u64) -> Result<Box<dyn Method>>;
+type Start = fn(&MethodConfig, &mut Transformer, &ComputeDevice, seed: u64) -> Result<Box<dyn Method>>;
 /// Applies a saved adapter to a model's weights.
-type Apply = fn(&adapter::Adapter, &mut Decoder, &ComputeDevice) -> Result<()>;
+type Apply = fn(&adapter::Adapter, &mut Transformer, &ComputeDevice) -> Result<()>;
 
 /// One training method.
 pub struct Entry {

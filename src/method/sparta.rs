@@ -14,14 +14,14 @@ use crate::{
     config::MethodConfig,
     device::ComputeDevice,
     kernel::{self, AdamW, sparse_step::Stepped},
-    model::{Adaptation, Decoder, weights::Weights},
+    model::{Adaptation, Transformer, weights::Weights},
 };
 
 pub(super) const ENTRY: Entry = Entry {
     name: "sparta",
     about: "train a random sparse part of the weights (arXiv 2502.15975)",
     learning_rate: 5e-3,
-    start: |config, decoder, device, seed| Ok(Box::new(Sparta::start(config, decoder, device, seed)?)),
+    start: |config, transformer, device, seed| Ok(Box::new(Sparta::start(config, transformer, device, seed)?)),
     apply,
 };
 
@@ -131,15 +131,15 @@ impl Adaptation for SparseAdaptation {
 }
 
 impl Sparta {
-    fn start(config: &MethodConfig, decoder: &mut Decoder, device: &ComputeDevice, seed: u64) -> Result<Self> {
-        let masks = plan(config, decoder)?;
+    fn start(config: &MethodConfig, transformer: &mut Transformer, device: &ComputeDevice, seed: u64) -> Result<Self> {
+        let masks = plan(config, transformer)?;
         let trained: usize = masks.iter().map(MaskSettings::trained).sum();
-        let sparsity = 1.0 - trained as f64 / decoder.parameter_count() as f64;
+        let sparsity = 1.0 - trained as f64 / transformer.parameter_count() as f64;
         let masks = masks.into_iter().map(|mask| {
             let indices = mask.indices(seed);
             (mask, indices)
         });
-        let mut sparta = Self::with_masks(masks.collect(), decoder, device);
+        let mut sparta = Self::with_masks(masks.collect(), transformer, device);
         (sparta.seed, sparta.sparsity, sparta.drawn_from_seed) = (seed, sparsity, true);
         sparta.explicit_indices = config.explicit_indices;
         Ok(sparta)
@@ -149,10 +149,14 @@ impl Sparta {
     ///
     /// # Errors
     /// A parameter that the model does not have, or indices that are out of range, unsorted or repeated.
-    pub fn with_indices(masks: Vec<(String, Vec<u32>)>, decoder: &mut Decoder, device: &ComputeDevice) -> Result<Self> {
+    pub fn with_indices(
+        masks: Vec<(String, Vec<u32>)>,
+        transformer: &mut Transformer,
+        device: &ComputeDevice,
+    ) -> Result<Self> {
         let mut settings = Vec::new();
         for (name, indices) in masks {
-            let parameter = decoder
+            let parameter = transformer
                 .parameter_mut(&name)
                 .ok_or_else(|| Error::input(format!("the model has no parameter {name}")))?;
             check_indices(&name, &indices, parameter.len())?;
@@ -160,19 +164,19 @@ impl Sparta {
             settings.push((mask, indices));
         }
         let trained: usize = settings.iter().map(|(_, indices)| indices.len()).sum();
-        let mut sparta = Self::with_masks(settings, decoder, device);
-        sparta.sparsity = 1.0 - trained as f64 / decoder.parameter_count() as f64;
+        let mut sparta = Self::with_masks(settings, transformer, device);
+        sparta.sparsity = 1.0 - trained as f64 / transformer.parameter_count() as f64;
         Ok(sparta)
     }
 
-    fn with_masks(masks: Vec<(MaskSettings, Vec<u32>)>, decoder: &mut Decoder, device: &ComputeDevice) -> Self {
+    fn with_masks(masks: Vec<(MaskSettings, Vec<u32>)>, transformer: &mut Transformer, device: &ComputeDevice) -> Self {
         let tensors = masks
             .into_iter()
             .filter(|(_, indices)| !indices.is_empty())
             .map(|(mask, indices)| {
                 let count = indices.len();
                 let indices = device.indices(&indices);
-                let parameter = decoder.parameter_mut(&mask.name).expect("masks name parameters of the model");
+                let parameter = transformer.parameter_mut(&mask.name).expect("masks name parameters of the model");
                 let base = parameter.value().clone().reshape([parameter.len()]).select(0, indices.clone());
                 let trained = Some((zeros(count, &device.handle), Tensor::zeros([2, count], &device.handle)));
                 SparseTensor { mask, indices, base, trained, leaf: None, grad: None }
@@ -182,11 +186,11 @@ impl Sparta {
     }
 
     /// Restores the original weights (bit for bit) or applies the adapter again.
-    pub fn set_applied(&self, decoder: &mut Decoder, applied: bool) {
+    pub fn set_applied(&self, transformer: &mut Transformer, applied: bool) {
         for tensor in &self.tensors {
             let (delta, _) = tensor.trained();
             let values = if applied { tensor.base.clone() + delta.clone() } else { tensor.base.clone() };
-            tensor.write(decoder, values);
+            tensor.write(transformer, values);
         }
     }
 }
@@ -201,23 +205,23 @@ impl SparseTensor {
         self.trained.as_ref().expect("deltas are back after every step")
     }
 
-    fn write(&self, decoder: &mut Decoder, values: Tensor<1>) {
-        let parameter = decoder.parameter_mut(&self.mask.name).expect("masks name parameters of the model");
+    fn write(&self, transformer: &mut Transformer, values: Tensor<1>) {
+        let parameter = transformer.parameter_mut(&self.mask.name).expect("masks name parameters of the model");
         parameter.update(|weight| kernel::scatter_write(weight, self.indices.clone(), values));
     }
 }
 
 /// How many numbers of which tensors are trained.
-fn plan(config: &MethodConfig, decoder: &Decoder) -> Result<Vec<MaskSettings>> {
-    let names = targets::select(decoder, &config.target_modules, &config.frozen_modules)?;
-    let mut masks: Vec<MaskSettings> = decoder
+fn plan(config: &MethodConfig, transformer: &Transformer) -> Result<Vec<MaskSettings>> {
+    let names = targets::select(transformer, &config.target_modules, &config.frozen_modules)?;
+    let mut masks: Vec<MaskSettings> = transformer
         .parameters()
         .iter()
         .filter(|p| names.contains(&p.name))
         .map(|p| MaskSettings { name: p.name.clone(), shape: p.dims.clone(), drawn: 0, rows: Vec::new() })
         .collect();
-    let total = decoder.parameter_count();
-    let rows_trained = whole_rows(config, decoder, &mut masks)?;
+    let total = transformer.parameter_count();
+    let rows_trained = whole_rows(config, transformer, &mut masks)?;
     let lengths: Vec<usize> = masks.iter().map(|mask| mask.len() - mask.rows.len() * mask.width()).collect();
     let targeted: Vec<usize> =
         masks.iter().zip(&lengths).map(|(mask, &len)| if names.contains(&mask.name) { len } else { 0 }).collect();
@@ -269,11 +273,11 @@ fn plan(config: &MethodConfig, decoder: &Decoder) -> Result<Vec<MaskSettings>> {
 }
 
 /// Marks the rows of `--trainable-tokens` in the embedding table's mask; returns how many numbers they hold.
-fn whole_rows(config: &MethodConfig, decoder: &Decoder, masks: &mut Vec<MaskSettings>) -> Result<usize> {
+fn whole_rows(config: &MethodConfig, transformer: &Transformer, masks: &mut Vec<MaskSettings>) -> Result<usize> {
     if config.trainable_tokens.is_empty() {
         return Ok(0);
     }
-    let table = &decoder.embedding;
+    let table = &transformer.embedding;
     let mut rows = config.trainable_tokens.clone();
     rows.sort_unstable();
     rows.dedup();
@@ -314,11 +318,11 @@ impl Method for Sparta {
             .collect()
     }
 
-    fn attach(&mut self, decoder: &mut Decoder) {
+    fn attach(&mut self, transformer: &mut Transformer) {
         for tensor in &mut self.tensors {
             let leaf = Tensor::from_inner(tensor.trained().0.clone()).require_grad();
             tensor.leaf = Some(leaf.clone());
-            let parameter = decoder.parameter_mut(&tensor.mask.name).expect("masks name parameters of the model");
+            let parameter = transformer.parameter_mut(&tensor.mask.name).expect("masks name parameters of the model");
             parameter.adaptation = Some(Box::new(SparseAdaptation { leaf, indices: tensor.indices.clone() }));
         }
     }
@@ -330,16 +334,16 @@ impl Method for Sparta {
         }
     }
 
-    fn detach(&mut self, decoder: &mut Decoder) {
+    fn detach(&mut self, transformer: &mut Transformer) {
         for tensor in &mut self.tensors {
             tensor.leaf = None;
-            if let Some(parameter) = decoder.parameter_mut(&tensor.mask.name) {
+            if let Some(parameter) = transformer.parameter_mut(&tensor.mask.name) {
                 parameter.adaptation = None;
             }
         }
     }
 
-    fn step(&mut self, decoder: &mut Decoder, settings: &AdamW) -> Result<Tensor<1>> {
+    fn step(&mut self, transformer: &mut Transformer, settings: &AdamW) -> Result<Tensor<1>> {
         let norms: Vec<_> =
             self.tensors.iter().filter_map(|tensor| tensor.grad.clone()).map(kernel::squared_norm).collect();
         if norms.is_empty() {
@@ -350,7 +354,7 @@ impl Method for Sparta {
             let Some(grad) = tensor.grad.take() else { continue };
             let (delta, moments) = tensor.trained.take().expect("deltas are back after every step");
             let (indices, base) = (tensor.indices.clone(), tensor.base.clone());
-            let parameter = decoder.parameter_mut(&tensor.mask.name).expect("masks name parameters of the model");
+            let parameter = transformer.parameter_mut(&tensor.mask.name).expect("masks name parameters of the model");
             let trained = &mut tensor.trained;
             parameter.update(|weight| {
                 let state = Stepped { weight, delta, moments };
@@ -362,7 +366,7 @@ impl Method for Sparta {
         Ok(norm)
     }
 
-    fn state(&self, _decoder: &Decoder) -> Vec<NamedTensor> {
+    fn state(&self, _transformer: &Transformer) -> Vec<NamedTensor> {
         self.tensors
             .iter()
             .flat_map(|tensor| {
@@ -376,7 +380,7 @@ impl Method for Sparta {
             .collect()
     }
 
-    fn restore(&mut self, decoder: &mut Decoder, state: &Weights) -> Result<()> {
+    fn restore(&mut self, transformer: &mut Transformer, state: &Weights) -> Result<()> {
         for tensor in &mut self.tensors {
             let (name, count) = (&tensor.mask.name, tensor.mask.trained());
             let delta = stored(state, &format!("{name}.delta"), count)?;
@@ -387,11 +391,11 @@ impl Method for Sparta {
             };
             tensor.trained = Some((upload(delta, [count]), upload(moments, [2 * count]).reshape([2, count])));
         }
-        self.set_applied(decoder, true);
+        self.set_applied(transformer, true);
         Ok(())
     }
 
-    fn save(&self, _decoder: &Decoder) -> Saved {
+    fn save(&self, _transformer: &Transformer) -> Saved {
         let settings = Settings {
             seed: self.seed,
             sparsity: self.sparsity,
@@ -420,11 +424,11 @@ impl Method for Sparta {
 }
 
 /// Applies an adapter: `weight = base + delta` at its indices.
-fn apply(adapter: &Adapter, decoder: &mut Decoder, device: &ComputeDevice) -> Result<()> {
+fn apply(adapter: &Adapter, transformer: &mut Transformer, device: &ComputeDevice) -> Result<()> {
     let settings: Settings = adapter.settings()?;
     let mut masks = Vec::new();
     for mask in settings.tensors {
-        let parameter = decoder
+        let parameter = transformer
             .parameter_mut(&mask.name)
             .ok_or_else(|| adapter.error(format!("the model has no parameter {}", mask.name)))?;
         if parameter.dims != mask.shape {
@@ -466,7 +470,7 @@ fn apply(adapter: &Adapter, decoder: &mut Decoder, device: &ComputeDevice) -> Re
             continue;
         }
         let (indices, count) = (device.indices(&indices), deltas.len());
-        let parameter = decoder.parameter_mut(&mask.name).expect("checked above");
+        let parameter = transformer.parameter_mut(&mask.name).expect("checked above");
         let base = parameter.value().clone().reshape([mask.len()]).select(0, indices.clone());
         let values = base + device.floats(deltas, [count]);
         parameter.update(|weight| kernel::scatter_write(weight, indices, values));

@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Result,
-    model::{Decoder, Parameter, Role},
+    model::{Parameter, Role, Transformer},
 };
 
 /// The word that means every linear weight but the language-model head.
@@ -31,8 +31,8 @@ fn matches(pattern: &str, parameter: &Parameter) -> bool {
 ///
 /// # Errors
 /// A pattern that matches nothing, or nothing left to train.
-pub fn select(decoder: &Decoder, targets: &[String], frozen: &[String]) -> Result<Vec<String>> {
-    let parameters = decoder.parameters();
+pub fn select(transformer: &Transformer, targets: &[String], frozen: &[String]) -> Result<Vec<String>> {
+    let parameters = transformer.parameters();
     for (option, patterns) in [("target-modules", targets), ("frozen-modules", frozen)] {
         if let Some(pattern) = patterns.iter().find(|pattern| !parameters.iter().any(|p| matches(pattern, p))) {
             return Err(Error::input(format!(

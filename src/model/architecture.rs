@@ -1,10 +1,10 @@
-//! What a decoder looks like: the numbers and choices that `config.json` decides.
+//! What a transformer looks like: the numbers and choices that `config.json` decides.
 
 use serde_json::Value;
 
 use crate::{Error, Result};
 
-/// A decoder-only transformer, described by value. Every family fills in this one description.
+/// A transformer-only transformer, described by value. Every family fills in this one description.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Architecture {
     /// Hugging Face's `model_type`.

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor};
 
-use super::{architecture::Architecture, decoder::Linear, parameter::Parameter, rope::RopeTables};
+use super::{architecture::Architecture, parameter::Parameter, rope::RopeTables, transformer::Linear};
 use crate::kernel::{self, Causal};
 
 /// Query, key, value and output projections of one block.

@@ -3,15 +3,15 @@
 use burn::tensor::{DType, Tensor, TensorData};
 
 use super::{
-    decoder::{Cache, Decoder},
     sample::{Sampling, draw},
+    transformer::{Cache, Transformer},
 };
 use crate::{Error, Result, device, rng::Stream};
 
 /// One sequence being continued. Each call of [`Generation::next`] costs one forward pass of one token.
 #[derive(Debug)]
 pub struct Generation<'a> {
-    decoder: &'a Decoder,
+    transformer: &'a Transformer,
     cache: Cache,
     ids: Vec<u32>,
     /// Tokens of `ids` that the cache has not seen.
@@ -26,8 +26,14 @@ impl<'a> Generation<'a> {
     ///
     /// # Errors
     /// An empty prompt, one longer than the model's positions, or a token outside its vocabulary.
-    pub fn new(decoder: &'a Decoder, prompt: &[u32], sampling: Sampling, stop: &[u32], seed: u64) -> Result<Self> {
-        let limit = decoder.architecture.max_positions;
+    pub fn new(
+        transformer: &'a Transformer,
+        prompt: &[u32],
+        sampling: Sampling,
+        stop: &[u32],
+        seed: u64,
+    ) -> Result<Self> {
+        let limit = transformer.architecture.max_positions;
         if prompt.is_empty() {
             return Err(Error::input(
                 "the prompt has no tokens; give at least one word (this tokenizer adds no start token)",
@@ -39,7 +45,7 @@ impl<'a> Generation<'a> {
                 prompt.len()
             )));
         }
-        let vocabulary = decoder.architecture.vocab_size;
+        let vocabulary = transformer.architecture.vocab_size;
         if let Some(id) = prompt.iter().find(|&&id| id as usize >= vocabulary) {
             return Err(Error::input(format!(
                 "the tokenizer gives token {id}, but the model's vocabulary has only {vocabulary}; tokenizer and model \
@@ -47,7 +53,7 @@ impl<'a> Generation<'a> {
             )));
         }
         Ok(Self {
-            decoder,
+            transformer,
             cache: Cache::default(),
             ids: prompt.to_vec(),
             pending: prompt.len(),
@@ -62,12 +68,12 @@ impl<'a> Generation<'a> {
     /// # Errors
     /// The device failed.
     pub async fn next(&mut self) -> Result<Option<u32>> {
-        if self.ids.len() >= self.decoder.architecture.max_positions {
+        if self.ids.len() >= self.transformer.architecture.max_positions {
             return Ok(None);
         }
         let fresh: Vec<i32> = self.ids[self.ids.len() - self.pending..].iter().map(|&id| id as i32).collect();
-        let ids = Tensor::from_data(TensorData::new(fresh, [self.pending]), (self.decoder.device(), DType::I32));
-        let logits = device::read(self.decoder.forward_cached(ids, &mut self.cache)).await?;
+        let ids = Tensor::from_data(TensorData::new(fresh, [self.pending]), (self.transformer.device(), DType::I32));
+        let logits = device::read(self.transformer.forward_cached(ids, &mut self.cache)).await?;
         let token = draw(&logits, &self.ids, &self.sampling, &mut self.stream);
         if self.stop.contains(&token) {
             return Ok(None);

@@ -1,12 +1,11 @@
 //! Transformers: their description, their forward pass, weights in and out, and generation. Knows no training.
 //!
 //! In reading order: [`architecture`] says what a model looks like (from `config.json`, by [`family`]); [`parameter`]
-//! is one named tensor with at most one adaptation; [`decoder`] is the forward pass; [`weights`] reads safetensors;
+//! is one named tensor with at most one adaptation; [`transformer`] is the forward pass; [`weights`] reads safetensors;
 //! [`pretrained`] puts a Hugging Face folder together; [`save`] writes one; [`generate`] and [`sample`] make text.
 
 pub mod architecture;
 pub mod attention;
-pub mod decoder;
 pub mod family;
 pub mod fingerprint;
 pub mod generate;
@@ -15,9 +14,10 @@ pub mod pretrained;
 pub mod rope;
 pub mod sample;
 pub mod save;
+pub mod transformer;
 pub mod weights;
 
 pub use architecture::Architecture;
-pub use decoder::Decoder;
 pub use parameter::{Adaptation, Parameter, Role};
 pub use pretrained::Pretrained;
+pub use transformer::Transformer;

@@ -1,4 +1,4 @@
-//! A Hugging Face model folder as one value: description, decoder, fingerprint.
+//! A Hugging Face model folder as one value: description, transformer, fingerprint.
 
 use std::path::{Path, PathBuf};
 
@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::{
     architecture::{Architecture, Fields},
-    decoder::{Decoder, ParameterSource},
     family, fingerprint,
     parameter::{Parameter, Role},
+    transformer::{ParameterSource, Transformer},
     weights::{Loader, Weights},
 };
 use crate::{Error, Result, device::ComputeDevice, rng::Stream};
@@ -21,7 +21,7 @@ pub struct Pretrained {
     /// Where it came from.
     pub folder: PathBuf,
     /// The forward pass and its weights, in f32 on the device.
-    pub decoder: Decoder,
+    pub transformer: Transformer,
     /// `config.json`.
     pub config: Value,
     /// Identity of the weights.
@@ -86,9 +86,9 @@ impl Pretrained {
         check_fits(folder, &architecture, device)?;
         let device = &device.handle;
         let deviation = architecture.initializer_range;
-        let decoder = Decoder::new(architecture, device, &mut Fresh { seed, deviation, device });
+        let transformer = Transformer::new(architecture, device, &mut Fresh { seed, deviation, device });
         let fingerprint = format!("random weights from seed {seed}");
-        Ok(Self { folder: folder.to_path_buf(), decoder, config, fingerprint, dtype: Dtype::F32 })
+        Ok(Self { folder: folder.to_path_buf(), transformer, config, fingerprint, dtype: Dtype::F32 })
     }
 
     fn assemble(
@@ -102,11 +102,11 @@ impl Pretrained {
         let device = &device.handle;
         let tied = architecture.tied_head;
         let mut loader = Loader::new(weights, device);
-        let decoder = Decoder::new(architecture, device, &mut loader);
+        let transformer = Transformer::new(architecture, device, &mut loader);
         loader.finish(folder, tied)?;
         let fingerprint = fingerprint::of(weights);
-        let dtype = weights.dtype(&decoder.embedding.name).unwrap_or(Dtype::F32);
-        Ok(Self { folder: folder.to_path_buf(), decoder, config, fingerprint, dtype })
+        let dtype = weights.dtype(&transformer.embedding.name).unwrap_or(Dtype::F32);
+        Ok(Self { folder: folder.to_path_buf(), transformer, config, fingerprint, dtype })
     }
 
     /// Name of its folder, for people.

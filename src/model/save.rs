@@ -5,7 +5,7 @@ use std::path::Path;
 use half::{bf16, f16};
 use safetensors::Dtype;
 
-use super::decoder::Decoder;
+use super::transformer::Transformer;
 use crate::{Error, Result, device, files};
 
 /// Files of a model folder that are copied as they are.
@@ -35,13 +35,13 @@ pub fn cast(values: &[f32], dtype: Dtype) -> Result<Vec<u8>> {
     }
 }
 
-/// The weights of `decoder` as the bytes of one safetensors file, cast once to `dtype`.
+/// The weights of `transformer` as the bytes of one safetensors file, cast once to `dtype`.
 ///
 /// # Errors
 /// The device failed while reading.
-pub async fn safetensors(decoder: &Decoder, dtype: Dtype) -> Result<Vec<u8>> {
+pub async fn safetensors(transformer: &Transformer, dtype: Dtype) -> Result<Vec<u8>> {
     let mut tensors = Vec::new();
-    for parameter in decoder.parameters() {
+    for parameter in transformer.parameters() {
         let values = device::read(parameter.value().clone()).await?;
         tensors.push((parameter.name.clone(), parameter.dims.clone(), cast(&values, dtype)?));
     }
@@ -51,11 +51,11 @@ pub async fn safetensors(decoder: &Decoder, dtype: Dtype) -> Result<Vec<u8>> {
     )
 }
 
-/// Writes a model folder: the decoder's weights, and configuration and tokenizer from `base`.
+/// Writes a model folder: the transformer's weights, and configuration and tokenizer from `base`.
 ///
 /// # Errors
 /// A file that cannot be written or read.
-pub async fn folder(decoder: &Decoder, dtype: Dtype, base: &Path, out: &Path) -> Result<()> {
+pub async fn folder(transformer: &Transformer, dtype: Dtype, base: &Path, out: &Path) -> Result<()> {
     std::fs::create_dir_all(out).map_err(|e| Error::file("create", out, e))?;
     for name in COPIED {
         let from = base.join(name);
@@ -64,7 +64,7 @@ pub async fn folder(decoder: &Decoder, dtype: Dtype, base: &Path, out: &Path) ->
             files::write(&out.join(name), &with_dtype(name, bytes, dtype))?;
         }
     }
-    files::write(&out.join("model.safetensors"), &safetensors(decoder, dtype).await?)
+    files::write(&out.join("model.safetensors"), &safetensors(transformer, dtype).await?)
 }
 
 /// `config.json` with the storage type that the weights now have; other files as they are.

@@ -13,8 +13,8 @@ use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 use super::{
-    decoder::ParameterSource,
     parameter::{Parameter, Role},
+    transformer::ParameterSource,
 };
 use crate::{Error, Result};
 
@@ -183,7 +183,7 @@ fn floats_from(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
     }
 }
 
-/// Gives a new decoder the tensors of a checkpoint and gathers everything that does not fit.
+/// Gives a new transformer the tensors of a checkpoint and gathers everything that does not fit.
 pub struct Loader<'a> {
     weights: &'a Weights,
     device: &'a Device,

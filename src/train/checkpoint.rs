@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Result, device, files,
     method::Method,
-    model::{Decoder, save::cast, weights::Weights},
+    model::{Transformer, save::cast, weights::Weights},
 };
 
 const STATE: &str = "state.json";
@@ -45,12 +45,12 @@ pub async fn write(
     folder: &Path,
     progress: &Progress,
     method: &dyn Method,
-    decoder: &Decoder,
+    transformer: &Transformer,
     keep: usize,
 ) -> Result<Option<PathBuf>> {
     std::fs::create_dir_all(folder).map_err(|e| Error::file("create", folder, e))?;
     let mut tensors = Vec::new();
-    for (name, values) in method.state(decoder) {
+    for (name, values) in method.state(transformer) {
         let values = device::read(values).await?;
         if values.iter().any(|value| !value.is_finite()) {
             return Ok(None);

@@ -7,7 +7,7 @@ use crate::{
     Result,
     data::{Batch, Split, sequential},
     device::{self, ComputeDevice},
-    model::Decoder,
+    model::Transformer,
 };
 
 /// Rows are padded to a multiple of this, so that few different shapes occur.
@@ -33,7 +33,7 @@ pub struct Evaluation {
 /// # Errors
 /// The device failed.
 pub async fn evaluate(
-    decoder: &Decoder,
+    transformer: &Transformer,
     split: &Split,
     batch_size: usize,
     max_batches: usize,
@@ -50,11 +50,11 @@ pub async fn evaluate(
     for chunk in batches.chunks(IN_FLIGHT) {
         let mut losses = Vec::new();
         for selected in chunk {
-            let batch = Batch::assemble(split, selected, pad_id, ROUND_TO, decoder.architecture.max_positions);
-            let batch = Prepared::new(&batch, decoder, device);
+            let batch = Batch::assemble(split, selected, pad_id, ROUND_TO, transformer.architecture.max_positions);
+            let batch = Prepared::new(&batch, transformer, device);
             target_tokens += batch.target_tokens;
             rows += selected.len();
-            losses.push(batch.loss_sum(decoder, decoder.hidden(batch.ids.clone(), &batch.layout)));
+            losses.push(batch.loss_sum(transformer, transformer.hidden(batch.ids.clone(), &batch.layout)));
         }
         sum += device::read(Tensor::cat(losses, 0)).await?.iter().map(|&loss| f64::from(loss)).sum::<f64>();
     }

@@ -38,7 +38,7 @@ impl Inputs {
             Init::Pretrained => Pretrained::load(&config.model, &device)?,
             Init::Random => Pretrained::random(&config.model, config.seed, &device)?,
         };
-        let settings = data_settings(config, base.decoder.architecture.max_positions)?;
+        let settings = data_settings(config, base.transformer.architecture.max_positions)?;
         let dataset = Dataset::load(&settings, &tokenizer)?;
         Ok(Self { base, tokenizer, dataset, device })
     }

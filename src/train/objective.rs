@@ -6,7 +6,7 @@ use crate::{
     data::{Batch, IGNORED_LABEL},
     device::ComputeDevice,
     kernel,
-    model::{Decoder, attention::Layout},
+    model::{Transformer, attention::Layout},
 };
 
 /// Below this share of target positions the head is computed for them alone: the `[N, V]` logits are the largest
@@ -33,7 +33,7 @@ pub struct Prepared {
 
 impl Prepared {
     /// Uploads a batch. The prediction at position `t` is judged by `labels[t + 1]`; a row's last position by nothing.
-    pub fn new(batch: &Batch, decoder: &Decoder, device: &ComputeDevice) -> Self {
+    pub fn new(batch: &Batch, transformer: &Transformer, device: &ComputeDevice) -> Self {
         let mut targets = vec![IGNORED_LABEL; batch.ids.len()];
         for (targets, labels) in targets.chunks_mut(batch.width).zip(batch.labels.chunks(batch.width)) {
             targets[..batch.width - 1].copy_from_slice(&labels[1..]);
@@ -46,7 +46,7 @@ impl Prepared {
         }
         Self {
             ids: device.integers(batch.ids.clone()),
-            layout: decoder.layout(batch.row_count, batch.width, None),
+            layout: transformer.layout(batch.row_count, batch.width, None),
             positions: few.then(|| device.integers(counted)),
             targets: device.integers(targets),
             target_tokens,
@@ -54,12 +54,12 @@ impl Prepared {
     }
 
     /// Sum of the losses `[1]`, in nats, from the hidden states `[B * T, D]` after the last block.
-    pub fn loss_sum(&self, decoder: &Decoder, hidden: Tensor<2>) -> Tensor<1> {
-        self.loss_sum_by_rows(decoder, hidden, (MOST_LOGITS / decoder.architecture.vocab_size).max(1))
+    pub fn loss_sum(&self, transformer: &Transformer, hidden: Tensor<2>) -> Tensor<1> {
+        self.loss_sum_by_rows(transformer, hidden, (MOST_LOGITS / transformer.architecture.vocab_size).max(1))
     }
 
     /// The same with the logits of at most `at_once` positions in one tensor.
-    pub fn loss_sum_by_rows(&self, decoder: &Decoder, hidden: Tensor<2>, at_once: usize) -> Tensor<1> {
+    pub fn loss_sum_by_rows(&self, transformer: &Transformer, hidden: Tensor<2>, at_once: usize) -> Tensor<1> {
         let hidden = match &self.positions {
             Some(positions) => hidden.select(0, positions.clone()),
             None => hidden,
@@ -68,7 +68,7 @@ impl Prepared {
         let parts = (0..rows).step_by(at_once).map(|start| {
             let range = start..rows.min(start + at_once);
             let hidden = if rows > at_once { hidden.clone().slice_dim(0, range.clone()) } else { hidden.clone() };
-            kernel::cross_entropy(decoder.head(hidden), self.targets.clone().slice_dim(0, range)).sum()
+            kernel::cross_entropy(transformer.head(hidden), self.targets.clone().slice_dim(0, range)).sum()
         });
         parts.reduce(|sum, part| sum + part).expect("a batch has rows")
     }

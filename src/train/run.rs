@@ -80,13 +80,14 @@ impl Run {
         if config.learning_rate == 0.0 {
             config.learning_rate = entry.learning_rate;
         }
-        inputs.dataset.check_vocabulary(inputs.base.decoder.architecture.vocab_size)?;
+        inputs.dataset.check_vocabulary(inputs.base.transformer.architecture.vocab_size)?;
         for prompt in &config.sample_prompts.0 {
             let ids = inputs.tokenizer.encode(prompt, true)?;
-            Generation::new(&inputs.base.decoder, &ids, Sampling::default(), &[], 0)
+            Generation::new(&inputs.base.transformer, &ids, Sampling::default(), &[], 0)
                 .map_err(|e| Error::input(format!("--sample-prompts \"{prompt}\": {e}")))?;
         }
-        let mut method = (entry.start)(&config.method_config(), &mut inputs.base.decoder, &inputs.device, config.seed)?;
+        let mut method =
+            (entry.start)(&config.method_config(), &mut inputs.base.transformer, &inputs.device, config.seed)?;
         let plan = BatchPlan::new(&inputs.dataset.train.lengths(), config.batch_size, config.seed)?;
         let total_batches = (config.steps == 0).then(|| config.epochs.saturating_mul(plan.batches_per_epoch()));
         let steps = total_batches.map_or(config.steps, |all| all.div_ceil(config.grad_accumulation_steps as u64));
@@ -105,7 +106,7 @@ impl Run {
                         config.model.display()
                     )));
                 }
-                method.restore(&mut inputs.base.decoder, &state)?;
+                method.restore(&mut inputs.base.transformer, &state)?;
                 progress = found;
                 saved = Some(progress.step);
             } else {
@@ -177,7 +178,7 @@ impl Run {
             device: format!("{} ({}, {}): {}", facts.name, facts.backend, facts.kind, self.inputs.device.reason),
             model: self.inputs.base.name(),
             method: self.config.method.clone(),
-            total_parameters: self.inputs.base.decoder.parameter_count(),
+            total_parameters: self.inputs.base.transformer.parameter_count(),
             trained_parameters: self.method.trained_parameters(),
             trained: self.method.trained(),
             steps: self.schedule.steps,
@@ -205,7 +206,7 @@ impl Run {
         let settings = self.adamw(step, learning_rate);
         let started = Instant::now();
         let outcome = optimizer_step(
-            &mut self.inputs.base.decoder,
+            &mut self.inputs.base.transformer,
             &mut *self.method,
             &window,
             &settings,
@@ -255,7 +256,7 @@ impl Run {
         let per_step = self.config.grad_accumulation_steps as u64;
         let first = step * per_step;
         let last = self.total_batches.map_or(first + per_step, |all| all.min(first + per_step));
-        let width = self.inputs.base.decoder.architecture.max_positions;
+        let width = self.inputs.base.transformer.architecture.max_positions;
         let pad = self.inputs.base.pad_id();
         (first..last)
             .map(|k| Batch::assemble(&self.inputs.dataset.train, &self.plan.rows(k), pad, ROUND_TO, width))
@@ -362,7 +363,7 @@ impl Run {
         if let Some(valid) = &self.inputs.dataset.valid {
             let base = &self.inputs.base;
             let (size, most) = (self.config.batch_size, self.config.eval_batches);
-            let result = evaluate(&base.decoder, valid, size, most, base.pad_id(), &self.inputs.device).await?;
+            let result = evaluate(&base.transformer, valid, size, most, base.pad_id(), &self.inputs.device).await?;
             if !result.loss.is_finite() {
                 return Err(self.not_finite(step, "validation loss", result.loss));
             }
@@ -390,7 +391,7 @@ impl Run {
         let tokenizer = &self.inputs.tokenizer;
         let ids = tokenizer.encode(prompt, true)?;
         let mut generation = Generation::new(
-            &self.inputs.base.decoder,
+            &self.inputs.base.transformer,
             &ids,
             Sampling::default(),
             tokenizer.eos_ids(),
@@ -424,8 +425,8 @@ impl Run {
         }
         let folder = self.config.out.join("checkpoints");
         let keep = self.config.keep_checkpoints;
-        let decoder = &self.inputs.base.decoder;
-        let Some(place) = checkpoint::write(&folder, &self.progress, &*self.method, decoder, keep).await? else {
+        let transformer = &self.inputs.base.transformer;
+        let Some(place) = checkpoint::write(&folder, &self.progress, &*self.method, transformer, keep).await? else {
             return Err(self.not_finite(self.progress.step, "result of the step", f64::NAN));
         };
         self.saved = Some(self.progress.step);

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::objective::Prepared;
-use crate::{Result, data::Batch, device::ComputeDevice, kernel::AdamW, method::Method, model::Decoder};
+use crate::{Result, data::Batch, device::ComputeDevice, kernel::AdamW, method::Method, model::Transformer};
 
 /// Figures of a step, still on the device: nothing is read here.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct Outcome {
 /// # Errors
 /// Nothing was trained.
 pub fn optimizer_step(
-    decoder: &mut Decoder,
+    transformer: &mut Transformer,
     method: &mut dyn Method,
     window: &[Batch],
     settings: &AdamW,
@@ -32,57 +32,57 @@ pub fn optimizer_step(
 
     let mut loss: Option<Tensor<1>> = None;
     for batch in window {
-        let batch = Prepared::new(batch, decoder, device);
-        method.attach(decoder);
+        let batch = Prepared::new(batch, transformer, device);
+        method.attach(transformer);
         let part = if recompute_blocks {
-            recomputed(decoder, method, &batch, scale)
+            recomputed(transformer, method, &batch, scale)
         } else {
-            whole(decoder, method, &batch, scale)
+            whole(transformer, method, &batch, scale)
         };
         // The leaves are second handles of trained tensors, which the step writes in place.
-        method.detach(decoder);
+        method.detach(transformer);
         loss = Some(match loss {
             Some(sum) => sum + part,
             None => part,
         });
     }
-    let squared_norm = method.step(decoder, settings)?;
+    let squared_norm = method.step(transformer, settings)?;
     Ok(Outcome { loss: loss.unwrap_or_else(|| Tensor::zeros([1], &device.handle)), squared_norm })
 }
 
 /// Forward and backward over the whole graph at once. Returns this batch's part of the loss `[1]`.
-fn whole(decoder: &Decoder, method: &mut dyn Method, batch: &Prepared, scale: f64) -> Tensor<1> {
-    let hidden = decoder.hidden(batch.ids.clone(), &batch.layout);
-    let loss = batch.loss_sum(decoder, hidden).mul_scalar(scale);
+fn whole(transformer: &Transformer, method: &mut dyn Method, batch: &Prepared, scale: f64) -> Tensor<1> {
+    let hidden = transformer.hidden(batch.ids.clone(), &batch.layout);
+    let loss = batch.loss_sum(transformer, hidden).mul_scalar(scale);
     method.collect(&mut loss.backward());
     loss.inner()
 }
 
 /// The same, keeping only the input of each block and computing its inside again in the backward pass (Chen et al.
 /// 2016): activations grow with one block instead of all.
-fn recomputed(decoder: &Decoder, method: &mut dyn Method, batch: &Prepared, scale: f64) -> Tensor<1> {
+fn recomputed(transformer: &Transformer, method: &mut dyn Method, batch: &Prepared, scale: f64) -> Tensor<1> {
     // Forward: each block's graph is dropped as soon as its output is known.
-    let mut inputs = vec![decoder.embed(batch.ids.clone()).inner()];
-    for index in 0..decoder.blocks.len() {
+    let mut inputs = vec![transformer.embed(batch.ids.clone()).inner()];
+    for index in 0..transformer.blocks.len() {
         let x = Tensor::from_inner(inputs[index].clone());
-        inputs.push(decoder.block(index, x, &batch.layout).inner());
+        inputs.push(transformer.block(index, x, &batch.layout).inner());
     }
 
     // Backward: head, then blocks from last to first, each from its kept input.
     let x = leaf(inputs.pop().expect("one input a block and one for the head"));
-    let loss = batch.loss_sum(decoder, x.clone()).mul_scalar(scale);
+    let loss = batch.loss_sum(transformer, x.clone()).mul_scalar(scale);
     let mut gradients = loss.backward();
     let mut dx = x.grad(&gradients).expect("the head depends on its input");
     method.collect(&mut gradients);
-    for index in (0..decoder.blocks.len()).rev() {
+    for index in (0..transformer.blocks.len()).rev() {
         let x = leaf(inputs.pop().expect("one input a block"));
-        let y = decoder.block(index, x.clone(), &batch.layout);
+        let y = transformer.block(index, x.clone(), &batch.layout);
         let mut gradients = (y * Tensor::from_inner(dx)).sum().backward();
         dx = x.grad(&gradients).expect("a block depends on its input");
         method.collect(&mut gradients);
     }
-    if decoder.embedding.adaptation.is_some() {
-        let x = decoder.embed(batch.ids.clone());
+    if transformer.embedding.adaptation.is_some() {
+        let x = transformer.embed(batch.ids.clone());
         method.collect(&mut (x * Tensor::from_inner(dx)).sum().backward());
     }
     loss.inner()

@@ -36,8 +36,8 @@ fn applied(model: &Path, out: &Path, device: &ComputeDevice) -> Pretrained {
 
 fn logits(model: &Pretrained, device: &ComputeDevice) -> Vec<f32> {
     let ids: Vec<i32> = (0..48).map(|at| at * at % 67).collect();
-    let layout = model.decoder.layout(2, 24, None);
-    model.decoder.forward(device.integers(ids), &layout).into_data().try_into_vec().expect("f32")
+    let layout = model.transformer.layout(2, 24, None);
+    model.transformer.forward(device.integers(ids), &layout).into_data().try_into_vec().expect("f32")
 }
 
 /// Positions at which two sets of weights differ, by name; tensors without a difference are left out.
@@ -221,7 +221,7 @@ fn sparsity_counts_numbers_of_the_whole_model() {
     let place = Workplace::new();
     for sparsity in [0.9999, 0.999, 0.99, 0.95, 0.9, 0.5, 0.2] {
         let (run, trained) = planned(&place, |config| config.sparsity = sparsity);
-        let total = run.inputs().base.decoder.parameter_count();
+        let total = run.inputs().base.transformer.parameter_count();
         assert_eq!(total, 17_664);
         let sum: usize = trained.iter().map(|tensor| tensor.trained).sum();
         assert_eq!(sum, ((1.0 - sparsity) * total as f64).round() as usize, "at sparsity {sparsity}");
@@ -251,7 +251,7 @@ fn names_choose_what_is_trained() {
             change(config);
         });
         let roles: BTreeMap<_, _> =
-            run.inputs().base.decoder.parameters().iter().map(|p| (p.name.clone(), p.role)).collect();
+            run.inputs().base.transformer.parameters().iter().map(|p| (p.name.clone(), p.role)).collect();
         (trained.into_iter().map(|tensor| tensor.name).collect::<Vec<_>>(), roles)
     };
     let (default, roles) = listed(&|_| {});
@@ -323,7 +323,7 @@ fn biases_can_be_trained() {
             ..place.config("out")
         };
         let before = Pretrained::random(&config.model, config.seed, &device).expect("a model");
-        assert!(before.decoder.parameters().iter().any(|p| p.role == Role::Bias));
+        assert!(before.transformer.parameters().iter().any(|p| p.role == Role::Bias));
         let (run, _) = train(&config, &device);
         let moved = changed(&weights(&before), &weights(&run.inputs().base));
         let biases = ["layers.0.self_attn.q_proj", "layers.0.self_attn.v_proj", "layers.1.self_attn.q_proj"];

@@ -143,7 +143,7 @@ pub fn start(config: &RunConfig, device: &ComputeDevice, resume: bool) -> Run {
     }
     .expect("a model");
     let tokenizer = Tokenizer::from_folder(&config.model).expect("a tokenizer");
-    let settings = data_settings(config, base.decoder.architecture.max_positions).expect("settings");
+    let settings = data_settings(config, base.transformer.architecture.max_positions).expect("settings");
     let dataset = Dataset::load(&settings, &tokenizer).expect("data");
     if !resume && !config.out.as_os_str().is_empty() {
         prepare_out(&config.out, false).expect("an empty folder");
@@ -220,7 +220,7 @@ pub fn weights(model: &Pretrained) -> BTreeMap<String, Vec<u32>> {
         let values: Vec<f32> = value.into_data().try_into_vec().expect("f32");
         values.into_iter().map(f32::to_bits).collect()
     };
-    model.decoder.parameters().into_iter().map(|p| (p.name.clone(), bits(p.value().clone()))).collect()
+    model.transformer.parameters().into_iter().map(|p| (p.name.clone(), bits(p.value().clone()))).collect()
 }
 
 pub fn adapter_tensors(out: &Path) -> Weights {

@@ -34,7 +34,7 @@ fn continued(
     seed: u64,
     most: usize,
 ) -> Vec<u32> {
-    let mut generation = Generation::new(&model.decoder, prompt, sampling.clone(), stop, seed).expect("a prompt");
+    let mut generation = Generation::new(&model.transformer, prompt, sampling.clone(), stop, seed).expect("a prompt");
     let mut made = Vec::new();
     while made.len() < most {
         match block_on(generation.next()).expect("a device") {

@@ -169,12 +169,12 @@ fn logits_and_loss() {
             let model = case.load(&device);
             let batch = case.batch(0);
             let (rtol, atol) = (case.number("rtol") as f32, case.number("atol") as f32);
-            let layout = model.decoder.layout(batch.row_count, batch.width, Some(&batch.attention_mask));
-            let logits = model.decoder.forward(device.integers(batch.ids.clone()), &layout);
+            let layout = model.transformer.layout(batch.row_count, batch.width, Some(&batch.attention_mask));
+            let logits = model.transformer.forward(device.integers(batch.ids.clone()), &layout);
             let (mut logits, mut expected) = (matrix(logits), case.floats("logits"));
-            if model.decoder.architecture.sliding_window.is_some() {
+            if model.transformer.architecture.sliding_window.is_some() {
                 // A padded position whose window holds nothing but padding has no meaningful output.
-                let vocabulary = model.decoder.architecture.vocab_size;
+                let vocabulary = model.transformer.architecture.vocab_size;
                 for values in [&mut logits, &mut expected] {
                     let kept = values.chunks(vocabulary).zip(&batch.attention_mask).filter(|(_, mask)| **mask != 0);
                     *values = kept.flat_map(|(row, _)| row.to_vec()).collect();
@@ -182,10 +182,10 @@ fn logits_and_loss() {
             }
             assert_close(&format!("{} logits", case.name), &logits, &expected, rtol, atol);
 
-            let prepared = Prepared::new(&batch, &model.decoder, &device);
-            let x = model.decoder.hidden(prepared.ids.clone(), &prepared.layout);
-            let by_rows = vector(prepared.loss_sum_by_rows(&model.decoder, x.clone(), 5))[0];
-            let loss = vector(prepared.loss_sum(&model.decoder, x))[0];
+            let prepared = Prepared::new(&batch, &model.transformer, &device);
+            let x = model.transformer.hidden(prepared.ids.clone(), &prepared.layout);
+            let by_rows = vector(prepared.loss_sum_by_rows(&model.transformer, x.clone(), 5))[0];
+            let loss = vector(prepared.loss_sum(&model.transformer, x))[0];
             assert_close("loss five rows at a time", &[by_rows], &[loss], 1e-5, 0.0);
             let loss = loss / prepared.target_tokens as f32;
             assert_close(&format!("{} loss", case.name), &[loss], &case.floats("loss"), rtol, atol);
@@ -198,9 +198,9 @@ fn every_gradient_by_name() {
     for case in forward_cases() {
         for device in devices() {
             let mut model = case.load(&device);
-            let batch = Prepared::new(&case.batch(0), &model.decoder, &device);
+            let batch = Prepared::new(&case.batch(0), &model.transformer, &device);
             let mut leaves = BTreeMap::new();
-            for parameter in model.decoder.parameters_mut() {
+            for parameter in model.transformer.parameters_mut() {
                 let leaf = Tensor::from_inner(parameter.value().clone()).require_grad();
                 parameter.adaptation = Some(Box::new(Dense(leaf.clone())));
                 leaves.insert(parameter.name.clone(), leaf);
@@ -220,8 +220,8 @@ fn every_gradient_by_name() {
 }
 
 fn whole_loss(model: &Pretrained, batch: &Prepared) -> Tensor<1> {
-    let hidden = model.decoder.hidden(batch.ids.clone(), &batch.layout);
-    batch.loss_sum(&model.decoder, hidden).div_scalar(batch.target_tokens as f64)
+    let hidden = model.transformer.hidden(batch.ids.clone(), &batch.layout);
+    batch.loss_sum(&model.transformer, hidden).div_scalar(batch.target_tokens as f64)
 }
 
 #[test]
@@ -230,9 +230,9 @@ fn sparse_gradients_are_the_chosen_entries_of_the_reference() {
         for device in devices() {
             for density in [0.001, 0.01, 0.1, 0.5] {
                 let mut model = case.load(&device);
-                let batch = Prepared::new(&case.batch(0), &model.decoder, &device);
+                let batch = Prepared::new(&case.batch(0), &model.transformer, &device);
                 let mut leaves = Vec::new();
-                for parameter in model.decoder.parameters_mut() {
+                for parameter in model.transformer.parameters_mut() {
                     let count = ((density * parameter.len() as f64).round() as usize).max(1);
                     let chosen = mask::draw(11, &parameter.name, parameter.len(), count);
                     let leaf = Tensor::<1>::from_inner(device.floats(vec![0.0; count], [count])).require_grad();
@@ -260,7 +260,7 @@ fn greedy_tokens() {
             let model = case.load(&device);
             let expected: Vec<u32> = case.values.indices("greedy").expect("greedy");
             let mut generation =
-                Generation::new(&model.decoder, &expected[..4], Sampling::default(), &[], 0).expect("a prompt");
+                Generation::new(&model.transformer, &expected[..4], Sampling::default(), &[], 0).expect("a prompt");
             let mut made = expected[..4].to_vec();
             while made.len() < expected.len() {
                 made.push(block_on(generation.next()).expect("a device").expect("a token"));
@@ -297,7 +297,7 @@ fn replay(case: &Case, device: &ComputeDevice, model: &mut Pretrained, method: &
         };
         let batch = case.batch(step as usize);
         let outcome =
-            optimizer_step(&mut model.decoder, method, &[batch], &settings, recompute, device).expect("a step");
+            optimizer_step(&mut model.transformer, method, &[batch], &settings, recompute, device).expect("a step");
         losses.push(vector(outcome.loss)[0]);
         norms.push(vector(outcome.squared_norm)[0].sqrt());
         rates.push(schedule.at(step) as f32);
@@ -313,8 +313,8 @@ fn assert_logits_after(case: &Case, device: &ComputeDevice, model: &Pretrained) 
     let after = std::fs::read(case.folder.join("after.safetensors")).expect("after.safetensors");
     let expected = Weights::from_bytes("after", after).expect("after").floats("logits").expect("logits");
     let batch = case.batch(0);
-    let layout = model.decoder.layout(batch.row_count, batch.width, Some(&batch.attention_mask));
-    let logits = matrix(model.decoder.forward(device.integers(batch.ids), &layout));
+    let layout = model.transformer.layout(batch.row_count, batch.width, Some(&batch.attention_mask));
+    let logits = matrix(model.transformer.forward(device.integers(batch.ids), &layout));
     assert_close(&format!("{} logits after", case.name), &logits, &expected, 5e-3, 5e-3);
 }
 
@@ -331,7 +331,8 @@ fn sparta_trajectory() {
                     if dims[0] == 0 {
                         continue;
                     }
-                    let width = *model.decoder.parameter_mut(name).expect("a parameter").dims.last().expect("a shape");
+                    let width =
+                        *model.transformer.parameter_mut(name).expect("a parameter").dims.last().expect("a shape");
                     let deltas = case.floats(&format!("deltas.{name}"));
                     let at = case.integers(&format!("indices.{name}"));
                     let flat = at.chunks(dims[1]).map(|i| i.iter().fold(0, |sum, &x| sum * width as u32 + x as u32));
@@ -340,13 +341,13 @@ fn sparta_trajectory() {
                     expected.insert(name.to_owned(), pairs.iter().map(|pair| pair.1).collect::<Vec<f32>>());
                     masks.push((name.to_owned(), pairs.iter().map(|pair| pair.0).collect()));
                 }
-                let mut sparta = Sparta::with_indices(masks, &mut model.decoder, &device).expect("masks that fit");
+                let mut sparta = Sparta::with_indices(masks, &mut model.transformer, &device).expect("masks that fit");
                 let before: Rc<RefCell<Vec<Vec<f32>>>> = Rc::default();
-                for parameter in model.decoder.parameters() {
+                for parameter in model.transformer.parameters() {
                     before.borrow_mut().push(matrix(parameter.value().clone()));
                 }
                 replay(&case, &device, &mut model, &mut sparta, recompute);
-                for (name, values) in sparta.state(&model.decoder) {
+                for (name, values) in sparta.state(&model.transformer) {
                     if let Some(name) = name.strip_suffix(".delta") {
                         let what = format!("{} {name} deltas", case.name);
                         assert_close(&what, &vector(values), &expected[name], 2e-2, 2e-4);
@@ -355,12 +356,12 @@ fn sparta_trajectory() {
                 assert_logits_after(&case, &device, &model);
 
                 // Taking the adapter off gives back the pretrained weights bit for bit.
-                sparta.set_applied(&mut model.decoder, false);
-                for (parameter, before) in model.decoder.parameters().iter().zip(&*before.borrow()) {
+                sparta.set_applied(&mut model.transformer, false);
+                for (parameter, before) in model.transformer.parameters().iter().zip(&*before.borrow()) {
                     let now = matrix(parameter.value().clone());
                     assert!(now.iter().zip(before).all(|(a, b)| a.to_bits() == b.to_bits()), "{}", parameter.name);
                 }
-                sparta.set_applied(&mut model.decoder, true);
+                sparta.set_applied(&mut model.transformer, true);
                 assert_logits_after(&case, &device, &model);
             }
         }
@@ -375,10 +376,10 @@ fn full_trajectory() {
                 let mut model = case.load(&device);
                 let config = RunConfig { method: "full".into(), ..RunConfig::default() }.method_config();
                 let entry = method::find("full").expect("full");
-                let mut full = (entry.start)(&config, &mut model.decoder, &device, 0).expect("full");
+                let mut full = (entry.start)(&config, &mut model.transformer, &device, 0).expect("full");
                 let trained: usize = full.trained().iter().map(|tensor| tensor.trained).sum();
-                assert_eq!(trained, model.decoder.parameter_count());
-                assert!(model.decoder.parameters().iter().any(|p| p.role == Role::Norm));
+                assert_eq!(trained, model.transformer.parameter_count());
+                assert!(model.transformer.parameters().iter().any(|p| p.role == Role::Norm));
                 replay(&case, &device, &mut model, &mut *full, recompute);
                 assert_logits_after(&case, &device, &model);
             }

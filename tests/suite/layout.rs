@@ -252,9 +252,9 @@ fn paths_are_read_as_they_are_written() {
     assert_eq!(uses("use crate::error::Result;"), ["error::Result"]);
     assert_eq!(
         uses(
-            "use crate::{\n    Error, Result,\n    device::{self, Memory as M},\n    model::{save::{cast, x}, Decoder},\n};"
+            "use crate::{\n    Error, Result,\n    device::{self, Memory as M},\n    model::{save::{cast, x}, Transformer},\n};"
         ),
-        ["Error", "Result", "device", "device::Memory", "model::Decoder", "model::save"]
+        ["Error", "Result", "device", "device::Memory", "model::Transformer", "model::save"]
     );
     assert_eq!(uses("fn f(x: crate::config::Overrides) -> Vec<crate::Error> {"), ["Error", "config::Overrides"]);
 }

@@ -1,4 +1,4 @@
-//! The forward pass of a decoder: embedding, blocks, final norm, head.
+//! The forward pass of a transformer: embedding, blocks, final norm, head.
 //!
 //! Activations are matrices `[B * T, D]`: rows of the batch one below the other.
 
@@ -73,15 +73,15 @@ pub struct Cache {
     positions: usize,
 }
 
-/// Where the tensors of a new decoder come from: a file, or a random generator.
+/// Where the tensors of a new transformer come from: a file, or a random generator.
 pub trait ParameterSource {
     /// The parameter of this name, shape and role.
     fn parameter(&mut self, name: &str, dims: &[usize], role: Role) -> Parameter;
 }
 
-/// A decoder-only transformer.
+/// A transformer-only transformer.
 #[derive(Debug)]
-pub struct Decoder {
+pub struct Transformer {
     /// Its description.
     pub architecture: Architecture,
     /// `[V, D]`; the head as well where it is tied.
@@ -96,8 +96,8 @@ pub struct Decoder {
     device: Device,
 }
 
-impl Decoder {
-    /// Builds a decoder from the tensors of `source`, asking for them by their Hugging Face names.
+impl Transformer {
+    /// Builds a transformer from the tensors of `source`, asking for them by their Hugging Face names.
     pub fn new(architecture: Architecture, device: &Device, source: &mut dyn ParameterSource) -> Self {
         let a = &architecture;
         let (d, f, q, kv) = (a.hidden_size, a.intermediate_size, a.heads * a.head_dim, a.kv_heads * a.head_dim);
