@@ -34,6 +34,28 @@ pub enum Init {
     Random,
 }
 
+/// What a model learns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// To predict the next token.
+    #[default]
+    CausalLm,
+    /// To tell classes of texts apart.
+    Classify,
+}
+
+/// How a new classification head starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeadStart {
+    /// Small random numbers, scaled as the SpaRTA authors do.
+    #[default]
+    Random,
+    /// Rows of the language-model head.
+    FromVocabulary,
+}
+
 /// Storage type of an adapter's values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -99,10 +121,6 @@ where
     }
 }
 
-fn names(items: &[&str]) -> List<String> {
-    List(items.iter().map(|&item| item.to_owned()).collect())
-}
-
 settings! {
     /// Model folder in the Hugging Face layout (config.json, *.safetensors, tokenizer.json)
     #[arg(value_name = "FOLDER")] model: PathBuf = PathBuf::new();
@@ -115,13 +133,38 @@ settings! {
     /// auto, gpu, cpu, a number of `agoge devices`, or a part of an adapter's name
     #[arg(value_name = "DEVICE")] device: DeviceChoice = DeviceChoice::Auto;
 
-    /// Training method: sparta or full
+    /// What is learnt: text (causal-lm) or the class of a text (classify)
+    #[arg(help_heading = "Task", value_enum)] task: Task = Task::CausalLm;
+    /// How a new classification head starts: random, or from-vocabulary (rows of the language-model head, one response word a class)
+    #[arg(help_heading = "Task", value_enum)] head_start: HeadStart = HeadStart::Random;
+    /// Response words, one a class in the order of the classes, for --head-start from-vocabulary [default: the classes' names]
+    #[arg(help_heading = "Task", value_name = "WORDS")] response_words: List<String> = List(Vec::new());
+    /// Text around the columns of a row, such as "Review: {text}"
+    #[arg(help_heading = "Task", value_name = "TEXT")] template: String = String::new();
+    /// Classes in the order of their numbers, comma-separated [default: those of the training data, sorted]
+    #[arg(help_heading = "Task", value_name = "NAMES")] classes: List<String> = List(Vec::new());
+
+    /// Training method: sparta, lora, full or head
     #[arg(help_heading = "Method")] method: String = "sparta".into();
+    /// Adapter to go on from: its values, masks and ranks are taken over, its optimizer state is not
+    #[arg(help_heading = "Method", value_name = "FOLDER")] init_adapter: PathBuf = PathBuf::new();
     /// Share of the whole model's numbers that stay frozen (sparta)
     #[arg(help_heading = "Method")] sparsity: f64 = 0.99;
     /// Share of each target tensor that is trained, instead of --sparsity; 0 = use --sparsity (sparta)
     #[arg(help_heading = "Method")] density: f64 = 0.0;
-    /// Parts of the names of the tensors to train, comma-separated; * is a wildcard, all-linear a word [default: v_proj,o_proj; full: all]
+    /// Exact number of numbers to train in the target tensors, instead of --sparsity; 0 = use --sparsity (sparta)
+    #[arg(help_heading = "Method", value_name = "N")] trainable_parameters: usize = 0;
+    /// Which numbers are trained: random, magnitude-low, magnitude-high or gradient (sparta)
+    #[arg(help_heading = "Method")] mask: String = "random".into();
+    /// Rank of the two matrices (lora)
+    #[arg(help_heading = "Method", value_name = "R")] lora_rank: usize = 8;
+    /// The product of the matrices is multiplied by alpha / rank (lora)
+    #[arg(help_heading = "Method", value_name = "ALPHA")] lora_alpha: f64 = 16.0;
+    /// Share of a target layer's inputs that are dropped in training (lora)
+    #[arg(help_heading = "Method", value_name = "SHARE")] lora_dropout: f64 = 0.0;
+    /// Scale by alpha / sqrt(rank) instead (rsLoRA)
+    #[arg(help_heading = "Method", num_args = 0..=1, default_missing_value = "true")] lora_rs: bool = false;
+    /// Parts of the names of the tensors to train, comma-separated; * is a wildcard, all-linear a word [default: attention values and outputs; lora: queries and values; full: all]
     #[arg(help_heading = "Method", value_name = "NAMES")] target_modules: List<String> = List(Vec::new());
     /// Parts of the names of tensors that stay frozen, comma-separated; alone it means: train all others
     #[arg(help_heading = "Method", value_name = "NAMES")] frozen_modules: List<String> = List(Vec::new());
@@ -234,10 +277,20 @@ pub struct MethodConfig {
     pub sparsity: f64,
     /// Share of each target tensor that is trained, instead.
     pub density: Option<f64>,
-    /// Name patterns to train; the default of the sparse method where none was given.
+    /// Exact number of numbers to train in the target tensors, instead.
+    pub trainable_parameters: Option<usize>,
+    /// Name of the way in which they are chosen.
+    pub mask: String,
+    /// Rank of low-rank matrices.
+    pub lora_rank: usize,
+    /// Numerator of their scale.
+    pub lora_alpha: f64,
+    /// Share of inputs dropped in training.
+    pub lora_dropout: f64,
+    /// Whether the scale's denominator is the root of the rank.
+    pub lora_rs: bool,
+    /// Name patterns to train; empty: the method's default.
     pub target_modules: Vec<String>,
-    /// Whether a person gave them.
-    pub target_modules_given: bool,
     /// Name patterns to leave frozen.
     pub frozen_modules: Vec<String>,
     /// Whole embedding rows to train.
@@ -256,16 +309,18 @@ impl RunConfig {
         toml::from_str(&text).map_err(|e| Error::input(format!("{}: {}", path.display(), e.to_string().trim_end())))
     }
 
-    /// The settings that the method reads. Without any pattern the targets are the attention value and output
-    /// projections (arXiv 2502.15975, section 4); with only frozen patterns they are everything else.
+    /// The settings that the method reads.
     pub fn method_config(&self) -> MethodConfig {
-        let given = !self.target_modules.0.is_empty();
-        let default = if self.frozen_modules.0.is_empty() { names(&["v_proj", "o_proj"]) } else { List(Vec::new()) };
         MethodConfig {
             sparsity: self.sparsity,
             density: (self.density > 0.0).then_some(self.density),
-            target_modules: if given { self.target_modules.0.clone() } else { default.0 },
-            target_modules_given: given,
+            trainable_parameters: (self.trainable_parameters > 0).then_some(self.trainable_parameters),
+            mask: self.mask.clone(),
+            lora_rank: self.lora_rank,
+            lora_alpha: self.lora_alpha,
+            lora_dropout: self.lora_dropout,
+            lora_rs: self.lora_rs,
+            target_modules: self.target_modules.0.clone(),
             frozen_modules: self.frozen_modules.0.clone(),
             trainable_tokens: self.trainable_tokens.0.clone(),
             explicit_indices: self.explicit_indices,
@@ -308,7 +363,14 @@ impl RunConfig {
         if !(self.epsilon > 0.0 && self.epsilon.is_finite()) {
             return bad("epsilon", &self.epsilon, "a positive number");
         }
+        if !(0.0..1.0).contains(&self.lora_dropout) {
+            return bad("lora-dropout", &self.lora_dropout, "at least 0 and below 1");
+        }
+        if !(self.lora_alpha > 0.0 && self.lora_alpha.is_finite()) {
+            return bad("lora-alpha", &self.lora_alpha, "a positive number");
+        }
         for (name, value) in [
+            ("lora-rank", self.lora_rank),
             ("batch-size", self.batch_size),
             ("grad-accumulation-steps", self.grad_accumulation_steps),
             ("keep-checkpoints", self.keep_checkpoints),

@@ -13,7 +13,7 @@ use crate::{
     data::Batch,
     device::{self, ComputeDevice, DeviceChoice},
     kernel::{AdamW, Strategy, masked_gather},
-    method::{self, mask},
+    method::{self, Setup, mask},
     model::Pretrained,
     rng::Stream,
     train::objective::Prepared,
@@ -240,7 +240,8 @@ impl Memory {
         let loaded = in_use()?;
         let config = RunConfig { density, target_modules: List(vec!["all-linear".into()]), ..RunConfig::default() };
         let entry = method::find("sparta")?;
-        let mut method = (entry.start)(&config.method_config(), &mut base.transformer, device, 0)?;
+        let config = config.method_config();
+        let mut method = method::start(entry, &mut Setup::new(&config, device, 0), &mut base.transformer)?;
         let trained = method.trained_parameters();
         let between_steps = in_use()? - loaded;
 
@@ -258,7 +259,7 @@ impl Memory {
         };
         let with_gradient = {
             let batch = Prepared::new(&batch, &base.transformer, device);
-            method.attach(&mut base.transformer);
+            method.attach(&mut base.transformer, 0);
             let hidden = base.transformer.hidden(batch.ids.clone(), &batch.layout);
             let loss = batch.loss_sum(&base.transformer, hidden);
             let mut gradients = loss.backward();
@@ -277,7 +278,7 @@ impl Memory {
             correction2: 0.01,
             max_norm: 1.0,
         };
-        drop(method.step(&mut base.transformer, &settings)?);
+        drop(method::update(&mut *method, &mut base.transformer, &settings)?);
         let after_step = in_use()? - loaded;
         Ok(Row { trained, model: loaded - start, between_steps: between_steps.max(after_step), with_gradient })
     }

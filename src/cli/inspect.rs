@@ -18,7 +18,7 @@ use crate::{
     data::Tokenizer,
     event::Metrics,
     method::adapter::Adapter,
-    model::{family, fingerprint, weights::Weights},
+    model::{Architecture, architecture::Positions, family, fingerprint, weights::Weights},
     train::checkpoint,
 };
 
@@ -81,10 +81,10 @@ fn model(folder: &Path, config: Value) -> Result<(Value, Vec<String>)> {
     let mut lines = vec![
         format!("model        {} ({})", folder.display(), a.model_type),
         format!("parameters   {}", count(a.parameters())),
-        format!("shape        {} layers, width {}, feed-forward {}", a.layers, a.hidden_size, a.intermediate_size),
+        format!("shape        {} layers, width {}, feed-forward {}", a.layers(), a.hidden_size, a.intermediate_size),
         format!("attention    {} heads over {} key/value heads of {}", a.heads, a.kv_heads, a.head_dim),
         format!("vocabulary   {} tokens, {} head", count(a.vocab_size), if a.tied_head { "tied" } else { "separate" }),
-        format!("positions    {}, rotary base {}", count(a.max_positions), a.rope.theta),
+        format!("positions    {}, {}", count(a.max_positions), positions(&a)),
         format!("tensors      {stored}"),
         format!("fingerprint  {}", &print[..16]),
     ];
@@ -101,11 +101,22 @@ fn model(folder: &Path, config: Value) -> Result<(Value, Vec<String>)> {
         }
     };
     let facts = json!({
-        "kind": "model", "model_type": a.model_type, "parameters": a.parameters(), "layers": a.layers,
+        "kind": "model", "model_type": a.model_type, "parameters": a.parameters(), "layers": a.layers(),
         "hidden_size": a.hidden_size, "vocab_size": a.vocab_size, "max_positions": a.max_positions,
         "tensors": types, "fingerprint": print, "chat_template": template,
     });
     Ok((facts, lines))
+}
+
+/// How tokens know their positions.
+fn positions(a: &Architecture) -> String {
+    match &a.positions {
+        Positions::Learned => "learned".into(),
+        Positions::Rotary(ropes) => {
+            let bases: Vec<String> = ropes.iter().map(|rope| rope.theta.to_string()).collect();
+            format!("rotary base {}", bases.join(" and "))
+        }
+    }
 }
 
 fn run(folder: &Path, config: Option<Value>) -> Result<(Value, Vec<String>)> {

@@ -7,6 +7,8 @@
 //! Nothing here knows what a model or a run is. Layouts are row-major; `T` tokens, `N` selected numbers.
 
 mod launch;
+mod pending;
+pub use pending::{Activation, AttentionMask, activate, attention_softmax, dropout, gated, layer_norm};
 
 pub mod causal_softmax;
 pub mod cross_entropy;

@@ -8,8 +8,12 @@ pub mod delta;
 pub mod mask;
 pub mod targets;
 
+mod dense;
 mod full;
+mod head;
+mod lora;
 mod sparta;
+mod with_head;
 
 use burn::tensor::{Gradients, Tensor};
 use safetensors::Dtype;
@@ -20,8 +24,9 @@ use crate::{
     config::MethodConfig,
     device::ComputeDevice,
     kernel::AdamW,
-    model::{Transformer, weights::Weights},
+    model::{Parameter, Transformer, weights::Weights},
 };
+use delta::TensorDelta;
 
 pub use crate::event::TrainedTensor;
 pub use sparta::Sparta;
@@ -30,13 +35,24 @@ pub use sparta::Sparta;
 pub type NamedTensor = (String, Tensor<1>);
 
 /// What a method puts into an adapter folder.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Saved {
     /// Settings from which the adapter can be applied again (JSON).
     pub settings: Value,
     /// Trained values, cast to the adapter's storage type.
     pub values: Vec<NamedTensor>,
     /// Mask indices to store explicitly, if asked for.
+    pub indices: Vec<(String, Vec<u32>)>,
+    /// Tensors that replace the model's as a whole, such as a classification head; their values are among `values`.
+    pub dense: Vec<(String, Vec<usize>)>,
+}
+
+/// Everything a resumed run needs of a method.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Trained values and moments.
+    pub values: Vec<NamedTensor>,
+    /// Masks that cannot be drawn again from the seed.
     pub indices: Vec<(String, Vec<u32>)>,
 }
 
@@ -50,24 +66,25 @@ pub trait Method {
         self.trained().iter().map(|tensor| tensor.trained).sum()
     }
 
-    /// Hooks fresh tracked leaves into the model, before a forward pass that is to be differentiated.
-    fn attach(&mut self, transformer: &mut Transformer);
+    /// Hooks fresh tracked leaves into the model, before a forward pass that is to be differentiated. `pass` numbers the
+    /// passes of a run: whatever is random in a pass is a function of it and the seed.
+    fn attach(&mut self, transformer: &mut Transformer, pass: u64);
 
     /// Takes the gradients of the leaves out of one backward pass and adds them to those collected so far.
     fn collect(&mut self, gradients: &mut Gradients);
 
-    /// Takes the leaves out again; the model then computes with the current weights, untracked.
+    /// Takes the leaves out again; the model then computes with the current trained values, untracked.
     fn detach(&mut self, transformer: &mut Transformer);
 
-    /// One optimizer step with the collected gradients, which are then gone. Returns the squared global norm `[1]` of
-    /// the gradient before clipping.
-    ///
-    /// # Errors
-    /// No gradient was collected.
-    fn step(&mut self, transformer: &mut Transformer, settings: &AdamW) -> Result<Tensor<1>>;
+    /// Squared norm `[1]` of each collected gradient.
+    fn squared_norms(&self) -> Vec<Tensor<1>>;
+
+    /// One optimizer step with the collected gradients, which are then gone. `squared_norm` `[1]` is that of all
+    /// gradients together, before clipping.
+    fn step(&mut self, transformer: &mut Transformer, settings: &AdamW, squared_norm: &Tensor<1>);
 
     /// Everything a resumed run needs: trained values and moments.
-    fn state(&self, transformer: &Transformer) -> Vec<NamedTensor>;
+    fn state(&self, transformer: &Transformer) -> State;
 
     /// Puts a state back.
     ///
@@ -79,8 +96,54 @@ pub trait Method {
     fn save(&self, transformer: &Transformer) -> Saved;
 }
 
+/// One optimizer step of a method: the gradients' global norm, then the step with it. Returns the squared norm `[1]`
+/// before clipping.
+///
+/// # Errors
+/// No gradient was collected.
+pub fn update(method: &mut dyn Method, transformer: &mut Transformer, settings: &AdamW) -> Result<Tensor<1>> {
+    let norms = method.squared_norms();
+    if norms.is_empty() {
+        return Err(Error::Run("no trained number received a gradient".into()));
+    }
+    let norm = Tensor::cat(norms, 0).sum();
+    method.step(transformer, settings, &norm);
+    Ok(norm)
+}
+
+/// Absolute gradients of named parameters, in the order of the names, each in the layout of the checkpoint.
+pub type Calibrate<'a> = dyn FnMut(&mut Transformer, &[String]) -> Result<Vec<Vec<f32>>> + 'a;
+
+/// What a method is started with.
+pub struct Setup<'a> {
+    /// Its settings.
+    pub config: &'a MethodConfig,
+    /// Where the model is.
+    pub device: &'a ComputeDevice,
+    /// Seed of masks and fresh values.
+    pub seed: u64,
+    /// An adapter to go on from.
+    pub initial: Vec<TensorDelta>,
+    /// Gradients on the first training batches, for masks that are chosen by them.
+    pub calibrate: Option<&'a mut Calibrate<'a>>,
+}
+
+impl<'a> Setup<'a> {
+    /// A fresh start, without data to look at.
+    pub fn new(config: &'a MethodConfig, device: &'a ComputeDevice, seed: u64) -> Self {
+        Self { config, device, seed, initial: Vec::new(), calibrate: None }
+    }
+
+    /// Takes the changes of the adapter to go on from that this method can train further.
+    pub(super) fn take_initial(&mut self, wanted: impl Fn(&delta::Delta) -> bool) -> Vec<TensorDelta> {
+        let (taken, left) = std::mem::take(&mut self.initial).into_iter().partition(|change| wanted(&change.delta));
+        self.initial = left;
+        taken
+    }
+}
+
 /// Starts a method on a model.
-type Start = fn(&MethodConfig, &mut Transformer, &ComputeDevice, seed: u64) -> Result<Box<dyn Method>>;
+type Start = fn(&mut Setup, &mut Transformer) -> Result<Box<dyn Method>>;
 /// Applies a saved adapter to a model's weights.
 type Apply = fn(&adapter::Adapter, &mut Transformer, &ComputeDevice) -> Result<()>;
 
@@ -99,7 +162,7 @@ pub struct Entry {
 }
 
 /// Every training method.
-pub const METHODS: &[Entry] = &[sparta::ENTRY, full::ENTRY];
+pub const METHODS: &[Entry] = &[sparta::ENTRY, lora::ENTRY, full::ENTRY, head::ENTRY];
 
 /// The method of this name.
 ///
@@ -110,6 +173,39 @@ pub fn find(name: &str) -> Result<&'static Entry> {
         let names: Vec<_> = METHODS.iter().map(|entry| entry.name).collect();
         Error::input(format!("there is no method \"{name}\"; there are {}", names.join(" and ")))
     })
+}
+
+/// Starts a method on a model; the head of a classifier is always trained as a whole beside it.
+///
+/// # Errors
+/// Settings and model that do not fit together.
+pub fn start(entry: &Entry, setup: &mut Setup, transformer: &mut Transformer) -> Result<Box<dyn Method>> {
+    with_head::take_initial(setup, transformer)?;
+    let body = (entry.start)(setup, transformer)?;
+    if let Some(delta) = setup.initial.first() {
+        return Err(Error::input(format!(
+            "the adapter to go on from changes {}, which --method {} does not train",
+            delta.name, entry.name
+        )));
+    }
+    Ok(with_head::wrap(body, transformer))
+}
+
+/// The parameter that an adapter's tensor belongs to.
+///
+/// # Errors
+/// No such parameter, or one of another shape.
+fn parameter_for<'a>(transformer: &'a mut Transformer, name: &str, shape: &[usize]) -> Result<&'a mut Parameter> {
+    let parameter = transformer
+        .parameter_mut(name)
+        .ok_or_else(|| Error::input(format!("the model has no parameter {name}, which the adapter changes")))?;
+    if parameter.dims != shape {
+        return Err(Error::input(format!(
+            "{name} has shape {shape:?} in the adapter but {:?} in the model",
+            parameter.dims
+        )));
+    }
+    Ok(parameter)
 }
 
 /// A stored vector of exactly `len` f32 values, for [`Method::restore`].
@@ -130,11 +226,6 @@ fn accumulate<const D: usize>(sum: &mut Option<Tensor<D>>, new: Option<Tensor<D>
         (Some(sum), Some(new)) => Some(sum + new),
         (sum, new) => sum.or(new),
     };
-}
-
-/// Sum of squared norms, each `[1]`, as `[1]`.
-fn total(norms: Vec<Tensor<1>>) -> Tensor<1> {
-    Tensor::cat(norms, 0).sum()
 }
 
 /// Short name of a storage type, as adapters write it.

@@ -7,7 +7,10 @@ use burn::tensor::{Device, Gradients, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Entry, Method, NamedTensor, Saved, TrainedTensor, accumulate, adapter::Adapter, mask, stored, targets, total,
+    Entry, Method, Saved, Setup, State, TrainedTensor, accumulate,
+    adapter::Adapter,
+    delta::{Delta, TensorDelta},
+    mask, parameter_for, stored, targets,
 };
 use crate::{
     Error, Result,
@@ -21,7 +24,7 @@ pub(super) const ENTRY: Entry = Entry {
     name: "sparta",
     about: "train a random sparse part of the weights (arXiv 2502.15975)",
     learning_rate: 5e-3,
-    start: |config, transformer, device, seed| Ok(Box::new(Sparta::start(config, transformer, device, seed)?)),
+    start: |setup, transformer| Ok(Box::new(Sparta::start(setup, transformer)?)),
     apply,
 };
 
@@ -114,6 +117,7 @@ pub struct Sparta {
 struct SparseAdaptation {
     leaf: Tensor<1>,
     indices: Tensor<1, Int>,
+    transposed: bool,
 }
 
 impl Adaptation for SparseAdaptation {
@@ -131,17 +135,49 @@ impl Adaptation for SparseAdaptation {
 }
 
 impl Sparta {
-    fn start(config: &MethodConfig, transformer: &mut Transformer, device: &ComputeDevice, seed: u64) -> Result<Self> {
-        let masks = plan(config, transformer)?;
-        let trained: usize = masks.iter().map(MaskSettings::trained).sum();
-        let sparsity = 1.0 - trained as f64 / transformer.parameter_count() as f64;
-        let masks = masks.into_iter().map(|mask| {
-            let indices = mask.indices(seed);
-            (mask, indices)
-        });
-        let mut sparta = Self::with_masks(masks.collect(), transformer, device);
-        (sparta.seed, sparta.sparsity, sparta.drawn_from_seed) = (seed, sparsity, true);
-        sparta.explicit_indices = config.explicit_indices;
+    fn start(setup: &mut Setup, transformer: &mut Transformer) -> Result<Self> {
+        let initial = setup.take_initial(|delta| matches!(delta, Delta::Sparse { .. }));
+        if !initial.is_empty() {
+            return Self::continued(initial, transformer, setup.device);
+        }
+        let masks = plan(setup.config, transformer)?;
+        let entry = mask::find(&setup.config.mask)?;
+        let drawn = match entry.choose {
+            None => masks.iter().map(|mask| mask.indices(setup.seed)).collect(),
+            Some(_) if masks.iter().any(|mask| !mask.rows.is_empty()) => {
+                return Err(Error::input(format!("--trainable-tokens goes with --mask random, not {}", entry.name)));
+            }
+            Some(choose) => {
+                let wanted: Vec<_> = masks.iter().map(|mask| (mask.name.clone(), mask.drawn)).collect();
+                choose(&wanted, transformer, setup)?
+            }
+        };
+        let mut sparta = Self::with_masks(masks.into_iter().zip(drawn).collect(), transformer, setup.device);
+        let trained: usize = sparta.tensors.iter().map(|tensor| tensor.mask.trained()).sum();
+        sparta.sparsity = 1.0 - trained as f64 / transformer.parameter_count() as f64;
+        (sparta.seed, sparta.drawn_from_seed) = (setup.seed, entry.choose.is_none());
+        sparta.explicit_indices = setup.config.explicit_indices;
+        Ok(sparta)
+    }
+
+    /// Goes on with the masks and deltas of an adapter.
+    fn continued(initial: Vec<TensorDelta>, transformer: &mut Transformer, device: &ComputeDevice) -> Result<Self> {
+        let mut deltas = Vec::new();
+        let mut masks = Vec::new();
+        for change in initial {
+            let Delta::Sparse { indices, values } = change.delta else { continue };
+            parameter_for(transformer, &change.name, &change.shape)?;
+            if !indices.is_empty() {
+                masks.push((change.name, indices));
+                deltas.push(values);
+            }
+        }
+        let mut sparta = Self::with_indices(masks, transformer, device)?;
+        for (tensor, values) in sparta.tensors.iter_mut().zip(deltas) {
+            let count = values.len();
+            tensor.trained = tensor.trained.take().map(|(_, moments)| (device.floats(values, [count]), moments));
+        }
+        sparta.set_applied(transformer, true);
         Ok(sparta)
     }
 
@@ -205,15 +241,44 @@ impl SparseTensor {
         self.trained.as_ref().expect("deltas are back after every step")
     }
 
+    /// The mask under the name that files give it.
+    fn stored_indices(&self) -> (String, Vec<u32>) {
+        let words: Vec<i32> = self.indices.to_data().iter::<i32>().collect();
+        (format!("{}.indices", self.mask.name), bytemuck::cast_slice(&words).to_vec())
+    }
+
+    /// Takes another mask of the same size, on a model that holds its original values.
+    fn move_to(&mut self, transformer: &mut Transformer, indices: &[u32]) {
+        let parameter = transformer.parameter_mut(&self.mask.name).expect("masks name parameters of the model");
+        let words: Vec<i32> = indices.iter().map(|&index| index as i32).collect();
+        let len = words.len();
+        let data = burn::tensor::TensorData::new(words, [len]);
+        self.indices = Tensor::from_data(data, (&self.base.device(), burn::tensor::DType::I32));
+        self.base = parameter.value().clone().reshape([parameter.len()]).select(0, self.indices.clone());
+    }
+
     fn write(&self, transformer: &mut Transformer, values: Tensor<1>) {
         let parameter = transformer.parameter_mut(&self.mask.name).expect("masks name parameters of the model");
         parameter.update(|weight| kernel::scatter_write(weight, self.indices.clone(), values));
     }
 }
 
+/// Without any pattern the targets are the attention value and output projections (arXiv 2502.15975, section 4); with
+/// only frozen patterns they are everything else.
+fn default_targets(config: &MethodConfig, transformer: &Transformer) -> Vec<String> {
+    if !config.target_modules.is_empty() || !config.frozen_modules.is_empty() {
+        return config.target_modules.clone();
+    }
+    let a = &transformer.architecture;
+    let value = if a.fused_qkv { a.names.fused_qkv } else { a.names.value };
+    [value, a.names.output].map(|name| format!("{name}.weight")).to_vec()
+}
+
 /// How many numbers of which tensors are trained.
 fn plan(config: &MethodConfig, transformer: &Transformer) -> Result<Vec<MaskSettings>> {
-    let names = targets::select(transformer, &config.target_modules, &config.frozen_modules)?;
+    let head = transformer.head.classifier_names();
+    let mut names = targets::select(transformer, &default_targets(config, transformer), &config.frozen_modules)?;
+    names.retain(|name| !head.contains(name));
     let mut masks: Vec<MaskSettings> = transformer
         .parameters()
         .iter()
@@ -226,9 +291,20 @@ fn plan(config: &MethodConfig, transformer: &Transformer) -> Result<Vec<MaskSett
     let targeted: Vec<usize> =
         masks.iter().zip(&lengths).map(|(mask, &len)| if names.contains(&mask.name) { len } else { 0 }).collect();
     // The bounds in messages are rounded to the side on which they are accepted.
-    let counts = match config.density {
-        Some(density) => targeted.iter().map(|&len| (density * len as f64).round() as usize).collect(),
-        None => {
+    let counts = match (config.trainable_parameters, config.density) {
+        (Some(wanted), _) => {
+            let available: usize = targeted.iter().sum();
+            if wanted > available + rows_trained || wanted < rows_trained {
+                return Err(Error::input(format!(
+                    "--trainable-parameters {wanted}: the target modules have {} numbers, of which --trainable-tokens \
+                     takes {rows_trained}",
+                    available + rows_trained
+                )));
+            }
+            mask::spread(wanted - rows_trained, &targeted)
+        }
+        (None, Some(density)) => targeted.iter().map(|&len| (density * len as f64).round() as usize).collect(),
+        (None, None) => {
             let wanted = ((1.0 - config.sparsity) * total as f64).round() as usize;
             let available: usize = targeted.iter().sum();
             if wanted > available + rows_trained {
@@ -277,7 +353,7 @@ fn whole_rows(config: &MethodConfig, transformer: &Transformer, masks: &mut Vec<
     if config.trainable_tokens.is_empty() {
         return Ok(0);
     }
-    let table = &transformer.embedding;
+    let table = &transformer.embeddings.tokens;
     let mut rows = config.trainable_tokens.clone();
     rows.sort_unstable();
     rows.dedup();
@@ -318,12 +394,13 @@ impl Method for Sparta {
             .collect()
     }
 
-    fn attach(&mut self, transformer: &mut Transformer) {
+    fn attach(&mut self, transformer: &mut Transformer, _pass: u64) {
         for tensor in &mut self.tensors {
             let leaf = Tensor::from_inner(tensor.trained().0.clone()).require_grad();
             tensor.leaf = Some(leaf.clone());
             let parameter = transformer.parameter_mut(&tensor.mask.name).expect("masks name parameters of the model");
-            parameter.adaptation = Some(Box::new(SparseAdaptation { leaf, indices: tensor.indices.clone() }));
+            let (indices, transposed) = (tensor.indices.clone(), parameter.transposed());
+            parameter.adaptation = Some(Box::new(SparseAdaptation { leaf, indices, transposed }));
         }
     }
 
@@ -343,13 +420,11 @@ impl Method for Sparta {
         }
     }
 
-    fn step(&mut self, transformer: &mut Transformer, settings: &AdamW) -> Result<Tensor<1>> {
-        let norms: Vec<_> =
-            self.tensors.iter().filter_map(|tensor| tensor.grad.clone()).map(kernel::squared_norm).collect();
-        if norms.is_empty() {
-            return Err(Error::Run("no trained number received a gradient".into()));
-        }
-        let norm = total(norms);
+    fn squared_norms(&self) -> Vec<Tensor<1>> {
+        self.tensors.iter().filter_map(|tensor| tensor.grad.clone()).map(kernel::squared_norm).collect()
+    }
+
+    fn step(&mut self, transformer: &mut Transformer, settings: &AdamW, squared_norm: &Tensor<1>) {
         for tensor in &mut self.tensors {
             let Some(grad) = tensor.grad.take() else { continue };
             let (delta, moments) = tensor.trained.take().expect("deltas are back after every step");
@@ -358,31 +433,39 @@ impl Method for Sparta {
             let trained = &mut tensor.trained;
             parameter.update(|weight| {
                 let state = Stepped { weight, delta, moments };
-                let stepped = kernel::sparse_step(state, indices, base, grad, norm.clone(), *settings);
+                let stepped = kernel::sparse_step(state, indices, base, grad, squared_norm.clone(), *settings);
                 *trained = Some((stepped.delta, stepped.moments));
                 stepped.weight
             });
         }
-        Ok(norm)
     }
 
-    fn state(&self, _transformer: &Transformer) -> Vec<NamedTensor> {
-        self.tensors
-            .iter()
-            .flat_map(|tensor| {
-                let (delta, moments) = tensor.trained();
-                let len = delta.dims()[0];
-                [
-                    (format!("{}.delta", tensor.mask.name), delta.clone()),
-                    (format!("{}.moments", tensor.mask.name), moments.clone().reshape([2 * len])),
-                ]
-            })
-            .collect()
+    fn state(&self, _transformer: &Transformer) -> State {
+        let values = self.tensors.iter().flat_map(|tensor| {
+            let (delta, moments) = tensor.trained();
+            let len = delta.dims()[0];
+            [
+                (format!("{}.delta", tensor.mask.name), delta.clone()),
+                (format!("{}.moments", tensor.mask.name), moments.clone().reshape([2 * len])),
+            ]
+        });
+        let indices = self.tensors.iter().filter(|_| !self.drawn_from_seed).map(SparseTensor::stored_indices);
+        State { values: values.collect(), indices: indices.collect() }
     }
 
     fn restore(&mut self, transformer: &mut Transformer, state: &Weights) -> Result<()> {
         for tensor in &mut self.tensors {
-            let (name, count) = (&tensor.mask.name, tensor.mask.trained());
+            let (name, count) = (tensor.mask.name.clone(), tensor.mask.trained());
+            if !self.drawn_from_seed {
+                // A mask chosen by gradients may come out a little different on another device: the first one counts.
+                let indices = state.indices(&format!("{name}.indices"))?;
+                let len = tensor.mask.len();
+                check_indices(&name, &indices, len)?;
+                if indices.len() != count {
+                    return Err(Error::input(format!("the checkpoint's mask of {name} belongs to another run")));
+                }
+                tensor.move_to(transformer, &indices);
+            }
             let delta = stored(state, &format!("{name}.delta"), count)?;
             let moments = stored(state, &format!("{name}.moments"), 2 * count)?;
             let device = tensor.base.device();
@@ -410,15 +493,8 @@ impl Method for Sparta {
                 .iter()
                 .map(|tensor| (format!("{}.delta", tensor.mask.name), tensor.trained().0.clone()))
                 .collect(),
-            indices: self
-                .tensors
-                .iter()
-                .filter(|_| explicit)
-                .map(|tensor| {
-                    let words: Vec<i32> = tensor.indices.to_data().iter::<i32>().collect();
-                    (format!("{}.indices", tensor.mask.name), bytemuck::cast_slice(&words).to_vec())
-                })
-                .collect(),
+            indices: self.tensors.iter().filter(|_| explicit).map(SparseTensor::stored_indices).collect(),
+            ..Saved::default()
         }
     }
 }

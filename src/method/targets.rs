@@ -2,10 +2,10 @@
 
 use crate::{
     Error, Result,
-    model::{Parameter, Role, Transformer},
+    model::{Parameter, Transformer},
 };
 
-/// The word that means every linear weight but the language-model head.
+/// The word that means every linear weight but those of heads.
 pub const ALL_LINEAR: &str = "all-linear";
 
 /// Whether `pattern` occurs in `name`; `*` stands for any run of characters.
@@ -22,7 +22,7 @@ fn occurs(pattern: &str, name: &str) -> bool {
 
 fn matches(pattern: &str, parameter: &Parameter) -> bool {
     if pattern == ALL_LINEAR {
-        return parameter.role == Role::Linear && parameter.name != "lm_head.weight";
+        return parameter.is_linear();
     }
     occurs(pattern, &parameter.name)
 }

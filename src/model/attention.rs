@@ -1,24 +1,33 @@
-//! Causal self-attention with grouped key/value heads.
+//! Self-attention with grouped key/value heads.
 
 use burn::tensor::{Int, Tensor};
 
-use super::{architecture::Architecture, parameter::Parameter, rope::RopeTables, transformer::Linear};
-use crate::kernel::{self, Causal};
+use super::{
+    architecture::{Architecture, BlockKind},
+    linear::{Linear, Norm},
+    parameter::{ParameterSource, Role, parts},
+    rope::RopeTables,
+};
+use crate::kernel::{self, AttentionMask};
 
 /// Query, key, value and output projections of one block.
 #[derive(Debug)]
 pub struct Attention {
+    /// One matrix `[H + 2 K heads, D]` for queries, keys and values, or none of these fields.
+    fused: Option<Linear>,
     /// `[H * head_dim, D]`.
-    pub query: Linear,
+    query: Option<Linear>,
     /// `[K * head_dim, D]`.
-    pub key: Linear,
+    key: Option<Linear>,
     /// `[K * head_dim, D]`.
-    pub value: Linear,
+    value: Option<Linear>,
     /// `[D, H * head_dim]`.
-    pub output: Linear,
-    /// Scales of the norms of queries and keys, `[head_dim]` each.
-    pub norms: Option<[Parameter; 2]>,
+    output: Linear,
+    /// Norms of queries and keys, over `head_dim` numbers each.
+    norms: Option<[Norm; 2]>,
 }
+
+parts!(Attention: fused, query, key, value, output, norms);
 
 /// Keys and values of the positions so far, `[B, K, positions, head_dim]` each, for one block.
 #[derive(Clone, Debug)]
@@ -27,48 +36,91 @@ pub struct KeyValues {
     values: Tensor<4>,
 }
 
-/// What attention needs to know of the batch.
+/// What a model needs to know of the batch besides its ids.
 #[derive(Clone, Debug)]
 pub struct Layout {
     /// `B`.
     pub rows: usize,
     /// `T`, new positions in each row.
     pub width: usize,
-    /// Rotation of the new positions.
-    pub rope: RopeTables,
+    /// Rotations of the new positions, one for each of the architecture's rotary embeddings.
+    pub ropes: Vec<RopeTables>,
     /// Positions before them (a key/value cache).
     pub start: usize,
     /// `[B * T]` with 0 for padding, or `[1]` where padded keys need not be hidden.
     pub padding: Tensor<1, Int>,
+    /// Numbers of the positions `[T]`, for models that learn a row for each.
+    pub positions: Option<Tensor<1, Int>>,
+    /// Token types `[B * T]`, or `[1]` with a 0 where there is no second text; for models that know types.
+    pub token_types: Option<Tensor<1, Int>>,
 }
 
 impl Attention {
+    pub(super) fn new(
+        source: &mut dyn ParameterSource,
+        a: &Architecture,
+        role: Role,
+        path: impl Fn(&str) -> String,
+    ) -> Self {
+        let (d, q, kv) = (a.hidden_size, a.heads * a.head_dim, a.kv_heads * a.head_dim);
+        let names = a.names;
+        let mut projection = |wanted: bool, name: &str, outputs: usize| {
+            wanted.then(|| Linear::new(source, &path(name), [outputs, d], a.qkv_bias, role))
+        };
+        let fused = projection(a.fused_qkv, names.fused_qkv, q + 2 * kv);
+        let [query, key, value] = [(names.query, q), (names.key, kv), (names.value, kv)]
+            .map(|(name, outputs)| projection(!a.fused_qkv, name, outputs));
+        Self {
+            fused,
+            query,
+            key,
+            value,
+            output: Linear::new(source, &path(names.output), [d, q], a.output_bias, role),
+            norms: a
+                .qk_norm
+                .then(|| [names.query_norm, names.key_norm].map(|name| Norm::new(source, &path(name), a, a.head_dim))),
+        }
+    }
+
+    /// Queries `[B * T, H * head_dim]`, keys and values `[B * T, K * head_dim]` of `x` `[B * T, D]`.
+    fn project(&self, a: &Architecture, x: Tensor<2>) -> [Tensor<2>; 3] {
+        if let (Some(query), Some(key), Some(value)) = (&self.query, &self.key, &self.value) {
+            return [query.forward(x.clone()), key.forward(x.clone()), value.forward(x)];
+        }
+        let fused = self.fused.as_ref().expect("projections are separate or fused").forward(x);
+        let (q, kv) = (a.heads * a.head_dim, a.kv_heads * a.head_dim);
+        [0..q, q..q + kv, q + kv..q + 2 * kv].map(|part| fused.clone().slice_dim(1, part))
+    }
+
     /// Attention over `x` `[B * T, D]`; with `past`, over the earlier positions as well, which it then extends.
-    pub fn forward(
+    pub(super) fn forward(
         &self,
-        architecture: &Architecture,
+        a: &Architecture,
+        kind: BlockKind,
         x: Tensor<2>,
         layout: &Layout,
         past: Option<&mut Option<KeyValues>>,
     ) -> Tensor<2> {
-        let (rows, width, head_dim) = (layout.rows, layout.width, architecture.head_dim);
-        let (heads, kv_heads) = (architecture.heads, architecture.kv_heads);
-        let rotate = |x: Tensor<2>| kernel::rope(x, layout.rope.cos.clone(), layout.rope.sin.clone());
+        let (rows, width, head_dim) = (layout.rows, layout.width, a.head_dim);
+        let (heads, kv_heads) = (a.heads, a.kv_heads);
+        let rotate = |x: Tensor<2>| match layout.ropes.get(kind.rope) {
+            Some(rope) => kernel::rope(x, rope.cos.clone(), rope.sin.clone()),
+            None => x,
+        };
         let split = |x: Tensor<2>, heads: usize| x.reshape([rows, width, heads, head_dim]).swap_dims(1, 2);
 
-        let (mut query, mut keys) = (self.query.forward(x.clone()), self.key.forward(x.clone()));
+        let [mut query, mut keys, values] = self.project(a, x);
         if let Some([query_norm, key_norm]) = &self.norms {
-            let by_head = |x: Tensor<2>, norm: &Parameter, heads: usize| {
+            let by_head = |x: Tensor<2>, norm: &Norm, heads: usize| {
                 let x = x.reshape([rows * width * heads, head_dim]);
-                let normed = kernel::rms_norm(x, norm.small(), architecture.norm_eps as f32);
-                normed.reshape([rows * width, heads * head_dim])
+                norm.forward(x).reshape([rows * width, heads * head_dim])
             };
             query = by_head(query, query_norm, heads);
             keys = by_head(keys, key_norm, kv_heads);
         }
         let query = split(rotate(query), heads);
         let mut keys = split(rotate(keys), kv_heads);
-        let mut values = split(self.value.forward(x), kv_heads);
+        let mut values = split(values, kv_heads);
         if let Some(past) = past {
             if let Some(past) = past.take() {
                 keys = Tensor::cat(vec![past.keys, keys], 2);
@@ -79,19 +131,30 @@ impl Attention {
 
         // The G query heads that share a key/value head lie one below the other: keys need not be repeated.
         let query = query.reshape([rows, kv_heads, heads / kv_heads * width, head_dim]);
-        let scores = query.matmul(keys.swap_dims(2, 3));
+        let mut scores = query.matmul(keys.swap_dims(2, 3));
         let shape = scores.dims();
-        let causal = Causal {
-            scale: (head_dim as f32).sqrt().recip(),
+        let mut scale = a.attention_scale as f32;
+        if let Some(cap) = a.attention_softcap {
+            scores = softcap(scores.mul_scalar(scale), cap);
+            scale = 1.0;
+        }
+        let mask = AttentionMask {
+            scale,
             width,
             start: layout.start,
-            window: architecture.sliding_window,
+            window: kind.window,
             rows_per_sequence: heads * width,
+            causal: a.causal,
         };
         let scores = scores.reshape([rows * heads * width, layout.start + width]);
-        let probabilities = kernel::causal_softmax(scores, layout.padding.clone(), causal);
+        let probabilities = kernel::attention_softmax(scores, layout.padding.clone(), mask);
         let mixed = probabilities.reshape(shape).matmul(values);
         let mixed = mixed.reshape([rows, heads, width, head_dim]).swap_dims(1, 2);
         self.output.forward(mixed.reshape([rows * width, heads * head_dim]))
     }
+}
+
+/// `cap * tanh(x / cap)` (Gemma 2, section 2).
+pub(super) fn softcap<const D: usize>(x: Tensor<D>, cap: f64) -> Tensor<D> {
+    x.div_scalar(cap).tanh().mul_scalar(cap)
 }

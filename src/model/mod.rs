@@ -2,13 +2,19 @@
 //!
 //! In reading order: [`architecture`] says what a model looks like (from `config.json`, by [`family`]); [`parameter`]
 //! is one named tensor with at most one adaptation; [`transformer`] is the forward pass; [`weights`] reads safetensors;
-//! [`pretrained`] puts a Hugging Face folder together; [`save`] writes one; [`generate`] and [`sample`] make text.
+//! [`classifier`] starts a classification head; [`pretrained`] puts a Hugging Face folder together; [`save`] writes one; [`generate`] and [`sample`] make text.
 
 pub mod architecture;
 pub mod attention;
+pub mod block;
+pub mod classifier;
+pub mod embeddings;
 pub mod family;
 pub mod fingerprint;
 pub mod generate;
+pub mod head;
+pub mod linear;
+pub mod names;
 pub mod parameter;
 pub mod pretrained;
 pub mod rope;

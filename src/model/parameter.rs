@@ -9,6 +9,10 @@ use burn::tensor::{Int, Tensor};
 pub enum Role {
     /// Weight of a linear layer `[outputs, inputs]`.
     Linear,
+    /// Weight of a linear layer `[inputs, outputs]` (GPT-2's Conv1D).
+    TransposedLinear,
+    /// Weight `[outputs, inputs]` of the layer that gives the logits.
+    Head,
     /// Embedding table `[vocabulary, width]`; also the head where it is tied.
     Embedding,
     /// Scale of a normalisation `[width]`.
@@ -20,7 +24,7 @@ pub enum Role {
 /// How a training method changes the use of one tensor. The model calls it in place of the plain operation and does
 /// not know which method it is. `weight` is the tensor's current value, untracked.
 pub trait Adaptation: Debug + Send {
-    /// `y` `[T, outputs]` of a linear layer for `x` `[T, inputs]` and `weight` `[outputs, inputs]`.
+    /// `y` `[T, outputs]` of a linear layer for `x` `[T, inputs]` and `weight` as it is stored.
     fn linear(&self, x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2>;
 
     /// Rows `ids` `[T]` of an embedding table, as `[T, width]`.
@@ -29,6 +33,63 @@ pub trait Adaptation: Debug + Send {
     /// The value `[1, width]` of a small tensor (a norm's scale, a bias) to compute with.
     fn small(&self, weight: &Tensor<2>) -> Tensor<2>;
 }
+
+/// Where the tensors of a new model come from: a file, or a random generator.
+pub trait ParameterSource {
+    /// The parameter of this name, shape and role.
+    fn parameter(&mut self, name: &str, dims: &[usize], role: Role) -> Parameter;
+}
+
+/// A part of a model, as the list of its parameters.
+pub trait Parts {
+    /// Appends every parameter.
+    fn gather<'a>(&'a self, all: &mut Vec<&'a Parameter>);
+
+    /// Appends every parameter, to be changed.
+    fn gather_mut<'a>(&'a mut self, all: &mut Vec<&'a mut Parameter>);
+}
+
+/// A struct's parameters are those of the fields that are listed, in that order.
+macro_rules! parts {
+    ($type:ty: $($field:ident),*) => {
+        impl $crate::model::parameter::Parts for $type {
+            fn gather<'a>(&'a self, all: &mut Vec<&'a $crate::model::Parameter>) {
+                $($crate::model::parameter::Parts::gather(&self.$field, all);)*
+            }
+
+            fn gather_mut<'a>(&'a mut self, all: &mut Vec<&'a mut $crate::model::Parameter>) {
+                $($crate::model::parameter::Parts::gather_mut(&mut self.$field, all);)*
+            }
+        }
+    };
+}
+pub(super) use parts;
+
+impl Parts for Parameter {
+    fn gather<'a>(&'a self, all: &mut Vec<&'a Parameter>) {
+        all.push(self);
+    }
+
+    fn gather_mut<'a>(&'a mut self, all: &mut Vec<&'a mut Parameter>) {
+        all.push(self);
+    }
+}
+
+/// Parts that may be missing, or that there are several of.
+macro_rules! parts_of_many {
+    ($([$($generics:tt)*] $type:ty),*) => {
+        $(impl<T: Parts, $($generics)*> Parts for $type {
+            fn gather<'a>(&'a self, all: &mut Vec<&'a Parameter>) {
+                self.iter().for_each(|part| part.gather(all));
+            }
+
+            fn gather_mut<'a>(&'a mut self, all: &mut Vec<&'a mut Parameter>) {
+                self.iter_mut().for_each(|part| part.gather_mut(all));
+            }
+        })*
+    };
+}
+parts_of_many!([] Option<T>, [] Vec<T>, [const N: usize] [T; N]);
 
 /// One named tensor. All are kept as matrices; vectors of length `n` are `[1, n]`.
 #[derive(Debug)]
@@ -61,6 +122,16 @@ impl Parameter {
         self.len() == 0
     }
 
+    /// Whether this is the weight of a linear layer inside the model (not of a head).
+    pub fn is_linear(&self) -> bool {
+        matches!(self.role, Role::Linear | Role::TransposedLinear)
+    }
+
+    /// Whether the weight is stored `[inputs, outputs]`.
+    pub fn transposed(&self) -> bool {
+        self.role == Role::TransposedLinear
+    }
+
     /// Matrix shape `[rows, cols]` of the value.
     pub fn matrix_dims(&self) -> [usize; 2] {
         match self.dims[..] {
@@ -85,6 +156,7 @@ impl Parameter {
     pub fn linear(&self, x: Tensor<2>) -> Tensor<2> {
         match &self.adaptation {
             Some(adaptation) => adaptation.linear(x, self.value()),
+            None if self.transposed() => x.matmul(self.value().clone()),
             None => x.matmul(self.value().clone().transpose()),
         }
     }

@@ -7,10 +7,11 @@ use safetensors::Dtype;
 use serde_json::Value;
 
 use super::{
-    architecture::{Architecture, Fields},
+    architecture::{Architecture, Fields, NormKind},
+    classifier::{Purpose, WithHead},
     family, fingerprint,
-    parameter::{Parameter, Role},
-    transformer::{ParameterSource, Transformer},
+    parameter::{Parameter, ParameterSource, Role},
+    transformer::Transformer,
     weights::{Loader, Weights},
 };
 use crate::{Error, Result, device::ComputeDevice, rng::Stream};
@@ -28,6 +29,8 @@ pub struct Pretrained {
     pub fingerprint: String,
     /// Storage type of the checkpoint's matrices.
     pub dtype: Dtype,
+    /// What it was loaded for.
+    pub purpose: Purpose,
 }
 
 /// Reads and parses `config.json` of a model folder.
@@ -52,19 +55,36 @@ pub fn read_config(folder: &Path) -> Result<Value> {
     serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: not valid JSON: {e}", path.display())))
 }
 
+/// Reads `config.json` of a model folder as a description of a transformer.
+///
+/// # Errors
+/// As [`read_config`], and an unsupported family or a faulty field.
+pub fn read_architecture(folder: &Path) -> Result<(Value, Architecture)> {
+    let config = read_config(folder)?;
+    let architecture = in_folder(folder, family::describe(&config))?;
+    Ok((config, architecture))
+}
+
 impl Pretrained {
-    /// Loads a Hugging Face folder onto a device.
+    /// Loads a Hugging Face folder onto a device, as a language model.
     ///
     /// # Errors
     /// An unsupported family, missing files, or weights that do not fit `config.json`.
     pub fn load(folder: &Path, device: &ComputeDevice) -> Result<Self> {
-        let config = read_config(folder)?;
-        let architecture = in_folder(folder, family::describe(&config))?;
-        let weights = Weights::open(folder)?;
-        Self::assemble(folder, config, architecture, &weights, device)
+        Self::load_for(folder, Purpose::LanguageModel, device)
     }
 
-    /// A model from files in memory (the embedded default, or a browser's upload).
+    /// Loads a Hugging Face folder onto a device, for a purpose.
+    ///
+    /// # Errors
+    /// As [`Self::load`], and a model that cannot serve the purpose.
+    pub fn load_for(folder: &Path, purpose: Purpose, device: &ComputeDevice) -> Result<Self> {
+        let (config, architecture) = read_architecture(folder)?;
+        let weights = Weights::open(folder)?;
+        Self::assemble(folder, config, architecture, purpose, &weights, device)
+    }
+
+    /// A language model from files in memory (the embedded default, or a browser's upload).
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -73,40 +93,61 @@ impl Pretrained {
             serde_json::from_str(config).map_err(|e| Error::input(format!("{name}: config.json is not JSON: {e}")))?;
         let architecture = in_folder(Path::new(name), family::describe(&config))?;
         let weights = Weights::from_bytes(name, safetensors)?;
-        Self::assemble(Path::new(name), config, architecture, &weights, device)
+        Self::assemble(Path::new(name), config, architecture, Purpose::LanguageModel, &weights, device)
     }
 
     /// A model with fresh random weights from `seed`, for a folder that holds only `config.json` and a tokenizer.
     ///
     /// # Errors
     /// An unsupported or faulty `config.json`.
-    pub fn random(folder: &Path, seed: u64, device: &ComputeDevice) -> Result<Self> {
-        let config = read_config(folder)?;
-        let architecture = in_folder(folder, family::describe(&config))?;
+    pub fn random(folder: &Path, seed: u64, purpose: Purpose, device: &ComputeDevice) -> Result<Self> {
+        let (config, architecture) = read_architecture(folder)?;
+        in_folder(folder, purpose.check(&architecture, None))?;
         check_fits(folder, &architecture, device)?;
         let device = &device.handle;
-        let deviation = architecture.initializer_range;
-        let transformer = Transformer::new(architecture, device, &mut Fresh { seed, deviation, device });
+        let mut body = Fresh {
+            seed,
+            deviation: architecture.initializer_range,
+            norm: if architecture.norm == NormKind::RmsOffset { 0.0 } else { 1.0 },
+            device,
+        };
+        let described = architecture.clone();
+        let mut source =
+            WithHead { body: &mut body, architecture: &described, purpose: &purpose, weights: None, device };
+        let transformer = Transformer::new(architecture, purpose.head(), device, &mut source);
         let fingerprint = format!("random weights from seed {seed}");
-        Ok(Self { folder: folder.to_path_buf(), transformer, config, fingerprint, dtype: Dtype::F32 })
+        Ok(Self { folder: folder.to_path_buf(), transformer, config, fingerprint, dtype: Dtype::F32, purpose })
     }
 
     fn assemble(
         folder: &Path,
         config: Value,
         architecture: Architecture,
+        purpose: Purpose,
         weights: &Weights,
         device: &ComputeDevice,
     ) -> Result<Self> {
+        in_folder(folder, purpose.check(&architecture, Some(weights)))?;
         check_fits(folder, &architecture, device)?;
         let device = &device.handle;
-        let tied = architecture.tied_head;
+        let described = architecture.clone();
         let mut loader = Loader::new(weights, device);
-        let transformer = Transformer::new(architecture, device, &mut loader);
-        loader.finish(folder, tied)?;
+        let mut source =
+            WithHead { body: &mut loader, architecture: &described, purpose: &purpose, weights: Some(weights), device };
+        let transformer = Transformer::new(architecture, purpose.head(), device, &mut source);
+        loader.finish(folder, |name| may_be_left_over(name, &described, &purpose))?;
         let fingerprint = fingerprint::of(weights);
-        let dtype = weights.dtype(&transformer.embedding.name).unwrap_or(Dtype::F32);
-        Ok(Self { folder: folder.to_path_buf(), transformer, config, fingerprint, dtype })
+        let table = weights.alias(&transformer.embeddings.tokens.name).and_then(|name| weights.dtype(name));
+        let dtype = table.unwrap_or(Dtype::F32);
+        Ok(Self { folder: folder.to_path_buf(), transformer, config, fingerprint, dtype, purpose })
+    }
+
+    /// Names of the classes; empty for a language model.
+    pub fn classes(&self) -> &[String] {
+        match &self.purpose {
+            Purpose::LanguageModel => &[],
+            Purpose::Classify(classify) => &classify.classes,
+        }
     }
 
     /// Name of its folder, for people.
@@ -136,6 +177,22 @@ fn check_fits(folder: &Path, architecture: &Architecture, device: &ComputeDevice
     }
 }
 
+/// Tensors of a checkpoint that the model has no use for, but that do not make it another model: buffers, heads of the
+/// pretraining, a copy of the tied head, the head of another number of classes.
+fn may_be_left_over(name: &str, a: &Architecture, purpose: &Purpose) -> bool {
+    let last_parts = |tail: &str| name.ends_with(tail);
+    let buffer = last_parts("rotary_emb.inv_freq")
+        || last_parts("embeddings.position_ids")
+        || last_parts(".attn.masked_bias")
+        || (a.fused_qkv && last_parts(".attn.bias"));
+    let language_model_head = name.strip_suffix(".weight") == Some("lm_head");
+    let pretraining_head = !a.causal && name.starts_with("cls.");
+    let classifying = matches!(purpose, Purpose::Classify(_));
+    let other_classifier =
+        classifying && name.strip_prefix(a.names.classifier).is_some_and(|rest| rest.starts_with('.'));
+    buffer || pretraining_head || other_classifier || (language_model_head && (a.tied_head || classifying))
+}
+
 /// Puts the folder's name in front of a message about its `config.json`.
 fn in_folder<T>(folder: &Path, result: Result<T>) -> Result<T> {
     result.map_err(|e| match e {
@@ -148,6 +205,8 @@ fn in_folder<T>(folder: &Path, result: Result<T>) -> Result<T> {
 struct Fresh<'a> {
     seed: u64,
     deviation: f64,
+    /// Start of a norm's scale as it is stored.
+    norm: f32,
     device: &'a Device,
 }
 
@@ -155,11 +214,11 @@ impl ParameterSource for Fresh<'_> {
     fn parameter(&mut self, name: &str, dims: &[usize], role: Role) -> Parameter {
         let count: usize = dims.iter().product();
         let values: Vec<f32> = match role {
-            Role::Linear | Role::Embedding => {
+            Role::Linear | Role::TransposedLinear | Role::Head | Role::Embedding => {
                 let mut stream = Stream::new(self.seed, &format!("init/{name}"));
                 (0..count).map(|_| (self.deviation * stream.normal()) as f32).collect()
             }
-            Role::Norm => vec![1.0; count],
+            Role::Norm => vec![self.norm; count],
             Role::Bias => vec![0.0; count],
         };
         let rows = if dims.len() == 1 { 1 } else { dims[0] };

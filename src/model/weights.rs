@@ -12,10 +12,7 @@ use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-use super::{
-    parameter::{Parameter, Role},
-    transformer::ParameterSource,
-};
+use super::parameter::{Parameter, ParameterSource, Role};
 use crate::{Error, Result};
 
 /// One tensor's place in a file.
@@ -133,6 +130,16 @@ impl Weights {
         self.entries.get(name).map(|entry| entry.dtype)
     }
 
+    /// The name under which the parameter `name` of a model is stored: its own, or as checkpoints of headless models
+    /// (without the first part) and early BERTs (`gamma` and `beta`) call it.
+    pub fn alias(&self, name: &str) -> Option<&str> {
+        let headless = name.split_once('.').map_or(name, |(_, rest)| rest);
+        [name, headless].into_iter().find_map(|name| {
+            let early = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
+            [name, &early].into_iter().find_map(|name| self.entries.get_key_value(name)).map(|(key, _)| key.as_str())
+        })
+    }
+
     /// Bytes of a tensor as stored, little-endian.
     pub fn bytes(&self, name: &str) -> Option<&[u8]> {
         let entry = self.entries.get(name)?;
@@ -197,15 +204,13 @@ impl<'a> Loader<'a> {
         Self { weights, device, used: HashSet::new(), problems: Vec::new() }
     }
 
-    /// Every mismatch between file and architecture in one error, by tensor name.
+    /// Every mismatch between file and architecture in one error, by tensor name. Tensors that `harmless` accepts may be
+    /// left over.
     ///
     /// # Errors
     /// Any tensor that was missing, had another shape or type, or that the architecture has no place for.
-    pub fn finish(mut self, folder: &Path, tied_head: bool) -> Result<()> {
-        let left_over = self.weights.names().filter(|name| {
-            let harmless = name.ends_with("rotary_emb.inv_freq") || (tied_head && *name == "lm_head.weight");
-            !self.used.contains(*name) && !harmless
-        });
+    pub fn finish(mut self, folder: &Path, harmless: impl Fn(&str) -> bool) -> Result<()> {
+        let left_over = self.weights.names().filter(|name| !self.used.contains(*name) && !harmless(name));
         self.problems.extend(left_over.map(|name| format!("{name}: config.json has no place for it")));
         if self.problems.is_empty() {
             return Ok(());
@@ -221,14 +226,15 @@ impl<'a> Loader<'a> {
     }
 
     fn values(&mut self, name: &str, dims: &[usize]) -> Result<Vec<f32>, String> {
-        let Some(found) = self.weights.dims(name) else {
+        let Some(stored) = self.weights.alias(name) else {
             return Err(format!("{name}: missing, expected shape {dims:?}"));
         };
-        self.used.insert(name.to_owned());
+        let found = self.weights.dims(stored).unwrap_or_default();
+        self.used.insert(stored.to_owned());
         if found != dims {
             return Err(format!("{name}: has shape {found:?}, config.json asks for {dims:?}"));
         }
-        self.weights.floats(name).map_err(|e| e.to_string())
+        self.weights.floats(stored).map_err(|e| e.to_string())
     }
 }
 

@@ -50,15 +50,20 @@ pub async fn write(
 ) -> Result<Option<PathBuf>> {
     std::fs::create_dir_all(folder).map_err(|e| Error::file("create", folder, e))?;
     let mut tensors = Vec::new();
-    for (name, values) in method.state(transformer) {
+    let state = method.state(transformer);
+    for (name, values) in state.values {
         let values = device::read(values).await?;
         if values.iter().any(|value| !value.is_finite()) {
             return Ok(None);
         }
-        tensors.push((name, values.len(), cast(&values, Dtype::F32)?));
+        tensors.push((name, Dtype::F32, values.len(), cast(&values, Dtype::F32)?));
+    }
+    for (name, indices) in state.indices {
+        let bytes = indices.iter().flat_map(|index| index.to_le_bytes()).collect();
+        tensors.push((name, Dtype::U32, indices.len(), bytes));
     }
     let bytes = files::safetensors(
-        tensors.iter().map(|(name, len, bytes)| (name.clone(), Dtype::F32, vec![*len], &bytes[..])),
+        tensors.iter().map(|(name, dtype, len, bytes)| (name.clone(), *dtype, vec![*len], &bytes[..])),
         &[("format", "agoge-checkpoint")],
     )?;
     let place = folder.join(format!("step-{:08}", progress.step));

@@ -7,7 +7,7 @@ use crate::{
     config::{Init, RunConfig},
     data::{DataSettings, Dataset, Tokenizer},
     device::{self, ComputeDevice},
-    model::{Pretrained, pretrained::read_config},
+    model::{Pretrained, classifier::Purpose, pretrained::read_config},
 };
 
 /// What a run works on. A front end may bring its own (the embedded demo, a browser's files).
@@ -36,7 +36,7 @@ impl Inputs {
         let device = device::open(&config.device).await?;
         let base = match config.init {
             Init::Pretrained => Pretrained::load(&config.model, &device)?,
-            Init::Random => Pretrained::random(&config.model, config.seed, &device)?,
+            Init::Random => Pretrained::random(&config.model, config.seed, Purpose::LanguageModel, &device)?,
         };
         let settings = data_settings(config, base.transformer.architecture.max_positions)?;
         let dataset = Dataset::load(&settings, &tokenizer)?;

@@ -46,7 +46,7 @@ impl Prepared {
         }
         Self {
             ids: device.integers(batch.ids.clone()),
-            layout: transformer.layout(batch.row_count, batch.width, None),
+            layout: transformer.layout(batch.row_count, batch.width, None, &[]),
             positions: few.then(|| device.integers(counted)),
             targets: device.integers(targets),
             target_tokens,

@@ -23,7 +23,7 @@ use crate::{
     event::{Command, Ending, Event, Metrics, Started},
     files,
     kernel::AdamW,
-    method::{self, Method, adapter},
+    method::{self, Method, Setup, adapter},
     model::{generate::Generation, sample::Sampling},
 };
 
@@ -86,8 +86,9 @@ impl Run {
             Generation::new(&inputs.base.transformer, &ids, Sampling::default(), &[], 0)
                 .map_err(|e| Error::input(format!("--sample-prompts \"{prompt}\": {e}")))?;
         }
-        let mut method =
-            (entry.start)(&config.method_config(), &mut inputs.base.transformer, &inputs.device, config.seed)?;
+        let method_config = config.method_config();
+        let mut setup = Setup::new(&method_config, &inputs.device, config.seed);
+        let mut method = method::start(entry, &mut setup, &mut inputs.base.transformer)?;
         let plan = BatchPlan::new(&inputs.dataset.train.lengths(), config.batch_size, config.seed)?;
         let total_batches = (config.steps == 0).then(|| config.epochs.saturating_mul(plan.batches_per_epoch()));
         let steps = total_batches.map_or(config.steps, |all| all.div_ceil(config.grad_accumulation_steps as u64));
@@ -209,6 +210,7 @@ impl Run {
             &mut self.inputs.base.transformer,
             &mut *self.method,
             &window,
+            step * self.config.grad_accumulation_steps as u64,
             &settings,
             self.config.grad_checkpointing,
             &self.inputs.device,

@@ -3,7 +3,14 @@
 use burn::tensor::Tensor;
 
 use super::objective::Prepared;
-use crate::{Result, data::Batch, device::ComputeDevice, kernel::AdamW, method::Method, model::Transformer};
+use crate::{
+    Result,
+    data::Batch,
+    device::ComputeDevice,
+    kernel::AdamW,
+    method::{self, Method},
+    model::{Transformer, parameter::Parts},
+};
 
 /// Figures of a step, still on the device: nothing is read here.
 #[derive(Debug)]
@@ -15,7 +22,8 @@ pub struct Outcome {
 }
 
 /// One step over a window of batches (gradient accumulation). The loss is normalised by the target tokens of the whole
-/// window, so a window of four batches gives the gradient of one batch four times the size.
+/// window, so a window of four batches gives the gradient of one batch four times the size. `first_pass` is the number
+/// of the window's first batch in the run.
 ///
 /// # Errors
 /// Nothing was trained.
@@ -23,6 +31,7 @@ pub fn optimizer_step(
     transformer: &mut Transformer,
     method: &mut dyn Method,
     window: &[Batch],
+    first_pass: u64,
     settings: &AdamW,
     recompute_blocks: bool,
     device: &ComputeDevice,
@@ -31,9 +40,9 @@ pub fn optimizer_step(
     let scale = 1.0 / target_tokens.max(1) as f64;
 
     let mut loss: Option<Tensor<1>> = None;
-    for batch in window {
+    for (pass, batch) in (first_pass..).zip(window) {
         let batch = Prepared::new(batch, transformer, device);
-        method.attach(transformer);
+        method.attach(transformer, pass);
         let part = if recompute_blocks {
             recomputed(transformer, method, &batch, scale)
         } else {
@@ -46,7 +55,7 @@ pub fn optimizer_step(
             None => part,
         });
     }
-    let squared_norm = method.step(transformer, settings)?;
+    let squared_norm = method::update(method, transformer, settings)?;
     Ok(Outcome { loss: loss.unwrap_or_else(|| Tensor::zeros([1], &device.handle)), squared_norm })
 }
 
@@ -62,7 +71,7 @@ fn whole(transformer: &Transformer, method: &mut dyn Method, batch: &Prepared, s
 /// 2016): activations grow with one block instead of all.
 fn recomputed(transformer: &Transformer, method: &mut dyn Method, batch: &Prepared, scale: f64) -> Tensor<1> {
     // Forward: each block's graph is dropped as soon as its output is known.
-    let mut inputs = vec![transformer.embed(batch.ids.clone()).inner()];
+    let mut inputs = vec![transformer.embed(batch.ids.clone(), &batch.layout).inner()];
     for index in 0..transformer.blocks.len() {
         let x = Tensor::from_inner(inputs[index].clone());
         inputs.push(transformer.block(index, x, &batch.layout).inner());
@@ -81,8 +90,10 @@ fn recomputed(transformer: &Transformer, method: &mut dyn Method, batch: &Prepar
         dx = x.grad(&gradients).expect("a block depends on its input");
         method.collect(&mut gradients);
     }
-    if transformer.embedding.adaptation.is_some() {
-        let x = transformer.embed(batch.ids.clone());
+    let mut tables = Vec::new();
+    transformer.embeddings.gather(&mut tables);
+    if tables.iter().any(|parameter| parameter.adaptation.is_some()) {
+        let x = transformer.embed(batch.ids.clone(), &batch.layout);
         method.collect(&mut (x * Tensor::from_inner(dx)).sum().backward());
     }
     loss.inner()

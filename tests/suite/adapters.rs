@@ -7,7 +7,7 @@ use agoge::{
     device::ComputeDevice,
     event::{Event, TrainedTensor},
     method::{adapter::Adapter, mask},
-    model::{Pretrained, Role, save},
+    model::{Pretrained, Role, classifier::Purpose, save},
     train::Run,
 };
 use half::{bf16, f16};
@@ -36,7 +36,7 @@ fn applied(model: &Path, out: &Path, device: &ComputeDevice) -> Pretrained {
 
 fn logits(model: &Pretrained, device: &ComputeDevice) -> Vec<f32> {
     let ids: Vec<i32> = (0..48).map(|at| at * at % 67).collect();
-    let layout = model.transformer.layout(2, 24, None);
+    let layout = model.transformer.layout(2, 24, None, &[]);
     model.transformer.forward(device.integers(ids), &layout).into_data().try_into_vec().expect("f32")
 }
 
@@ -322,7 +322,7 @@ fn biases_can_be_trained() {
             target_modules: names(&["q_proj.bias", "v_proj.bias"]),
             ..place.config("out")
         };
-        let before = Pretrained::random(&config.model, config.seed, &device).expect("a model");
+        let before = Pretrained::random(&config.model, config.seed, Purpose::LanguageModel, &device).expect("a model");
         assert!(before.transformer.parameters().iter().any(|p| p.role == Role::Bias));
         let (run, _) = train(&config, &device);
         let moved = changed(&weights(&before), &weights(&run.inputs().base));

@@ -12,7 +12,7 @@ use agoge::{
     data::{Dataset, Tokenizer},
     device::{ComputeDevice, DeviceChoice},
     event::{self, Event, Metrics},
-    model::{Pretrained, weights::Weights},
+    model::{Pretrained, classifier::Purpose, weights::Weights},
     train::{Inputs, Run, folder::prepare_out, inputs::data_settings},
 };
 use pollster::block_on;
@@ -139,7 +139,7 @@ pub fn rows(first: usize, count: usize) -> String {
 pub fn start(config: &RunConfig, device: &ComputeDevice, resume: bool) -> Run {
     let base = match config.init {
         agoge::config::Init::Pretrained => Pretrained::load(&config.model, device),
-        agoge::config::Init::Random => Pretrained::random(&config.model, config.seed, device),
+        agoge::config::Init::Random => Pretrained::random(&config.model, config.seed, Purpose::LanguageModel, device),
     }
     .expect("a model");
     let tokenizer = Tokenizer::from_folder(&config.model).expect("a tokenizer");

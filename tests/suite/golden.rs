@@ -15,7 +15,7 @@ use agoge::{
     data::Batch,
     device::ComputeDevice,
     kernel::{self, AdamW},
-    method::{self, Method, Sparta, mask},
+    method::{self, Method, Setup, Sparta, mask},
     model::{Adaptation, Pretrained, Role, generate::Generation, sample::Sampling, weights::Weights},
     train::{objective::Prepared, schedule::LearningRate, step::optimizer_step},
 };
@@ -26,8 +26,19 @@ use serde_json::Value;
 use crate::support::{assert_close, devices, say};
 
 /// Cases that must run wherever their folder is there: this list may grow, never shrink.
-const SUPPORTED: &[&str] =
-    &["llama-tied", "llama-untied-rope3", "mistral-window", "qwen2", "qwen3", "train-sparta", "train-full"];
+const SUPPORTED: &[&str] = &[
+    "llama-tied",
+    "llama-untied-rope3",
+    "mistral-window",
+    "qwen2",
+    "qwen3",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "gpt2",
+    "train-sparta",
+    "train-full",
+];
 
 struct Case {
     name: String,
@@ -128,11 +139,11 @@ fn matrix(tensor: Tensor<2>) -> Vec<f32> {
 
 /// Tracks the whole tensor: gives the dense gradient by plain autodiff.
 #[derive(Debug)]
-struct Dense(Tensor<2>);
+struct Dense(Tensor<2>, bool);
 
 impl Adaptation for Dense {
     fn linear(&self, x: Tensor<2>, _: &Tensor<2>) -> Tensor<2> {
-        x.matmul(self.0.clone().transpose())
+        if self.1 { x.matmul(self.0.clone()) } else { x.matmul(self.0.clone().transpose()) }
     }
 
     fn embed(&self, ids: Tensor<1, Int>, _: &Tensor<2>) -> Tensor<2> {
@@ -169,10 +180,10 @@ fn logits_and_loss() {
             let model = case.load(&device);
             let batch = case.batch(0);
             let (rtol, atol) = (case.number("rtol") as f32, case.number("atol") as f32);
-            let layout = model.transformer.layout(batch.row_count, batch.width, Some(&batch.attention_mask));
+            let layout = model.transformer.layout(batch.row_count, batch.width, Some(&batch.attention_mask), &[]);
             let logits = model.transformer.forward(device.integers(batch.ids.clone()), &layout);
             let (mut logits, mut expected) = (matrix(logits), case.floats("logits"));
-            if model.transformer.architecture.sliding_window.is_some() {
+            if model.transformer.architecture.windowed() {
                 // A padded position whose window holds nothing but padding has no meaningful output.
                 let vocabulary = model.transformer.architecture.vocab_size;
                 for values in [&mut logits, &mut expected] {
@@ -202,7 +213,7 @@ fn every_gradient_by_name() {
             let mut leaves = BTreeMap::new();
             for parameter in model.transformer.parameters_mut() {
                 let leaf = Tensor::from_inner(parameter.value().clone()).require_grad();
-                parameter.adaptation = Some(Box::new(Dense(leaf.clone())));
+                parameter.adaptation = Some(Box::new(Dense(leaf.clone(), parameter.transposed())));
                 leaves.insert(parameter.name.clone(), leaf);
             }
             let loss = whole_loss(&model, &batch);
@@ -296,8 +307,8 @@ fn replay(case: &Case, device: &ComputeDevice, model: &mut Pretrained, method: &
             max_norm: case.number("clip_global_norm") as f32,
         };
         let batch = case.batch(step as usize);
-        let outcome =
-            optimizer_step(&mut model.transformer, method, &[batch], &settings, recompute, device).expect("a step");
+        let outcome = optimizer_step(&mut model.transformer, method, &[batch], step, &settings, recompute, device)
+            .expect("a step");
         losses.push(vector(outcome.loss)[0]);
         norms.push(vector(outcome.squared_norm)[0].sqrt());
         rates.push(schedule.at(step) as f32);
@@ -313,7 +324,7 @@ fn assert_logits_after(case: &Case, device: &ComputeDevice, model: &Pretrained) 
     let after = std::fs::read(case.folder.join("after.safetensors")).expect("after.safetensors");
     let expected = Weights::from_bytes("after", after).expect("after").floats("logits").expect("logits");
     let batch = case.batch(0);
-    let layout = model.transformer.layout(batch.row_count, batch.width, Some(&batch.attention_mask));
+    let layout = model.transformer.layout(batch.row_count, batch.width, Some(&batch.attention_mask), &[]);
     let logits = matrix(model.transformer.forward(device.integers(batch.ids), &layout));
     assert_close(&format!("{} logits after", case.name), &logits, &expected, 5e-3, 5e-3);
 }
@@ -347,7 +358,7 @@ fn sparta_trajectory() {
                     before.borrow_mut().push(matrix(parameter.value().clone()));
                 }
                 replay(&case, &device, &mut model, &mut sparta, recompute);
-                for (name, values) in sparta.state(&model.transformer) {
+                for (name, values) in sparta.state(&model.transformer).values {
                     if let Some(name) = name.strip_suffix(".delta") {
                         let what = format!("{} {name} deltas", case.name);
                         assert_close(&what, &vector(values), &expected[name], 2e-2, 2e-4);
@@ -376,7 +387,8 @@ fn full_trajectory() {
                 let mut model = case.load(&device);
                 let config = RunConfig { method: "full".into(), ..RunConfig::default() }.method_config();
                 let entry = method::find("full").expect("full");
-                let mut full = (entry.start)(&config, &mut model.transformer, &device, 0).expect("full");
+                let mut setup = Setup::new(&config, &device, 0);
+                let mut full = method::start(entry, &mut setup, &mut model.transformer).expect("full");
                 let trained: usize = full.trained().iter().map(|tensor| tensor.trained).sum();
                 assert_eq!(trained, model.transformer.parameter_count());
                 assert!(model.transformer.parameters().iter().any(|p| p.role == Role::Norm));

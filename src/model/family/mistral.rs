@@ -9,9 +9,10 @@ use crate::{
 /// Reads the fields of transformers' `MistralConfig`, with its defaults.
 pub(super) fn describe(fields: &Fields) -> Result<Architecture> {
     let window = fields.size_or("sliding_window", Some(usize::MAX))?;
-    Ok(Architecture {
-        kv_heads: fields.size_or("num_key_value_heads", Some(8))?,
-        sliding_window: (window != usize::MAX).then_some(window),
-        ..llama::describe(fields)?
-    })
+    let mut architecture =
+        Architecture { kv_heads: fields.size_or("num_key_value_heads", Some(8))?, ..llama::describe(fields)? };
+    for block in &mut architecture.blocks {
+        block.window = (window != usize::MAX).then_some(window);
+    }
+    Ok(architecture)
 }

@@ -1,5 +1,8 @@
 //! The supported model families: one file each, one line in the table.
 
+mod bert;
+mod gemma;
+mod gpt2;
 mod llama;
 mod mistral;
 mod qwen;
@@ -18,6 +21,11 @@ const FAMILIES: &[(&str, Describe)] = &[
     ("mistral", mistral::describe),
     ("qwen2", qwen::describe_2),
     ("qwen3", qwen::describe_3),
+    ("gemma", gemma::describe_1),
+    ("gemma2", gemma::describe_2),
+    ("gemma3_text", gemma::describe_3),
+    ("gpt2", gpt2::describe),
+    ("bert", bert::describe),
 ];
 
 /// The supported values of `model_type`.

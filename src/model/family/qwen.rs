@@ -15,7 +15,9 @@ pub(super) fn describe_2(fields: &Fields) -> Result<Architecture> {
 /// Reads the fields of transformers' `Qwen3Config`, with its defaults.
 pub(super) fn describe_3(fields: &Fields) -> Result<Architecture> {
     refuse_windows(fields)?;
-    Ok(Architecture { head_dim: fields.size_or("head_dim", Some(128))?, qk_norm: true, ..llama::describe(fields)? })
+    let head_dim = fields.size_or("head_dim", Some(128))?;
+    let attention_scale = (head_dim as f64).sqrt().recip();
+    Ok(Architecture { head_dim, attention_scale, qk_norm: true, ..llama::describe(fields)? })
 }
 
 /// Windows on some layers only; no published model of these families switches them on.

@@ -1,6 +1,54 @@
-//! Random masks: which numbers of a tensor are trained.
+//! Masks: which numbers of a tensor are trained. One file a way of choosing, one line in [`MASKS`].
 
-use crate::rng::Stream;
+mod gradient;
+mod magnitude;
+
+use super::Setup;
+use crate::{Error, Result, model::Transformer, rng::Stream};
+
+/// Chooses sorted flat indices for each `(parameter, count)`.
+type Choose = fn(&[(String, usize)], &mut Transformer, &mut Setup) -> Result<Vec<Vec<u32>>>;
+
+/// One way of choosing a mask.
+pub struct Entry {
+    /// Name for `--mask`.
+    pub name: &'static str,
+    /// One line for people.
+    pub about: &'static str,
+    /// Chooses by looking at the model; `None` where the seed alone decides ([`draw`]).
+    pub choose: Option<Choose>,
+}
+
+/// Every way of choosing a mask.
+pub const MASKS: &[Entry] = &[
+    Entry { name: "random", about: "at random, by the seed (SpaRTA)", choose: None },
+    magnitude::LOW,
+    magnitude::HIGH,
+    gradient::ENTRY,
+];
+
+/// The mask of this name.
+///
+/// # Errors
+/// No such mask; the message lists those there are.
+pub fn find(name: &str) -> Result<&'static Entry> {
+    MASKS.iter().find(|entry| entry.name == name).ok_or_else(|| {
+        let names: Vec<_> = MASKS.iter().map(|entry| entry.name).collect();
+        Error::input(format!("--mask {name}: there is no such mask; there are {}", names.join(", ")))
+    })
+}
+
+/// The indices of the `count` largest scores, sorted; of equal scores those that come first.
+fn largest(scores: &[f32], count: usize) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..scores.len() as u32).collect();
+    let rank = |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]).then(a.cmp(b));
+    if count < order.len() {
+        order.select_nth_unstable_by(count, rank);
+        order.truncate(count);
+    }
+    order.sort_unstable();
+    order
+}
 
 /// Exactly `count` distinct indices below `len`, sorted, drawn without replacement and all equally likely.
 ///
@@ -77,6 +125,14 @@ mod tests {
             draw(seed, "t", 40, 10).iter().for_each(|&index| hits[index as usize] += 1);
         }
         assert!(hits.iter().all(|&count| (870..1130).contains(&count)), "{hits:?}");
+    }
+
+    #[test]
+    fn the_largest_scores_are_found_wherever_they_are() {
+        assert_eq!(largest(&[0.5, 3.0, -1.0, 3.0, 2.0], 3), [1, 3, 4]);
+        assert_eq!(largest(&[1.0; 5], 2), [0, 1]);
+        assert_eq!(largest(&[1.0, 2.0], 2), [0, 1]);
+        assert!(largest(&[1.0, 2.0], 0).is_empty());
     }
 
     #[test]

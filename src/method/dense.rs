@@ -1,0 +1,154 @@
+//! Tensors that are trained as a whole: all of full fine-tuning, and the head of every classifier.
+
+use burn::tensor::{Gradients, Int, Tensor, TensorData};
+
+use super::{NamedTensor, TrainedTensor, accumulate, stored};
+use crate::{
+    Result,
+    kernel::{self, AdamW},
+    model::{Adaptation, Parameter, Transformer, weights::Weights},
+};
+
+#[derive(Debug)]
+struct DenseTensor {
+    name: String,
+    shape: Vec<usize>,
+    /// AdamW's moments `[2, len]`; `None` only inside a step.
+    moments: Option<Tensor<2>>,
+    leaf: Option<Tensor<2>>,
+    grad: Option<Tensor<2>>,
+}
+
+/// Parameters of a model that are trained as a whole, in place.
+#[derive(Debug)]
+pub(super) struct DenseTensors {
+    tensors: Vec<DenseTensor>,
+}
+
+/// The hook in one parameter: the weight itself, tracked.
+#[derive(Debug)]
+struct DenseAdaptation {
+    leaf: Tensor<2>,
+    transposed: bool,
+}
+
+impl Adaptation for DenseAdaptation {
+    fn linear(&self, x: Tensor<2>, _weight: &Tensor<2>) -> Tensor<2> {
+        if self.transposed { x.matmul(self.leaf.clone()) } else { x.matmul(self.leaf.clone().transpose()) }
+    }
+
+    fn embed(&self, ids: Tensor<1, Int>, _weight: &Tensor<2>) -> Tensor<2> {
+        self.leaf.clone().select(0, ids)
+    }
+
+    fn small(&self, _weight: &Tensor<2>) -> Tensor<2> {
+        self.leaf.clone()
+    }
+}
+
+impl DenseTensors {
+    /// Those parameters of the model that `names` lists.
+    pub(super) fn new(transformer: &Transformer, names: &[String]) -> Self {
+        let chosen = |parameter: &&Parameter| names.contains(&parameter.name);
+        let tensors = transformer.parameters().into_iter().filter(chosen).map(|p| DenseTensor {
+            name: p.name.clone(),
+            shape: p.dims.clone(),
+            moments: Some(Tensor::zeros([2, p.len()], transformer.device())),
+            leaf: None,
+            grad: None,
+        });
+        Self { tensors: tensors.collect() }
+    }
+
+    pub(super) fn trained(&self) -> Vec<TrainedTensor> {
+        let all = self.tensors.iter().map(|tensor| TrainedTensor {
+            name: tensor.name.clone(),
+            shape: tensor.shape.clone(),
+            trained: tensor.shape.iter().product(),
+        });
+        all.collect()
+    }
+
+    pub(super) fn attach(&mut self, transformer: &mut Transformer) {
+        for tensor in &mut self.tensors {
+            let parameter = transformer.parameter_mut(&tensor.name).expect("targets are parameters of the model");
+            let leaf = Tensor::from_inner(parameter.value().clone()).require_grad();
+            tensor.leaf = Some(leaf.clone());
+            let transposed = parameter.transposed();
+            parameter.adaptation = Some(Box::new(DenseAdaptation { leaf, transposed }));
+        }
+    }
+
+    pub(super) fn collect(&mut self, gradients: &mut Gradients) {
+        for tensor in &mut self.tensors {
+            let new = tensor.leaf.as_ref().and_then(|leaf| leaf.grad_remove(gradients));
+            accumulate(&mut tensor.grad, new);
+        }
+    }
+
+    pub(super) fn detach(&mut self, transformer: &mut Transformer) {
+        for tensor in &mut self.tensors {
+            // The leaf is a second handle of the weight; in-place steps need the only one.
+            tensor.leaf = None;
+            if let Some(parameter) = transformer.parameter_mut(&tensor.name) {
+                parameter.adaptation = None;
+            }
+        }
+    }
+
+    pub(super) fn squared_norms(&self) -> Vec<Tensor<1>> {
+        let gradients = self.tensors.iter().filter_map(|tensor| tensor.grad.clone());
+        gradients.map(|grad| kernel::squared_norm(flat(grad))).collect()
+    }
+
+    pub(super) fn step(&mut self, transformer: &mut Transformer, settings: &AdamW, squared_norm: &Tensor<1>) {
+        for tensor in &mut self.tensors {
+            let Some(grad) = tensor.grad.take() else { continue };
+            let moments = tensor.moments.take().expect("moments are back after every step");
+            let parameter = transformer.parameter_mut(&tensor.name).expect("targets are parameters of the model");
+            let kept = &mut tensor.moments;
+            parameter.update(|weight| {
+                let (weight, moments) = kernel::dense_step(weight, moments, grad, squared_norm.clone(), *settings);
+                *kept = Some(moments);
+                weight
+            });
+        }
+    }
+
+    /// Current values, by name.
+    pub(super) fn values(&self, transformer: &Transformer) -> Vec<NamedTensor> {
+        let trained = |parameter: &&Parameter| self.tensors.iter().any(|tensor| tensor.name == parameter.name);
+        let all = transformer.parameters().into_iter().filter(trained);
+        all.map(|parameter| (parameter.name.clone(), parameter.value().clone().reshape([parameter.len()]))).collect()
+    }
+
+    /// Values and moments.
+    pub(super) fn state(&self, transformer: &Transformer) -> Vec<NamedTensor> {
+        let moments = self.tensors.iter().map(|tensor| {
+            let len: usize = tensor.shape.iter().product();
+            let moments = tensor.moments.as_ref().expect("moments are back after every step");
+            (format!("{}.moments", tensor.name), moments.clone().reshape([2 * len]))
+        });
+        self.values(transformer).into_iter().chain(moments).collect()
+    }
+
+    pub(super) fn restore(&mut self, transformer: &mut Transformer, state: &Weights) -> Result<()> {
+        for tensor in &mut self.tensors {
+            let len: usize = tensor.shape.iter().product();
+            let moments = stored(state, &format!("{}.moments", tensor.name), 2 * len)?;
+            let values = stored(state, &tensor.name, len)?;
+            let device = transformer.device().clone();
+            tensor.moments = Some(Tensor::from_data(TensorData::new(moments, [2, len]), &device));
+            let parameter = transformer.parameter_mut(&tensor.name).expect("targets are parameters of the model");
+            let dims = parameter.matrix_dims();
+            parameter.update(|_| Tensor::from_data(TensorData::new(values, dims), &device));
+        }
+        Ok(())
+    }
+}
+
+/// A gradient as a vector.
+pub(super) fn flat(grad: Tensor<2>) -> Tensor<1> {
+    let len = grad.shape().num_elements();
+    grad.reshape([len])
+}
