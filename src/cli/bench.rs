@@ -256,6 +256,8 @@ impl Memory {
             width,
             target_tokens: rows * (width - 1),
             tokens: rows * width,
+            classes: Vec::new(),
+            token_types: Vec::new(),
         };
         let with_gradient = {
             let batch = Prepared::new(&batch, &base.transformer, device);

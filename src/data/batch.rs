@@ -3,7 +3,7 @@
 //! The plan is a pure function of (seed, batch number), so a resumed run needs to remember only a number. Nothing here
 //! knows a device: a batch is vectors of integers.
 
-use super::split::Split;
+use super::split::{Row, Split};
 use crate::error::{Error, Result};
 use crate::rng::Stream;
 
@@ -102,10 +102,14 @@ pub struct Batch {
     pub row_count: usize,
     /// Tokens a row, padding included.
     pub width: usize,
-    /// Number of labels that count.
+    /// Number of labels that count; in classification the number of rows.
     pub target_tokens: usize,
     /// Number of tokens, padding left out.
     pub tokens: usize,
+    /// The class of each row (`row_count` long); empty in language modelling.
+    pub classes: Vec<i32>,
+    /// 1 from a row's second text on, else 0; empty where no row has a second text.
+    pub token_types: Vec<i32>,
 }
 
 impl Batch {
@@ -116,6 +120,8 @@ impl Batch {
     /// When a row number is not below [`Split::len`].
     pub fn assemble(split: &Split, rows: &[usize], pad_id: u32, round_to: usize, max_width: usize) -> Self {
         let longest = rows.iter().map(|&row| split.row_length(row)).max().unwrap_or(0);
+        let rows: Vec<Row> = rows.iter().map(|&row| split.row(row)).collect();
+        let has_second = rows.iter().any(|row| row.second < row.ids.len());
         let width = longest.next_multiple_of(round_to.max(1)).min(max_width.max(1));
         let size = rows.len() * width;
         let mut batch = Self {
@@ -126,9 +132,11 @@ impl Batch {
             width,
             target_tokens: 0,
             tokens: 0,
+            classes: rows.iter().filter_map(|row| row.class).map(|class| class as i32).collect(),
+            token_types: vec![0; if has_second { size } else { 0 }],
         };
-        for (index, &number) in rows.iter().enumerate() {
-            let row = split.row(number);
+        batch.target_tokens = batch.classes.len();
+        for (index, row) in rows.iter().enumerate() {
             let start = index * width;
             for (position, (&id, &target)) in row.ids.iter().zip(&row.targets).take(width).enumerate() {
                 batch.ids[start + position] = id as i32;
@@ -138,6 +146,9 @@ impl Batch {
                     batch.labels[start + position] = id as i32;
                     batch.target_tokens += 1;
                 }
+                if has_second && position >= row.second {
+                    batch.token_types[start + position] = 1;
+                }
             }
         }
         batch
@@ -146,9 +157,10 @@ impl Batch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::dataset::{DataSettings, Dataset};
+    use super::super::classify::ClassifySettings;
+    use super::super::dataset::{DataSettings, DataTask, Dataset};
     use super::super::source::Source;
-    use super::super::testing::byte_level_tokenizer;
+    use super::super::testing::{bert_tokenizer, byte_level_tokenizer};
     use super::*;
 
     fn lengths(count: usize) -> Vec<usize> {
@@ -227,10 +239,34 @@ mod tests {
         assert_eq!(batch.labels, [-100, -100, c, end, -100, -100, -100, -100]);
         assert_eq!(batch.attention_mask, [1, 1, 1, 1, 0, 0, 0, 0]);
         assert_eq!((batch.row_count, batch.width, batch.tokens, batch.target_tokens), (1, 8, 4, 2));
+        assert!(batch.classes.is_empty() && batch.token_types.is_empty());
         let batch = Batch::assemble(&data.train, &[1, 0], 9, 8, 512);
         assert_eq!((batch.row_count, batch.width, batch.tokens, batch.target_tokens), (2, 16, 14, 11));
         assert_eq!(batch.labels[16..20], [-100, -100, c, end]);
         assert_eq!(Batch::assemble(&data.train, &[1, 0], 9, 8, 10).width, 10);
         assert_eq!(Batch::assemble(&data.train, &[1], 9, 1, 512).width, 10);
+    }
+
+    #[test]
+    fn classified_rows_have_classes_and_token_types() {
+        let task = DataTask::Classify(ClassifySettings::default());
+        let settings = DataSettings { task, ..DataSettings::default() };
+        let load = |text: &str| {
+            let source = Source::from_bytes("t", text.as_bytes().to_vec()).expect("source");
+            Dataset::from_sources(source, None, &settings, &bert_tokenizer()).expect("data")
+        };
+        let data = load(
+            "{\"text\": \"hello\", \"text2\": \"world\", \"label\": \"b\"}\n\
+             {\"text\": \"hello hello\", \"text2\": \"world\", \"label\": \"a\"}",
+        );
+        let batch = Batch::assemble(&data.train, &[0, 1], 0, 8, 512);
+        assert_eq!(batch.ids[..8], [101, 7592, 102, 2088, 102, 0, 0, 0]);
+        assert_eq!(batch.token_types, [0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0]);
+        assert_eq!((batch.classes, batch.target_tokens, batch.tokens), (vec![1, 0], 2, 11));
+        assert_eq!(batch.labels, [IGNORED_LABEL; 16]);
+        let data = load("{\"text\": \"hello\", \"label\": 0}\n{\"text\": \"world\", \"label\": 1}");
+        let batch = Batch::assemble(&data.train, &[1], 0, 1, 512);
+        assert_eq!((batch.width, batch.classes), (3, vec![1]));
+        assert!(batch.token_types.is_empty());
     }
 }

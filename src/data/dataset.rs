@@ -1,17 +1,29 @@
-//! A whole data set: training and validation rows, and the report on how they were understood.
+//! A whole data set: training, validation and test rows, and the report on how they were understood.
 //!
 //! The one place where files, formats and rows meet. Which row comes when is planned elsewhere (`batch`).
 
 use std::path::PathBuf;
 
-use super::jsonl;
-use super::report::{DataReport, Piece, SplitReport};
+use super::classify::{self, ClassifySettings};
+use super::labels::Classes;
+use super::language;
+use super::report::{ClassCount, DataReport, Piece, SplitReport};
 use super::rows::{Refusals, RowCollector};
 use super::source::{DataFiles, Format, Source};
 use super::split::Split;
 use super::text;
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
+
+/// What rows are read for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DataTask {
+    /// Each token is predicted from those before it.
+    #[default]
+    LanguageModel,
+    /// Each row has one class.
+    Classify(ClassifySettings),
+}
 
 /// What to read and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +32,8 @@ pub struct DataSettings {
     pub data: PathBuf,
     /// The validation file, if it is not found beside the training file.
     pub valid: Option<PathBuf>,
-    /// Most tokens in a row, at least 2: longer rows are cut at the end; plain text is cut into blocks of this length.
+    /// Most tokens in a row, at least 2: longer rows are cut at the end (before the closing tokens of a classified row);
+    /// plain text is cut into blocks of this length.
     pub max_seq_length: usize,
     /// Whether only answers are learnt. `None`: yes, where rows have a prompt.
     pub mask_prompt: Option<bool>,
@@ -28,6 +41,10 @@ pub struct DataSettings {
     pub skip_bad_rows: bool,
     /// Whether the end token follows every document of plain text.
     pub append_eos: bool,
+    /// What the rows are read for.
+    pub task: DataTask,
+    /// Whether the test file is read too, where [`Dataset::load`] finds one.
+    pub with_test: bool,
 }
 
 impl Default for DataSettings {
@@ -39,16 +56,22 @@ impl Default for DataSettings {
             mask_prompt: None,
             skip_bad_rows: false,
             append_eos: true,
+            task: DataTask::default(),
+            with_test: false,
         }
     }
 }
 
-/// Training rows, validation rows if there are any, and the report on them.
+/// Training rows, validation and test rows if there are any, and the report on them.
 pub struct Dataset {
     /// What is trained on; never empty.
     pub train: Split,
     /// What is evaluated on; never empty.
     pub valid: Option<Split>,
+    /// What is tested on after training; never empty.
+    pub test: Option<Split>,
+    /// The names of the classes by number; empty in language modelling.
+    pub classes: Vec<String>,
     /// How the data was understood.
     pub report: DataReport,
 }
@@ -57,12 +80,14 @@ impl Dataset {
     /// Finds, reads and tokenises the files of `settings`.
     ///
     /// # Errors
-    /// When a file is missing, empty or not readable, a row is bad (and bad rows are not skipped), or no row is left.
+    /// When a file is missing, empty or not readable, a row is bad (and bad rows are not skipped), no row is left, or a
+    /// classification has fewer than two classes.
     pub fn load(settings: &DataSettings, tokenizer: &Tokenizer) -> Result<Self> {
         let files = DataFiles::find(&settings.data, settings.valid.as_deref())?;
+        let test = files.test.filter(|_| settings.with_test);
+        let open = |path: Option<PathBuf>| path.as_deref().map(Source::from_path).transpose();
         let train = Source::from_path(&files.train)?;
-        let valid = files.valid.as_deref().map(Source::from_path).transpose()?;
-        Self::from_sources(train, valid, settings, tokenizer)
+        Self::read([Some(train), open(files.valid)?, open(test)?], settings, tokenizer)
     }
 
     /// Reads and tokenises sources that are already there; the paths of `settings` are not looked at.
@@ -75,23 +100,42 @@ impl Dataset {
         settings: &DataSettings,
         tokenizer: &Tokenizer,
     ) -> Result<Self> {
+        Self::read([Some(train), valid, None], settings, tokenizer)
+    }
+
+    /// Reads the training, validation and test source, in this order, since the first tells the classes of the others.
+    fn read(sources: [Option<Source>; 3], settings: &DataSettings, tokenizer: &Tokenizer) -> Result<Self> {
         if !(2..=u32::MAX as usize).contains(&settings.max_seq_length) {
             return Err(Error::input(format!(
                 "max_seq_length is {}: it must be at least 2, for a token and the one it predicts",
                 settings.max_seq_length
             )));
         }
+        let mut classes = match &settings.task {
+            DataTask::Classify(ClassifySettings { classes: Some(names), .. }) => Classes::given(names)?,
+            _ => Classes::collecting(),
+        };
         let mut notes = Vec::new();
-        let (train, train_report) = read_split(&train, settings, tokenizer, &mut notes)?;
-        let (valid, valid_report) = match valid {
-            Some(valid) => {
-                read_split(&valid, settings, tokenizer, &mut notes).map(|(split, r)| (Some(split), Some(r)))?
-            }
-            None => (None, None),
+        let mut read = |source: Option<Source>| match source {
+            Some(source) => read_split(&source, settings, tokenizer, &mut classes, &mut notes)
+                .map(|(split, report)| (Some(split), Some(report))),
+            None => Ok((None, None)),
+        };
+        let [train, valid, test] = sources;
+        let ((train, train_report), (valid, valid_report), (test, test_report)) =
+            (read(train)?, read(valid)?, read(test)?);
+        let (Some(train), Some(train_report)) = (train, train_report) else {
+            return Err(Error::input("there is no training file"));
+        };
+        let classes = match settings.task {
+            DataTask::LanguageModel => Vec::new(),
+            DataTask::Classify(_) => classes.names().to_vec(),
         };
         let example = example(&train, tokenizer)?;
-        let report = DataReport { train: train_report, valid: valid_report, notes, example };
-        Ok(Self { train, valid, report })
+        let example_class = train.row(0).class.and_then(|class| classes.get(class as usize).cloned());
+        let report =
+            DataReport { train: train_report, valid: valid_report, test: test_report, notes, example, example_class };
+        Ok(Self { train, valid, test, classes, report })
     }
 
     /// Checks that the model, which has `vocab_size` embeddings, knows every id of the data.
@@ -99,82 +143,134 @@ impl Dataset {
     /// # Errors
     /// When tokenizer and model do not belong together.
     pub fn check_vocabulary(&self, vocab_size: usize) -> Result<()> {
-        self.train.check_vocabulary(vocab_size)?;
-        self.valid.iter().try_for_each(|valid| valid.check_vocabulary(vocab_size))
+        let splits = [Some(&self.train), self.valid.as_ref(), self.test.as_ref()];
+        splits.into_iter().flatten().try_for_each(|split| split.check_vocabulary(vocab_size))
     }
 }
 
-/// Reads one source by its format.
+/// What a file gave.
+struct ReadSplit {
+    split: Split,
+    format: String,
+    documents: Option<usize>,
+    cut_rows: usize,
+    refusals: Refusals,
+    notes: Vec<String>,
+}
+
+/// Reads one source by its format, for the task of `settings`.
 fn read_split(
     source: &Source,
     settings: &DataSettings,
     tokenizer: &Tokenizer,
+    classes: &mut Classes,
     notes: &mut Vec<String>,
 ) -> Result<(Split, SplitReport)> {
-    let mut note = |text: String| {
-        if !notes.contains(&text) {
-            notes.push(text);
+    let read = match &settings.task {
+        DataTask::Classify(task) => {
+            let template = task.template.as_deref();
+            let (length, skip) = (settings.max_seq_length, settings.skip_bad_rows);
+            let rows = classify::read(source, tokenizer, template, length, skip, classes)?;
+            ReadSplit {
+                split: rows.split,
+                format: rows.format,
+                documents: None,
+                cut_rows: rows.cut,
+                refusals: rows.refusals,
+                notes: rows.notes,
+            }
         }
+        DataTask::LanguageModel if source.format()? == Format::PlainText => read_text(source, settings, tokenizer)?,
+        DataTask::LanguageModel => read_rows(source, settings, tokenizer)?,
     };
-    let (split, format, documents, cut, refusals) = match source.format()? {
-        Format::PlainText => {
-            if settings.mask_prompt == Some(true) {
-                note(format!("mask_prompt changes nothing in {}: plain text has no prompts", source.name()));
-            }
-            let text = text::read(source, tokenizer, settings.append_eos, settings.skip_bad_rows)?;
-            let split = Split::blocks(text.ids, settings.max_seq_length);
-            (split, "plain text".to_string(), Some(text.documents), 0, text.refusals)
-        }
-        Format::JsonLines => {
-            let mut rows = RowCollector::new(tokenizer, source.name(), settings.max_seq_length, settings.skip_bad_rows);
-            let mask_prompt = settings.mask_prompt.unwrap_or(true);
-            let findings = jsonl::read(source, tokenizer, mask_prompt, &mut rows)?;
-            let (split, cut, refusals) = rows.finish()?;
-            if findings.kind == Some(jsonl::Kind::Text) && settings.mask_prompt == Some(true) {
-                note(format!("mask_prompt changes nothing in {}: {{text}} rows have no prompt", source.name()));
-            }
-            if findings.kind == Some(jsonl::Kind::Messages) && tokenizer.chat_template().is_none() {
-                note("the model has no chat template: conversations are written as ### User: / ### Assistant:".into());
-            }
-            if findings.last_answer_only > 0 {
-                note(format!(
-                    "{} conversations of {} learn their last answer only: the chat template rewrites earlier turns",
-                    findings.last_answer_only,
-                    source.name()
-                ));
-            }
-            let format = findings.kind.map_or("JSON Lines", jsonl::Kind::name).to_string();
-            (split, format, None, cut, refusals)
-        }
-    };
+    let split = read.split;
     if split.is_empty() {
-        return Err(nothing_left(source, &refusals));
+        return Err(nothing_left(source, &read.refusals, read.documents.is_some()));
+    }
+    for note in read.notes {
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
     }
     let longest_row = (0..split.len()).map(|index| split.row_length(index)).max().unwrap_or(0);
+    let count = |(name, &rows): (&String, &usize)| ClassCount { name: name.clone(), rows };
     let report = SplitReport {
         file: source.name().to_string(),
-        format,
+        format: read.format,
         rows: split.len(),
-        documents,
+        documents: read.documents,
         tokens: split.tokens(),
         target_tokens: split.target_tokens(),
         unknown_tokens: split.unknown_tokens(),
         longest_row,
-        cut_rows: cut,
+        cut_rows: read.cut_rows,
         max_seq_length: settings.max_seq_length,
-        skipped_rows: refusals.count,
-        skipped_reasons: refusals.reasons,
+        skipped_rows: read.refusals.count,
+        skipped_reasons: read.refusals.reasons,
+        classes: classes.names().iter().zip(split.class_counts()).map(count).collect(),
     };
     Ok((split, report))
 }
 
-fn nothing_left(source: &Source, refusals: &Refusals) -> Error {
+/// Plain text as blocks.
+fn read_text(source: &Source, settings: &DataSettings, tokenizer: &Tokenizer) -> Result<ReadSplit> {
+    let mut notes = Vec::new();
+    if settings.mask_prompt == Some(true) {
+        notes.push(format!("mask_prompt changes nothing in {}: plain text has no prompts", source.name()));
+    }
+    let text = text::read(source, tokenizer, settings.append_eos, settings.skip_bad_rows)?;
+    Ok(ReadSplit {
+        split: Split::blocks(text.ids, settings.max_seq_length),
+        format: "plain text".into(),
+        documents: Some(text.documents),
+        cut_rows: 0,
+        refusals: text.refusals,
+        notes,
+    })
+}
+
+/// Rows with named columns, for language modelling.
+fn read_rows(source: &Source, settings: &DataSettings, tokenizer: &Tokenizer) -> Result<ReadSplit> {
+    let mut rows = RowCollector::new(tokenizer, source, settings.max_seq_length, settings.skip_bad_rows);
+    let findings = language::read(source, tokenizer, settings.mask_prompt.unwrap_or(true), &mut rows)?;
+    let (split, cut_rows, refusals) = rows.finish()?;
+    let mut notes = Vec::new();
+    let has_template = tokenizer.chat_template().is_some();
+    match findings.kind {
+        Some(language::Kind::Text) if settings.mask_prompt == Some(true) => {
+            notes.push(format!("mask_prompt changes nothing in {}: {{text}} rows have no prompt", source.name()));
+        }
+        Some(language::Kind::Messages | language::Kind::Conversations) if !has_template => {
+            notes
+                .push("the model has no chat template: conversations are written as ### User: / ### Assistant:".into());
+        }
+        Some(language::Kind::Instruction) if !has_template => {
+            notes
+                .push("the model has no chat template: instructions are written as Stanford Alpaca writes them".into());
+        }
+        _ => {}
+    }
+    if findings.last_answer_only > 0 {
+        notes.push(format!(
+            "{} conversations of {} learn their last answer only: the chat template rewrites earlier turns",
+            findings.last_answer_only,
+            source.name()
+        ));
+    }
+    let format = findings.kind.map_or("no rows", language::Kind::name).to_string();
+    Ok(ReadSplit { split, format, documents: None, cut_rows, refusals, notes })
+}
+
+fn nothing_left(source: &Source, refusals: &Refusals, is_text: bool) -> Error {
     match refusals.reasons.first() {
         Some(reason) => Error::input(format!(
             "no row of {} can be used: all {} were skipped; the first because {reason}",
             source.name(),
             refusals.count
         )),
+        None if !is_text => {
+            Error::input(format!("{} has no rows: there is nothing to learn from in it", source.name()))
+        }
         None => Error::input(format!("{} has fewer than two tokens: there is nothing to predict", source.name())),
     }
 }
@@ -203,7 +299,9 @@ fn example(split: &Split, tokenizer: &Tokenizer) -> Result<Vec<Piece>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{byte_fallback_tokenizer, byte_level_tokenizer, chat_tokenizer, shared_folder};
+    use super::super::testing::{
+        bert_tokenizer, byte_fallback_tokenizer, byte_level_tokenizer, chat_tokenizer, shared_folder,
+    };
     use super::*;
     use crate::rng::Stream;
 
@@ -261,8 +359,8 @@ mod tests {
 
     #[test]
     fn random_bytes_never_panic() {
-        let tokenizers = [byte_level_tokenizer(), byte_fallback_tokenizer(), chat_tokenizer()];
-        let words: [&[u8]; 14] = [
+        let tokenizers = [byte_level_tokenizer(), byte_fallback_tokenizer(), chat_tokenizer(), bert_tokenizer()];
+        let words: [&[u8]; 24] = [
             b"{\"text\": \"",
             b"\"}\n",
             b"{\"messages\": [{\"role\": \"user\", \"content\": \"",
@@ -270,6 +368,16 @@ mod tests {
             b"\"}]}\n",
             b"{\"prompt\": \"",
             b"\", \"completion\": \"",
+            b"{\"instruction\": \"",
+            b"\", \"output\": \"",
+            b"\", \"label\": \"",
+            b"{\"sentence1\": \"a\", \"sentence2\": \"b\", \"label\": 1}\n",
+            b"{\"text\": \"hello\", \"label\": true}\n",
+            b"[{\"text\": \"a\"}, ",
+            b"]",
+            b",",
+            b"\t",
+            b"\"",
             b"\r\n",
             b"\n\n",
             b"\xf0\x9f\x98\x80",
@@ -278,10 +386,19 @@ mod tests {
             b"\xef\xbb\xbf",
             b" ",
         ];
-        let mut loaded = 0;
-        for seed in 0..1000 {
+        let starts: [(&str, &[u8]); 6] = [
+            ("random", b""),
+            ("random.csv", b"text,label\na,0\nb,1\n"),
+            ("random.csv", b"prompt,completion\n"),
+            ("random.tsv", b"label\ttext\n1\ta\n"),
+            ("random.csv", b""),
+            ("random.json", b"["),
+        ];
+        let mut loaded = [0; 2];
+        for seed in 0..2000 {
             let mut stream = Stream::new(seed, "random bytes");
-            let mut bytes = Vec::new();
+            let (name, start) = starts[stream.below(starts.len() as u64) as usize];
+            let mut bytes = start.to_vec();
             for _ in 0..stream.below(60) {
                 match stream.below(6) {
                     0 => bytes.push(stream.bits() as u8),
@@ -289,27 +406,103 @@ mod tests {
                     _ => bytes.extend(words[stream.below(words.len() as u64) as usize]),
                 }
             }
+            let template = ["{text}", "A {text} {label}", "{sentence1}{{", "{"][stream.below(4) as usize];
+            let task = ClassifySettings {
+                template: (stream.below(2) == 0).then(|| template.to_string()),
+                classes: (stream.below(2) == 0).then(|| vec!["0".to_string(), "1".to_string()]),
+            };
             let settings = DataSettings {
                 max_seq_length: 2 + stream.below(40) as usize,
-                skip_bad_rows: stream.below(2) == 0,
+                skip_bad_rows: stream.below(3) > 0,
                 mask_prompt: [None, Some(true), Some(false)][stream.below(3) as usize],
                 append_eos: stream.below(2) == 0,
                 ..DataSettings::default()
             };
-            for tokenizer in &tokenizers {
-                let dataset = Source::from_bytes("random", bytes.clone())
-                    .and_then(|source| Dataset::from_sources(source, None, &settings, tokenizer));
-                let Ok(dataset) = dataset else { continue };
-                loaded += 1;
-                for index in 0..dataset.train.len() {
-                    let row = dataset.train.row(index);
-                    assert_eq!(row.ids.len(), row.targets.len());
-                    assert!(row.ids.len() <= settings.max_seq_length && !row.targets[0] && row.targets.contains(&true));
+            for task in [DataTask::LanguageModel, DataTask::Classify(task)] {
+                let classifies = task != DataTask::LanguageModel;
+                let settings = DataSettings { task, ..settings.clone() };
+                for tokenizer in &tokenizers {
+                    let dataset = Source::from_bytes(name, bytes.clone())
+                        .and_then(|source| Dataset::from_sources(source, None, &settings, tokenizer));
+                    let Ok(dataset) = dataset else { continue };
+                    loaded[usize::from(classifies)] += 1;
+                    for index in 0..dataset.train.len() {
+                        let row = dataset.train.row(index);
+                        assert_eq!(row.ids.len(), row.targets.len());
+                        assert!(row.ids.len() <= settings.max_seq_length && !row.ids.is_empty());
+                        assert!(!row.targets[0] && row.targets.contains(&true) != classifies);
+                        assert_eq!(row.class.is_some(), classifies);
+                        assert!(row.class.is_none_or(|class| (class as usize) < dataset.classes.len()));
+                    }
+                    assert!(!dataset.report.to_string().is_empty());
                 }
-                assert!(!dataset.report.to_string().is_empty());
             }
         }
-        assert!(loaded > 300, "only {loaded} of the random files were good: the test has lost its point");
+        assert!(loaded.iter().all(|&count| count > 300), "only {loaded:?} good files: the test has lost its point");
+    }
+
+    fn classify(template: Option<&str>, classes: Option<&[&str]>) -> DataSettings {
+        let classes = classes.map(|names| names.iter().map(|name| name.to_string()).collect());
+        let task = DataTask::Classify(ClassifySettings { template: template.map(String::from), classes });
+        DataSettings { task, ..settings(64) }
+    }
+
+    #[test]
+    fn a_folder_of_tables_is_classified_with_its_test_file() {
+        let folder = tempfile::tempdir().expect("temp folder");
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("write");
+        write("train.tsv", "label\tsentence\nno\thello\nyes\tworld\nno\thello hello\n");
+        write("valid.csv", "sentence,label\n\"hello, world\",yes\n");
+        write("test.jsonl", "{\"sentence\": \"hello\", \"label\": \"no\"}");
+        let settings = DataSettings { data: folder.path().to_path_buf(), with_test: true, ..classify(None, None) };
+        let dataset = Dataset::load(&settings, &bert_tokenizer()).expect("data");
+        assert_eq!(dataset.classes, ["no", "yes"]);
+        assert_eq!(dataset.train.class_counts(), [2, 1]);
+        assert_eq!(dataset.train.row(0).ids, [101, 7592, 102]);
+        assert_eq!(dataset.valid.expect("valid").row(0).class, Some(1));
+        assert_eq!(dataset.test.expect("test").row(0).class, Some(0));
+        assert_eq!(dataset.report.train.format, "{sentence, label}");
+        assert_eq!(dataset.report.notes, ["the text is read from the column \"sentence\""]);
+        let text = dataset.report.to_string();
+        assert!(text.contains("2 classes: no 2, yes 1") && text.contains("the class is no"), "{text}");
+        assert!(text.contains("│ [CLS] hello [SEP]") && text.contains("test     "), "{text}");
+        let without = DataSettings { with_test: false, ..settings.clone() };
+        assert!(Dataset::load(&without, &bert_tokenizer()).expect("data").test.is_none());
+        write("valid.csv", "sentence,label\nhello,yes\nhello,maybe\n");
+        let Err(error) = Dataset::load(&settings, &bert_tokenizer()) else { panic!("must fail") };
+        assert!(
+            error.to_string().contains("valid.csv:3: the label \"maybe\" does not come in the training"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn one_class_is_refused_and_language_models_have_none() {
+        let rows = "{\"text\": \"a\", \"label\": 1}\n{\"text\": \"b\", \"label\": 1}";
+        let Err(error) = from_text(rows, &classify(None, None), &byte_level_tokenizer()) else { panic!("must fail") };
+        assert!(error.to_string().contains("at least two classes"), "{error}");
+        let dataset = from_text(rows, &classify(None, Some(&["no", "yes"])), &byte_level_tokenizer()).expect("data");
+        assert_eq!((dataset.train.class_counts(), dataset.report.example_class.as_deref()), (&[0, 2][..], Some("yes")));
+        let dataset = from_text(rows, &settings(64), &byte_level_tokenizer()).expect("data");
+        assert!(dataset.classes.is_empty() && dataset.report.train.classes.is_empty());
+        assert!(from_text("just text", &classify(None, None), &byte_level_tokenizer()).is_err());
+    }
+
+    #[test]
+    fn real_data_is_classified() {
+        let Some(data) = shared_folder("data") else { return };
+        for (name, classes, rows) in [
+            ("sst2", &["negative", "positive"][..], [6920, 872, 1821]),
+            ("trec/train.tsv", &["ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"], [5452, 0, 0]),
+        ] {
+            let settings = DataSettings { data: data.join(name), with_test: true, ..classify(None, None) };
+            let dataset = Dataset::load(&settings, &byte_fallback_tokenizer()).expect("data");
+            println!("{}\n", dataset.report);
+            assert_eq!(dataset.classes, classes);
+            let lengths = [Some(&dataset.train), dataset.valid.as_ref(), dataset.test.as_ref()];
+            assert_eq!(lengths.map(|split| split.map_or(0, Split::len)), rows);
+            assert_eq!(dataset.train.class_counts().iter().sum::<usize>(), rows[0]);
+        }
     }
 
     #[test]

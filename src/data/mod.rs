@@ -1,21 +1,30 @@
 //! From bytes to batches: files are found and mapped, rows read, text tokenised, ids stored compactly, batches planned.
 //!
-//! This module knows no tensors and no configuration file. Its way is one direction: [`Source`] (bytes) to rows
-//! (`jsonl`, `text`) to [`Split`] (token ids and their targets) to [`Batch`] (padded integers ready for a device).
+//! This module knows no tensors and no configuration file. Its way is one direction: [`Source`] (bytes) to records (`json`,
+//! `table`: named columns) to rows (`language`, `classify`; plain text: `text`) to [`Split`] (token ids and their targets
+//! or classes) to [`Batch`] (padded integers ready for a device).
 
 mod batch;
 mod chat;
+mod classify;
 mod clock;
+mod conversation;
 mod dataset;
 mod decode;
 mod id_store;
-mod jsonl;
+mod json;
+mod labels;
+mod language;
+mod pair;
 mod python_json;
+mod records;
 mod report;
 mod rows;
 mod source;
 mod split;
+mod table;
 mod text;
+mod text_template;
 mod tokenizer;
 
 #[cfg(test)]
@@ -23,9 +32,10 @@ mod testing;
 
 pub use batch::{Batch, BatchPlan, IGNORED_LABEL, sequential};
 pub use chat::{ChatTemplate, Message};
-pub use dataset::{DataSettings, Dataset};
+pub use classify::{ClassifySettings, encode_for_classification};
+pub use dataset::{DataSettings, DataTask, Dataset};
 pub use decode::StreamDecoder;
-pub use report::{DataReport, Piece, SplitReport};
+pub use report::{ClassCount, DataReport, Piece, SplitReport};
 pub use source::{DataFiles, Format, Source};
 pub use split::{Row, Split};
 pub use tokenizer::Tokenizer;

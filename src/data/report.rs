@@ -14,12 +14,21 @@ pub struct Piece {
     pub is_target: bool,
 }
 
+/// How many rows a class has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassCount {
+    /// The class.
+    pub name: String,
+    /// Its rows.
+    pub rows: usize,
+}
+
 /// What was found in one file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SplitReport {
     /// The file as it was given.
     pub file: String,
-    /// "plain text", "{text}", "{prompt, completion}" or "{messages}".
+    /// "plain text", or the columns that were read, such as "{prompt, completion}".
     pub format: String,
     /// Number of rows (blocks, of plain text).
     pub rows: usize,
@@ -27,7 +36,7 @@ pub struct SplitReport {
     pub documents: Option<usize>,
     /// Number of tokens.
     pub tokens: usize,
-    /// Number of tokens that are learnt.
+    /// Number of tokens that are learnt; in classification the number of rows.
     pub target_tokens: usize,
     /// Number of tokens that stand for text the tokenizer has no token for.
     pub unknown_tokens: usize,
@@ -41,12 +50,41 @@ pub struct SplitReport {
     pub skipped_rows: usize,
     /// Why, for the first few of them.
     pub skipped_reasons: Vec<String>,
+    /// The rows of each class by number; empty in language modelling.
+    #[serde(default)]
+    pub classes: Vec<ClassCount>,
 }
 
 impl SplitReport {
     /// The share of tokens that are learnt, from 0 to 1.
     pub fn target_share(&self) -> f64 {
         if self.tokens == 0 { 0.0 } else { self.target_tokens as f64 / self.tokens as f64 }
+    }
+
+    /// The share of rows that the most frequent class has, from 0 to 1: what guessing it always would get right.
+    pub fn most_frequent_share(&self) -> f64 {
+        let most = self.classes.iter().map(|class| class.rows).max().unwrap_or(0);
+        if self.rows == 0 { 0.0 } else { most as f64 / self.rows as f64 }
+    }
+
+    /// All classes, or the first of very many, with their rows.
+    fn class_lines(&self, lines: &mut Vec<String>) {
+        let shown = self.classes.iter().take(SHOWN_CLASSES);
+        let mut counts: Vec<String> =
+            shown.map(|class| format!("{} {}", printable(&class.name), grouped(class.rows))).collect();
+        if self.classes.len() > SHOWN_CLASSES {
+            counts.push(format!("and {} more", grouped(self.classes.len() - SHOWN_CLASSES)));
+        }
+        let text = format!("{} classes: {}", grouped(self.classes.len()), counts.join(", "));
+        lines.extend(wrapped(&text, WIDTH).into_iter().map(|line| format!("{:LABEL$}{line}", "")));
+        if let Some(most) = self.classes.iter().max_by_key(|class| class.rows) {
+            let share = 100.0 * self.most_frequent_share();
+            lines.push(format!(
+                "{:LABEL$}the most frequent, {}, has {share:.1} % of the rows",
+                "",
+                printable(&most.name)
+            ));
+        }
     }
 
     fn lines(&self, name: &str, lines: &mut Vec<String>) {
@@ -68,13 +106,18 @@ impl SplitReport {
             }
         };
         lines.push(format!("{:LABEL$}{rows}", ""));
-        lines.push(format!(
-            "{:LABEL$}{}, {} learnt ({:.1} %)",
-            "",
-            count(self.tokens, "token"),
-            grouped(self.target_tokens),
-            100.0 * self.target_share()
-        ));
+        if self.classes.is_empty() {
+            lines.push(format!(
+                "{:LABEL$}{}, {} learnt ({:.1} %)",
+                "",
+                count(self.tokens, "token"),
+                grouped(self.target_tokens),
+                100.0 * self.target_share()
+            ));
+        } else {
+            lines.push(format!("{:LABEL$}{}", "", count(self.tokens, "token")));
+            self.class_lines(lines);
+        }
         if self.unknown_tokens > 0 {
             lines.push(format!(
                 "{:LABEL$}{} unknown to the tokenizer ({:.1} %): the model cannot learn what they stand for",
@@ -111,10 +154,16 @@ pub struct DataReport {
     pub train: SplitReport,
     /// The validation file.
     pub valid: Option<SplitReport>,
+    /// The test file.
+    #[serde(default)]
+    pub test: Option<SplitReport>,
     /// What a person might not expect, one sentence each.
     pub notes: Vec<String>,
     /// The first training row in pieces.
     pub example: Vec<Piece>,
+    /// The class of the first training row; `None` in language modelling.
+    #[serde(default)]
+    pub example_class: Option<String>,
 }
 
 /// Width of the names on the left.
@@ -125,6 +174,8 @@ const WIDTH: usize = 100;
 const SHOWN_BEFORE: usize = 240;
 const SHOWN_TARGET: usize = 320;
 const SHOWN_BEHIND: usize = 60;
+/// How many classes are listed.
+const SHOWN_CLASSES: usize = 40;
 
 impl DataReport {
     /// The report as lines for a terminal, without line ends. What is learnt of the example stands between ⟦ and ⟧.
@@ -134,18 +185,28 @@ impl DataReport {
         if let Some(valid) = &self.valid {
             valid.lines("valid", &mut lines);
         }
+        if let Some(test) = &self.test {
+            test.lines("test", &mut lines);
+        }
         for note in &self.notes {
             lines.push(format!("{:LABEL$}{note}", "note"));
         }
-        lines.push(format!("{:LABEL$}what is learnt stands between ⟦ and ⟧", "example"));
+        lines.push(match &self.example_class {
+            Some(class) => format!("{:LABEL$}the class is {}", "example", printable(class)),
+            None => format!("{:LABEL$}what is learnt stands between ⟦ and ⟧", "example"),
+        });
         for line in self.marked_example().split('\n').flat_map(|line| wrapped(&printable(line), WIDTH)) {
             lines.push(format!("{:LABEL$}│ {line}", "").trim_end().to_string());
         }
         lines
     }
 
-    /// The example with marks, shortened around the start of the first target.
+    /// The example with marks, shortened around the start of the first target; without targets its beginning.
     fn marked_example(&self) -> String {
+        if self.example_class.is_some() {
+            let all: String = self.example.iter().map(|piece| piece.text.as_str()).collect();
+            return keep_start(&all, SHOWN_TARGET);
+        }
         let first = self.example.iter().position(|piece| piece.is_target).unwrap_or(0);
         let mut text = String::new();
         let before: String = self.example[..first].iter().map(|piece| piece.text.as_str()).collect();
@@ -242,9 +303,17 @@ mod tests {
             max_seq_length: 512,
             skipped_rows: 7,
             skipped_reasons: vec!["data/train.jsonl:3: broken".into()],
+            classes: Vec::new(),
         };
         let valid = SplitReport { documents: Some(2), rows: 1, cut_rows: 0, skipped_rows: 0, ..train.clone() };
-        DataReport { train, valid: Some(valid), notes: vec!["something".into()], example }
+        DataReport {
+            train,
+            valid: Some(valid),
+            test: None,
+            notes: vec!["something".into()],
+            example,
+            example_class: None,
+        }
     }
 
     fn piece(text: &str, is_target: bool) -> Piece {
@@ -278,6 +347,31 @@ mod tests {
         assert_eq!(wrapped("ab cd éf", 5), ["ab", "cd éf"]);
         assert_eq!(wrapped("ééééééé", 3), ["ééé", "ééé", "é"]);
         assert_eq!(wrapped("", 3), [""]);
+    }
+
+    #[test]
+    fn classes_are_counted() {
+        let mut report = report(vec![piece("[CLS] good [SEP]", false)]);
+        let class = |name: &str, rows| ClassCount { name: name.into(), rows };
+        report.train.classes = vec![class("bad", 250), class("good", 750)];
+        report.train.format = "{text, label}".into();
+        report.train.cut_rows = 0;
+        report.train.skipped_rows = 0;
+        report.test = report.valid.take();
+        report.notes.clear();
+        report.example_class = Some("good".into());
+        assert_eq!(report.train.most_frequent_share(), 0.75);
+        let text = report.to_string();
+        assert!(
+            text.starts_with(
+                "train    data/train.jsonl\n         1,000 rows of {text, label}, the longest of 512 tokens\n         \
+                 1,234,567 tokens\n         2 classes: bad 250, good 750\n         the most frequent, good, has 75.0 % \
+                 of the rows\ntest     data/train.jsonl\n"
+            ) && text.ends_with("\nexample  the class is good\n         │ [CLS] good [SEP]"),
+            "{text}"
+        );
+        report.train.classes = (0..1000).map(|index| class(&format!("class{index}"), 1)).collect();
+        assert!(report.to_string().contains("class39 1, and 960 more\n"), "{report}");
     }
 
     #[test]

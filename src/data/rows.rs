@@ -1,11 +1,12 @@
 //! Text rows become token rows: encoding in batches, marking targets, cutting, refusing rows that teach nothing.
 //!
-//! What a line of JSON means is read elsewhere (`jsonl`); this knows only segments of text and which parts of them are
+//! What a row's columns mean is read elsewhere (`language`); this knows only segments of text and which parts of them are
 //! to be learnt. Also here: how bad rows are refused or counted.
 
 use std::ops::Range;
 
 use super::id_store::IdWriter;
+use super::source::Source;
 use super::split::{RowSpan, Split};
 use super::tokenizer::{EncodedText, Tokenizer};
 use crate::error::{Error, Result};
@@ -13,8 +14,8 @@ use crate::error::{Error, Result};
 /// How many reasons of skipped rows are kept for the report.
 const KEPT_REASONS: usize = 5;
 /// Rows are tokenised together up to this number and this many bytes.
-const BATCH_ROWS: usize = 512;
-const BATCH_BYTES: usize = 256 << 10;
+pub(crate) const BATCH_ROWS: usize = 512;
+pub(crate) const BATCH_BYTES: usize = 256 << 10;
 
 /// Bad rows: an error, or counted when they may be skipped.
 pub(crate) struct Refusals {
@@ -30,9 +31,9 @@ impl Refusals {
         Self { skip, count: 0, reasons: Vec::new() }
     }
 
-    /// Refuses what stands at `line` of `file`.
-    pub(crate) fn refuse(&mut self, file: &str, line: usize, reason: &str) -> Result<()> {
-        let message = format!("{file}:{line}: {reason}");
+    /// Refuses what stands at `line` of `source`.
+    pub(crate) fn refuse(&mut self, source: &Source, line: usize, reason: &str) -> Result<()> {
+        let message = format!("{}: {reason}", source.place(line));
         if !self.skip {
             return Err(Error::input(message));
         }
@@ -78,7 +79,7 @@ pub(crate) struct RowText {
 /// Collects rows into a [`Split`].
 pub(crate) struct RowCollector<'a> {
     tokenizer: &'a Tokenizer,
-    file: &'a str,
+    source: &'a Source,
     max_length: usize,
     ids: IdWriter,
     rows: Vec<RowSpan>,
@@ -92,10 +93,10 @@ pub(crate) struct RowCollector<'a> {
 }
 
 impl<'a> RowCollector<'a> {
-    pub(crate) fn new(tokenizer: &'a Tokenizer, file: &'a str, max_length: usize, skip_bad_rows: bool) -> Self {
+    pub(crate) fn new(tokenizer: &'a Tokenizer, source: &'a Source, max_length: usize, skip_bad_rows: bool) -> Self {
         Self {
             tokenizer,
-            file,
+            source,
             max_length,
             ids: IdWriter::new(tokenizer.id_bound()).counting(tokenizer.unknown_id()),
             rows: Vec::new(),
@@ -111,7 +112,7 @@ impl<'a> RowCollector<'a> {
     pub(crate) fn refuse(&mut self, line: usize, reason: &str) -> Result<()> {
         // Errors come in the order of the file, whatever is still waiting.
         self.flush()?;
-        self.refusals.refuse(self.file, line, reason)
+        self.refusals.refuse(self.source, line, reason)
     }
 
     /// Takes a row.
@@ -143,7 +144,7 @@ impl<'a> RowCollector<'a> {
                 for row in &rows {
                     match encode(self.tokenizer, std::slice::from_ref(row)) {
                         Ok(texts) => self.add(row, texts)?,
-                        Err(e) => self.refusals.refuse(self.file, row.line, &e.to_string())?,
+                        Err(e) => self.refusals.refuse(self.source, row.line, &e.to_string())?,
                     }
                 }
             }
@@ -198,7 +199,7 @@ impl<'a> RowCollector<'a> {
                  rows"
                     .to_string()
             };
-            return self.refusals.refuse(self.file, row.line, &reason);
+            return self.refusals.refuse(self.source, row.line, &reason);
         }
         self.cut += usize::from(cut);
         let first_target = self.targets.len();

@@ -1,10 +1,12 @@
 //! Where rows come from: files found by name and mapped into memory, or bytes handed over.
 //!
-//! Knows names and bytes only. What the bytes mean is decided by their first non-blank character, not by the name.
+//! Knows names and bytes only. What the bytes are is decided by how they begin; only CSV and TSV, which look like text,
+//! are told by their name.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use super::table;
 use crate::error::{Error, Result};
 
 /// How a source's bytes are read.
@@ -12,6 +14,13 @@ use crate::error::{Error, Result};
 pub enum Format {
     /// One JSON object a line.
     JsonLines,
+    /// One JSON list of objects.
+    JsonArray,
+    /// Records below a header line, fields separated by `delimiter`.
+    Table {
+        /// A comma, a tab or a semicolon.
+        delimiter: u8,
+    },
     /// Documents separated by blank lines.
     PlainText,
 }
@@ -68,22 +77,25 @@ impl Source {
         bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
     }
 
-    /// JSON Lines where the first non-blank character is `{`, else plain text.
+    /// Where `line` (counted from 1) is, for messages.
+    pub(crate) fn place(&self, line: usize) -> String {
+        format!("{}:{line}", self.name)
+    }
+
+    /// JSON Lines where the first non-blank character is `{`, a JSON list where it is `[` before an object, a table
+    /// where the name ends in `.csv` or `.tsv`, else plain text.
     ///
     /// # Errors
-    /// When the bytes are a JSON array or a binary file, which would make poor plain text.
+    /// When the bytes are a binary file, which would make poor plain text.
     pub fn format(&self) -> Result<Format> {
         let text = self.bytes().trim_ascii_start();
         if text.starts_with(b"{") {
             return Ok(Format::JsonLines);
         }
         if let Some(inside) = text.strip_prefix(b"[")
-            && inside.trim_ascii_start().starts_with(b"{")
+            && (inside.trim_ascii_start().starts_with(b"{") || inside.trim_ascii() == b"]")
         {
-            return Err(Error::input(format!(
-                "{} is one JSON array: write one object a line instead (for example with `jq -c '.[]'`)",
-                self.name
-            )));
+            return Ok(Format::JsonArray);
         }
         for (magic, what) in MAGIC {
             if text.starts_with(magic) {
@@ -93,7 +105,10 @@ impl Source {
                 )));
             }
         }
-        Ok(Format::PlainText)
+        Ok(match table::delimiter(&self.name, self.bytes()) {
+            Some(delimiter) => Format::Table { delimiter },
+            None => Format::PlainText,
+        })
     }
 
     fn refuse_empty(&self) -> Result<()> {
@@ -147,7 +162,7 @@ pub struct DataFiles {
 const TRAIN_NAMES: &[&str] = &["train", "training"];
 const VALID_NAMES: &[&str] = &["valid", "validation", "dev", "val", "eval"];
 const TEST_NAMES: &[&str] = &["test"];
-const EXTENSIONS: &[&str] = &["jsonl", "json", "ndjson", "txt", "text", "md"];
+const EXTENSIONS: &[&str] = &["jsonl", "json", "ndjson", "csv", "tsv", "txt", "text", "md"];
 
 impl DataFiles {
     /// Finds the files of `data`: a file is the training file; in a folder they are found by name (`train.jsonl`,
@@ -281,7 +296,11 @@ mod tests {
         assert_eq!(format(b"\xef\xbb\xbf{").expect("format"), Format::JsonLines);
         assert_eq!(format(b"Once {").expect("format"), Format::PlainText);
         assert_eq!(format(b"[INST] x").expect("format"), Format::PlainText);
-        assert!(format(b"[\n {\"text\": 1}]").expect_err("array").to_string().contains("jq"));
+        assert_eq!(format(b"[\n {\"text\": 1}]").expect("format"), Format::JsonArray);
+        assert_eq!(format(b"label\ttext\n1\ta").expect("format"), Format::PlainText);
+        let named = |name: &str| Source::from_bytes(name, b"label\ttext\n1\ta".to_vec()).expect("source").format();
+        assert_eq!(named("x.tsv").expect("format"), Format::Table { delimiter: b'\t' });
+        assert_eq!(named("x.txt").expect("format"), Format::PlainText);
         assert!(format(b"PAR1....").expect_err("parquet").to_string().contains("Parquet"));
     }
 

@@ -6,13 +6,17 @@ use super::id_store::IdStore;
 use crate::error::{Error, Result};
 
 /// One row: ids and, for each, whether it is a target (`targets.len() == ids.len()`). The first id has nothing before
-/// it to be predicted from, so `targets[0]` is always false.
+/// it to be predicted from, so `targets[0]` is always false. A row that is classified as a whole has no targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// Token ids.
     pub ids: Vec<u32>,
     /// Whether the loss counts the prediction of this id.
     pub targets: Vec<bool>,
+    /// The number of its class; `None` in language modelling.
+    pub class: Option<u32>,
+    /// The position from which the token type is 1; `ids.len()` where there is no second text.
+    pub second: usize,
 }
 
 /// All rows of one file.
@@ -20,6 +24,7 @@ pub struct Split {
     ids: IdStore,
     layout: Layout,
     target_tokens: usize,
+    class_counts: Vec<usize>,
 }
 
 enum Layout {
@@ -27,6 +32,8 @@ enum Layout {
     Blocks { block: usize },
     /// Rows of their own lengths, with ranges of targets.
     Rows { rows: Vec<RowSpan>, targets: Vec<(u32, u32)> },
+    /// Rows of their own lengths, each of one class.
+    Classes { rows: Vec<ClassSpan> },
 }
 
 /// Where a row lies in the ids, and its ranges in the list of targets.
@@ -37,10 +44,19 @@ pub(crate) struct RowSpan {
     pub first_target: u64,
 }
 
+/// Where a row lies in the ids, where in the row the second text begins, and the row's class.
+pub(crate) struct ClassSpan {
+    pub offset: u64,
+    pub length: u32,
+    pub second: u32,
+    pub class: u32,
+}
+
 impl Split {
     /// Cuts a stream into blocks. A last short block is kept when it has at least two ids.
     pub(crate) fn blocks(ids: IdStore, block: usize) -> Self {
-        let mut split = Self { ids, layout: Layout::Blocks { block }, target_tokens: 0 };
+        let layout = Layout::Blocks { block };
+        let mut split = Self { ids, layout, target_tokens: 0, class_counts: Vec::new() };
         split.target_tokens = split.tokens() - split.len();
         split
     }
@@ -48,7 +64,14 @@ impl Split {
     /// Rows with ranges of targets (relative to their row, sorted, not overlapping, none at position 0).
     pub(crate) fn rows(ids: IdStore, rows: Vec<RowSpan>, targets: Vec<(u32, u32)>) -> Self {
         let target_tokens = targets.iter().map(|&(start, end)| (end - start) as usize).sum();
-        Self { ids, layout: Layout::Rows { rows, targets }, target_tokens }
+        Self { ids, layout: Layout::Rows { rows, targets }, target_tokens, class_counts: Vec::new() }
+    }
+
+    /// Rows of classes, whose numbers are below `class_count`.
+    pub(crate) fn classes(ids: IdStore, rows: Vec<ClassSpan>, class_count: usize) -> Self {
+        let mut class_counts = vec![0; class_count];
+        rows.iter().for_each(|row| class_counts[row.class as usize] += 1);
+        Self { ids, target_tokens: rows.len(), layout: Layout::Classes { rows }, class_counts }
     }
 
     /// Number of rows.
@@ -56,6 +79,7 @@ impl Split {
         match &self.layout {
             Layout::Blocks { block } => self.ids.len() / block + usize::from(self.ids.len() % block >= 2),
             Layout::Rows { rows, .. } => rows.len(),
+            Layout::Classes { rows } => rows.len(),
         }
     }
 
@@ -75,6 +99,7 @@ impl Split {
                 (*block).min(self.ids.len() - index * block)
             }
             Layout::Rows { rows, .. } => rows[index].length as usize,
+            Layout::Classes { rows } => rows[index].length as usize,
         }
     }
 
@@ -93,7 +118,7 @@ impl Split {
             Layout::Blocks { block } => {
                 let mut targets = vec![true; length];
                 targets[0] = false;
-                Row { ids: self.ids.get(index * block..index * block + length), targets }
+                Row { ids: self.ids.get(index * block..index * block + length), targets, class: None, second: length }
             }
             Layout::Rows { rows, targets: ranges } => {
                 let span = &rows[index];
@@ -103,7 +128,17 @@ impl Split {
                     targets[start as usize..end as usize].fill(true);
                 }
                 let offset = span.offset as usize;
-                Row { ids: self.ids.get(offset..offset + length), targets }
+                Row { ids: self.ids.get(offset..offset + length), targets, class: None, second: length }
+            }
+            Layout::Classes { rows } => {
+                let span = &rows[index];
+                let offset = span.offset as usize;
+                Row {
+                    ids: self.ids.get(offset..offset + length),
+                    targets: vec![false; length],
+                    class: Some(span.class),
+                    second: span.second as usize,
+                }
             }
         }
     }
@@ -115,11 +150,16 @@ impl Split {
                 let rest = self.ids.len() % block;
                 self.ids.len() - if rest < 2 { rest } else { 0 }
             }
-            Layout::Rows { .. } => self.ids.len(),
+            Layout::Rows { .. } | Layout::Classes { .. } => self.ids.len(),
         }
     }
 
-    /// Number of targets in all rows.
+    /// Number of rows of each class; empty in language modelling.
+    pub fn class_counts(&self) -> &[usize] {
+        &self.class_counts
+    }
+
+    /// Number of targets in all rows; in classification the number of rows.
     pub fn target_tokens(&self) -> usize {
         self.target_tokens
     }
@@ -170,8 +210,21 @@ mod tests {
             assert_eq!(split.target_tokens(), lengths.iter().map(|length| length - 1).sum::<usize>());
         }
         let split = Split::blocks(store(10), 4);
-        assert_eq!(split.row(1), Row { ids: vec![4, 5, 6, 7], targets: vec![false, true, true, true] });
+        let targets = vec![false, true, true, true];
+        assert_eq!(split.row(1), Row { ids: vec![4, 5, 6, 7], targets, class: None, second: 4 });
         assert_eq!(split.row(2).ids, [8, 9]);
+    }
+
+    #[test]
+    fn classified_rows_have_no_targets() {
+        let span = |offset, length, second, class| ClassSpan { offset, length, second, class };
+        let split = Split::classes(store(6), vec![span(0, 1, 1, 2), span(1, 5, 3, 0)], 3);
+        assert_eq!((split.lengths(), split.tokens(), split.target_tokens()), (vec![1, 5], 6, 2));
+        assert_eq!(split.class_counts(), [1, 0, 1]);
+        assert_eq!(split.row(0), Row { ids: vec![0], targets: vec![false], class: Some(2), second: 1 });
+        let row = split.row(1);
+        assert_eq!((row.ids, row.class, row.second), (vec![1, 2, 3, 4, 5], Some(0), 3));
+        assert_eq!(row.targets, [false; 5]);
     }
 
     #[test]

@@ -81,6 +81,42 @@ pub(crate) fn byte_fallback_tokenizer_json() -> Vec<u8> {
     tokenizer_json(vocab, &[(0, "<unk>"), (1, "<s>"), (2, "</s>")], rest)
 }
 
+/// BERT style: WordPiece with the ids of `bert-base-uncased` for a few words, no begin and no end token. `padding` and
+/// `truncation` are set, as the files of sentence encoders have them.
+pub(crate) fn bert_tokenizer_json() -> Vec<u8> {
+    let words =
+        [("[PAD]", 0), ("[UNK]", 100), ("[CLS]", 101), ("[SEP]", 102), ("world", 2088), ("hello", 7592), ("##s", 2015)];
+    let vocab: Map<String, Value> = words.iter().map(|&(word, id)| (word.to_string(), id.into())).collect();
+    let special = |token: &str, kind: u32| json!({"SpecialToken": {"id": token, "type_id": kind}});
+    let text = |name: &str, kind: u32| json!({"Sequence": {"id": name, "type_id": kind}});
+    json!({
+        "version": "1.0",
+        "truncation": {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0},
+        "padding": {"strategy": {"Fixed": 12}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
+            "pad_type_id": 0, "pad_token": "[PAD]"},
+        "added_tokens": words[..4].iter().map(|&(text, id)| added(id as usize, text)).collect::<Vec<_>>(),
+        "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null,
+            "lowercase": true},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {"type": "TemplateProcessing",
+            "single": [special("[CLS]", 0), text("A", 0), special("[SEP]", 0)],
+            "pair": [special("[CLS]", 0), text("A", 0), special("[SEP]", 0), text("B", 1), special("[SEP]", 1)],
+            "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [101], "tokens": ["[CLS]"]},
+                "[SEP]": {"id": "[SEP]", "ids": [102], "tokens": ["[SEP]"]}}},
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
+        "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100, "vocab": vocab}
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// BERT style with the names of its special tokens.
+pub(crate) fn bert_tokenizer() -> Tokenizer {
+    let config = br#"{"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]"}"#;
+    Tokenizer::from_parts(&bert_tokenizer_json(), Some(config), None, &[]).expect("tokenizer")
+}
+
 /// One token a byte, end token `<|endoftext|>`, no template.
 pub(crate) fn byte_level_tokenizer() -> Tokenizer {
     Tokenizer::from_parts(&byte_level_tokenizer_json(), Some(br#"{"eos_token": "<|endoftext|>"}"#), None, &[])

@@ -29,7 +29,7 @@ pub(crate) struct TextIds {
 pub(crate) fn read(source: &Source, tokenizer: &Tokenizer, append_eos: bool, skip_bad_rows: bool) -> Result<TextIds> {
     let mut packer = Packer {
         tokenizer,
-        file: source.name(),
+        source,
         end: if append_eos { tokenizer.eos_ids().first().copied() } else { None },
         ids: IdWriter::new(tokenizer.id_bound()).counting(tokenizer.unknown_id()),
         waiting: Vec::new(),
@@ -44,7 +44,7 @@ pub(crate) fn read(source: &Source, tokenizer: &Tokenizer, append_eos: bool, ski
                 let at = e.valid_up_to();
                 let bad_line = line + bytes[..at].iter().filter(|&&byte| byte == b'\n').count();
                 packer.flush()?;
-                packer.refusals.refuse(source.name(), bad_line, &not_utf8(bytes, at))?;
+                packer.refusals.refuse(source, bad_line, &not_utf8(bytes, at))?;
             }
         }
     }
@@ -97,7 +97,7 @@ struct Piece<'a> {
 
 struct Packer<'a> {
     tokenizer: &'a Tokenizer,
-    file: &'a str,
+    source: &'a Source,
     end: Option<u32>,
     ids: IdWriter,
     waiting: Vec<Piece<'a>>,
@@ -145,7 +145,7 @@ impl<'a> Packer<'a> {
                 for piece in &pieces {
                     match self.tokenizer.encode(&piece.text, false) {
                         Ok(ids) => self.add(piece, ids)?,
-                        Err(e) => self.refusals.refuse(self.file, piece.line, &e.to_string())?,
+                        Err(e) => self.refusals.refuse(self.source, piece.line, &e.to_string())?,
                     }
                 }
             }

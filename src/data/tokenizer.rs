@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 
 /// A tokenizer with its special tokens and chat template.
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    pub(super) inner: tokenizers::Tokenizer,
     bos: Option<u32>,
     eos: Vec<u32>,
     eos_text: String,
@@ -298,7 +298,7 @@ struct PartNames {
     template: String,
 }
 
-fn cannot_encode(reason: &dyn std::fmt::Display) -> Error {
+pub(crate) fn cannot_encode(reason: &dyn std::fmt::Display) -> Error {
     Error::input(format!("the tokenizer cannot encode this text: {reason}"))
 }
 
@@ -360,7 +360,9 @@ fn special_affixes(inner: &tokenizers::Tokenizer) -> (Vec<u32>, Vec<u32>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{byte_fallback_tokenizer_json, byte_level_tokenizer_json, shared_folder};
+    use super::super::testing::{
+        bert_tokenizer_json, byte_fallback_tokenizer_json, byte_level_tokenizer_json, shared_folder,
+    };
     use super::*;
 
     #[test]
@@ -380,6 +382,21 @@ mod tests {
         let tokenizer = Tokenizer::from_parts(json.to_string().as_bytes(), None, None, &[]).expect("tokenizer");
         assert_eq!(tokenizer.encode("abcdefghijklmnop", false).expect("ids").len(), 16);
         assert_eq!(tokenizer.encode("abc", false).expect("ids").len(), 3);
+    }
+
+    #[test]
+    fn bert_needs_no_end_token() {
+        let folder = tempfile::tempdir().expect("temp folder");
+        let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("write");
+        write("tokenizer.json", &bert_tokenizer_json());
+        write("tokenizer_config.json", br#"{"unk_token": "[UNK]", "sep_token": "[SEP]", "cls_token": "[CLS]"}"#);
+        write("config.json", br#"{"model_type": "bert", "pad_token_id": 0}"#);
+        let tokenizer = Tokenizer::from_folder(folder.path()).expect("tokenizer");
+        assert_eq!(tokenizer.encode("Hello WORLDS xyz", true).expect("ids"), [101, 7592, 2088, 2015, 100, 102]);
+        assert_eq!((tokenizer.bos_id(), tokenizer.eos_ids(), tokenizer.unknown_id()), (None, &[][..], Some(100)));
+        assert_eq!((tokenizer.prefix(), tokenizer.suffix()), (&[101][..], &[102][..]));
+        assert_eq!((tokenizer.vocab_size(), tokenizer.id_bound()), (7, 7593));
+        assert_eq!(tokenizer.decode(&[101, 7592, 2088, 2015, 102], true).expect("text"), "hello worlds");
     }
 
     #[test]

@@ -62,6 +62,6 @@ pub fn data_settings(config: &RunConfig, max_positions: usize) -> Result<DataSet
         max_seq_length: if config.max_seq_length == 0 { max_positions.min(512) } else { config.max_seq_length },
         mask_prompt: config.mask_prompt.as_option(),
         skip_bad_rows: config.skip_bad_rows,
-        append_eos: true,
+        ..DataSettings::default()
     })
 }

@@ -273,7 +273,7 @@ fn data_rows() {
             "--skip-bad-rows",
             &["no row of rows.jsonl", "all 4 were skipped", "rows.jsonl:1: not valid JSON"],
         ),
-        (b"[\n{\"text\": \"ab\"}]", "", &["one JSON array", "one object a line"]),
+        (b"[\n{\"text\": \"ab\"}", "", &["rows.jsonl:2", "not a valid JSON list", "closing bracket is missing"]),
         (b"PAR1....", "", &["a Parquet file", "JSON Lines"]),
     ] {
         place.write("rows.jsonl", rows);

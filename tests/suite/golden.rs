@@ -86,6 +86,8 @@ impl Case {
             row_count: rows,
             width,
             target_tokens: counted,
+            classes: Vec::new(),
+            token_types: Vec::new(),
         }
     }
 }

@@ -1,14 +1,17 @@
-//! JSON Lines: what each line says, and which part of it is to be learnt.
+//! Rows for language modelling: what their columns say, and which part of it is to be learnt.
 //!
-//! Three kinds of rows, decided by the first good one: `{text}`, `{prompt, completion}` and `{messages: [...]}`. Other
-//! keys are ignored. Tokenisation is done elsewhere (`rows`).
+//! Five kinds of rows, decided by the first good one: `{text}`, `{prompt, completion}`, `{messages}`, `{conversations}`
+//! (ShareGPT) and `{instruction, input, output}` (Alpaca). Other columns are ignored. Tokenisation is done elsewhere
+//! (`rows`).
 
 use std::ops::Range;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::chat::Message;
-use super::rows::{RowCollector, RowText, Segment, Target, not_utf8};
+use super::conversation;
+use super::records::{self, Record, column_names, string};
+use super::rows::{RowCollector, RowText, Segment, Target};
 use super::source::Source;
 use super::tokenizer::Tokenizer;
 use crate::error::Result;
@@ -22,6 +25,10 @@ pub(crate) enum Kind {
     PromptCompletion,
     /// `{messages: [{role, content}]}`, or prompt and completion as such lists
     Messages,
+    /// `{conversations: [{from, value}]}`
+    Conversations,
+    /// `{instruction, input, output}`; the input may be missing or empty
+    Instruction,
 }
 
 impl Kind {
@@ -31,6 +38,8 @@ impl Kind {
             Self::Text => "{text}",
             Self::PromptCompletion => "{prompt, completion}",
             Self::Messages => "{messages}",
+            Self::Conversations => "{conversations}",
+            Self::Instruction => "{instruction, input, output}",
         }
     }
 }
@@ -51,30 +60,20 @@ pub(crate) fn read(
     rows: &mut RowCollector,
 ) -> Result<Findings> {
     let mut findings = Findings { kind: None, last_answer_only: 0 };
-    for (index, line) in source.bytes().split(|&byte| byte == b'\n').enumerate() {
-        let line = line.trim_ascii();
-        if line.is_empty() {
-            continue;
+    records::read(source, &mut |line, record| match record
+        .and_then(|record| read_row(&record, tokenizer, mask_prompt, findings.kind))
+    {
+        Ok((kind, row)) => {
+            findings.kind = Some(kind);
+            findings.last_answer_only += usize::from(row.last_answer_only);
+            rows.push(RowText { line, segments: row.segments, with_prefix: row.with_prefix, with_end: row.with_end })
         }
-        let number = index + 1;
-        match read_line(line, tokenizer, mask_prompt, findings.kind) {
-            Ok((kind, row)) => {
-                findings.kind = Some(kind);
-                findings.last_answer_only += usize::from(row.last_answer_only);
-                rows.push(RowText {
-                    line: number,
-                    segments: row.segments,
-                    with_prefix: row.with_prefix,
-                    with_end: row.with_end,
-                })?;
-            }
-            Err(reason) => rows.refuse(number, &reason)?,
-        }
-    }
+        Err(reason) => rows.refuse(line, &reason),
+    })?;
     Ok(findings)
 }
 
-/// A row as its line says it.
+/// A row as its columns say it.
 struct ReadRow {
     segments: Vec<Segment>,
     with_prefix: bool,
@@ -82,115 +81,105 @@ struct ReadRow {
     last_answer_only: bool,
 }
 
-/// Reads one line. The error is the reason why it is refused.
-fn read_line(
-    line: &[u8],
+/// Reads one row. The error is the reason why it is refused.
+fn read_row(
+    record: &Record,
     tokenizer: &Tokenizer,
     mask_prompt: bool,
     kind: Option<Kind>,
 ) -> Result<(Kind, ReadRow), String> {
-    let text = std::str::from_utf8(line).map_err(|e| not_utf8(line, e.valid_up_to()))?;
-    let value: Value = serde_json::from_str(text).map_err(|e| {
-        let place = format!(" at line {} column {}", e.line(), e.column());
-        let what = e.to_string().replace(&place, "");
-        format!("not valid JSON ({what} at column {}): each line must be one whole JSON object", e.column())
-    })?;
-    let Value::Object(object) = value else {
-        return Err("not a JSON object: each line must be one, such as {\"text\": \"...\"}".into());
-    };
     let kind = match kind {
         Some(kind) => kind,
-        None => kind_of(&object)?,
+        None => kind_of(record)?,
     };
     let row = match kind {
-        Kind::Text => text_row(string(&object, "text")?),
+        Kind::Text => text_row(string(record, "text")?),
         Kind::PromptCompletion => {
-            prompt_completion_row(string(&object, "prompt")?, string(&object, "completion")?, mask_prompt)
+            prompt_completion_row(string(record, "prompt")?, string(record, "completion")?, mask_prompt)
         }
         Kind::Messages => {
-            let (messages, first_answer) = conversation(&object)?;
+            let (messages, first_answer) = conversation(record)?;
             messages_row(tokenizer, &messages, first_answer, mask_prompt)?
         }
+        Kind::Conversations => {
+            messages_row(tokenizer, &conversation::messages(record, "conversations")?, 0, mask_prompt)?
+        }
+        Kind::Instruction => instruction_row(record, tokenizer, mask_prompt)?,
     };
     Ok((kind, row))
 }
 
-fn kind_of(object: &Map<String, Value>) -> Result<Kind, String> {
-    if object.contains_key("messages") {
+fn kind_of(record: &Record) -> Result<Kind, String> {
+    let has = |key: &str| record.contains_key(key);
+    if has("messages") {
         return Ok(Kind::Messages);
     }
-    if let (Some(prompt), Some(_)) = (object.get("prompt"), object.get("completion")) {
-        return Ok(if prompt.is_array() { Kind::Messages } else { Kind::PromptCompletion });
+    if has("conversations") {
+        return Ok(Kind::Conversations);
     }
-    if object.contains_key("text") {
+    if let (Some(prompt), true) = (record.get("prompt"), has("completion")) {
+        return Ok(if is_list(prompt) { Kind::Messages } else { Kind::PromptCompletion });
+    }
+    if has("instruction") && has("output") {
+        return Ok(Kind::Instruction);
+    }
+    if has("text") {
         return Ok(Kind::Text);
     }
-    let keys: Vec<&str> = object.keys().take(8).map(String::as_str).collect();
-    let found = if keys.is_empty() { "no keys".to_string() } else { format!("only {}", keys.join(", ")) };
-    Err(format!("found {found}: a row needs text, or prompt and completion, or messages; rename the keys"))
+    let found = if record.is_empty() { "no columns".to_string() } else { format!("only {}", column_names(record)) };
+    Err(format!(
+        "found {found}: a row needs text, or prompt and completion, or messages, or conversations, or instruction and \
+         output; rename the columns"
+    ))
 }
 
-/// A string member.
-fn string(object: &Map<String, Value>, key: &str) -> Result<String, String> {
-    match object.get(key) {
-        Some(Value::String(text)) => Ok(text.clone()),
-        Some(other) => Err(format!("\"{key}\" is {}, not a string: write it as text in quotes", type_name(other))),
-        None => Err(format!("\"{key}\" is missing: every row needs the same keys as the first")),
-    }
+/// Whether a prompt is a list of messages, which a table writes as text.
+fn is_list(prompt: &Value) -> bool {
+    prompt.is_array() || prompt.as_str().is_some_and(|text| text.trim_start().starts_with("[{"))
 }
 
 /// The messages of a row and from which one on answers are learnt.
-fn conversation(object: &Map<String, Value>) -> Result<(Vec<Message>, usize), String> {
-    if object.contains_key("messages") || !object.contains_key("prompt") {
-        return Ok((messages(object, "messages")?, 0));
+fn conversation(record: &Record) -> Result<(Vec<Message>, usize), String> {
+    if record.contains_key("messages") || !record.contains_key("prompt") {
+        return Ok((conversation::messages(record, "messages")?, 0));
     }
-    let mut all = messages(object, "prompt")?;
+    let mut all = conversation::messages(record, "prompt")?;
     let first_answer = all.len();
-    all.extend(messages(object, "completion")?);
+    all.extend(conversation::messages(record, "completion")?);
     Ok((all, first_answer))
 }
 
-fn messages(object: &Map<String, Value>, key: &str) -> Result<Vec<Message>, String> {
-    let list = match object.get(key) {
-        Some(Value::Array(list)) if list.is_empty() => return Err(format!("\"{key}\" is empty: remove the row")),
-        Some(Value::Array(list)) => list,
-        Some(other) => {
-            return Err(format!("\"{key}\" is {}, not a list of {{role, content}} objects", type_name(other)));
-        }
-        None => return Err(format!("\"{key}\" is missing: every row needs the same keys as the first")),
+/// `{instruction, input, output}`: through the chat template as user and assistant; without one as the Stanford Alpaca
+/// project writes them (<https://github.com/tatsu-lab/stanford_alpaca>). The output and the end token are learnt.
+fn instruction_row(record: &Record, tokenizer: &Tokenizer, mask_prompt: bool) -> Result<ReadRow, String> {
+    let instruction = string(record, "instruction")?;
+    let output = string(record, "output")?;
+    let input = match record.get("input") {
+        None | Some(Value::Null) => String::new(),
+        Some(_) => string(record, "input")?,
     };
-    let read = |(index, item): (usize, &Value)| {
-        let place = format!("message {} of \"{key}\"", index + 1);
-        let Value::Object(item) = item else {
-            return Err(format!("{place} is {}, not an object with role and content", type_name(item)));
-        };
-        let role = string(item, "role").map_err(|_| format!("{place} has no \"role\" in text"))?;
-        let content = match item.get("content") {
-            Some(Value::String(text)) => text.clone(),
-            Some(Value::Array(parts)) => join_parts(parts).ok_or_else(|| {
-                format!("{place} has content that is not text: only parts of {{\"type\": \"text\"}} can be learnt from")
-            })?,
-            _ => return Err(format!("{place} has no \"content\" in text")),
-        };
-        Ok(Message { role, content })
-    };
-    list.iter().enumerate().map(read).collect()
-}
-
-/// Content written as parts of `{"type": "text", "text": "..."}`.
-fn join_parts(parts: &[Value]) -> Option<String> {
-    parts.iter().map(|part| part.get("text")?.as_str()).collect()
-}
-
-fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
+    if tokenizer.chat_template().is_some() {
+        let request = if input.is_empty() { instruction } else { format!("{instruction}\n\n{input}") };
+        return messages_row(
+            tokenizer,
+            &[Message::new("user", request), Message::new("assistant", output)],
+            0,
+            mask_prompt,
+        );
     }
+    let prompt = if input.is_empty() {
+        format!(
+            "Below is an instruction that describes a task. Write a response that appropriately completes the \
+             request.\n\n### Instruction:\n{instruction}\n\n### Response:"
+        )
+    } else {
+        format!(
+            "Below is an instruction that describes a task, paired with an input that provides further context. Write a \
+             response that appropriately completes the request.\n\n### Instruction:\n{instruction}\n\n### \
+             Input:\n{input}\n\n### Response:"
+        )
+    };
+    Ok(prompt_completion_row(prompt, output, mask_prompt))
 }
 
 /// `{text}`: the tokenizer's begin tokens, the text, the end token; all of it is learnt.
@@ -291,7 +280,7 @@ mod tests {
 
     fn load_with(tokenizer: &Tokenizer, text: &str, mask: bool, max: usize, skip: bool) -> Result<(Split, Findings)> {
         let source = Source::from_bytes("rows.jsonl", text.as_bytes().to_vec())?;
-        let mut rows = RowCollector::new(tokenizer, source.name(), max, skip);
+        let mut rows = RowCollector::new(tokenizer, &source, max, skip);
         let findings = read(&source, tokenizer, mask, &mut rows)?;
         Ok((rows.finish()?.0, findings))
     }
@@ -452,8 +441,9 @@ mod tests {
             let (split, _) = load_with(&tokenizer, &format!("{good}{row}\n{good}"), true, 16, true).expect("skips");
             assert_eq!(split.len(), 2);
         }
-        assert!(error(&tokenizer, "{\"instruction\": 1, \"output\": 2}").contains("only instruction, output"));
-        assert!(error(&tokenizer, "{}").contains("no keys"));
+        assert!(error(&tokenizer, "{\"question\": 1, \"answer\": 2}").contains("only question, answer"));
+        assert!(error(&tokenizer, "{\"instruction\": 1, \"output\": 2}").contains("\"instruction\" is a number"));
+        assert!(error(&tokenizer, "{}").contains("no columns"));
         assert!(error(&tokenizer, "{\"text\": \"\"}").contains("nothing in this row"));
         assert!(error(&tokenizer, "{\"messages\": []}").contains("is empty"));
         assert!(error(&tokenizer, "{\"messages\": [{\"role\": \"user\", \"content\": null}]}").contains("message 1"));
@@ -465,11 +455,72 @@ mod tests {
     }
 
     #[test]
+    fn instructions_are_written_as_alpaca_or_by_the_template() {
+        let tokenizer = byte_level_tokenizer();
+        let rows = "{\"instruction\": \"Add.\", \"input\": \"1 2\", \"output\": \"3\", \"text\": \"all\"}\n\
+            {\"instruction\": \"Sing.\", \"output\": \"La\"}\n{\"instruction\": \"A\", \"input\": \"\", \"output\": \"B\"}";
+        let (split, findings) = load_with(&tokenizer, rows, true, 512, false).expect("rows");
+        assert_eq!(findings.kind, Some(Kind::Instruction));
+        assert_eq!(
+            marked(&tokenizer, &split, 0),
+            "Below is an instruction that describes a task, paired with an input that provides further context. Write a \
+             response that appropriately completes the request.\n\n### Instruction:\nAdd.\n\n### Input:\n1 2\n\n### \
+             Response:⟦3<|endoftext|>⟧"
+        );
+        let sing = "Below is an instruction that describes a task. Write a response that appropriately completes the \
+            request.\n\n### Instruction:\nSing.\n\n### Response:⟦La<|endoftext|>⟧";
+        assert_eq!(marked(&tokenizer, &split, 1), sing);
+        assert_eq!(marked(&tokenizer, &split, 2), sing.replace("Sing.", "A").replace("La", "B"));
+        let tokenizer = chat_tokenizer();
+        let split = load(&tokenizer, rows);
+        let text = marked(&tokenizer, &split, 0);
+        assert!(text.contains("user\nAdd.\n\n1 2<|im_end|>\n<|im_start|>assistant\n⟦3<|im_end|>⟧"), "{text}");
+        assert!(marked(&tokenizer, &split, 1).contains("user\nSing.<|im_end|>"));
+    }
+
+    #[test]
+    fn sharegpt_is_a_conversation() {
+        let tokenizer = chat_tokenizer();
+        let talk =
+            "{\"conversations\": [{\"from\": \"human\", \"value\": \"h\"}, {\"from\": \"gpt\", \"value\": \"g\"}]}";
+        let (split, findings) = load_with(&tokenizer, talk, true, 512, false).expect("rows");
+        assert_eq!(findings.kind, Some(Kind::Conversations));
+        let messages = "{\"messages\": [{\"role\": \"user\", \"content\": \"h\"}, {\"role\": \"assistant\", \
+            \"content\": \"g\"}]}";
+        assert_eq!(split.row(0), load(&tokenizer, messages).row(0));
+        assert!(error(&tokenizer, "{\"conversations\": [{\"from\": \"x\", \"value\": \"\"}]}").contains("from \"x\""));
+    }
+
+    #[test]
+    fn a_table_means_the_same_as_json() {
+        let tokenizer = chat_tokenizer();
+        let same = |csv: &str, json: &str| {
+            let source = Source::from_bytes("rows.csv", csv.as_bytes().to_vec()).expect("source");
+            let mut rows = RowCollector::new(&tokenizer, &source, 512, false);
+            read(&source, &tokenizer, true, &mut rows).expect("rows");
+            let (split, json) = (rows.finish().expect("split").0, load(&tokenizer, json));
+            assert_eq!(split.len(), json.len());
+            (0..json.len()).for_each(|index| assert_eq!(split.row(index), json.row(index)));
+        };
+        same("id,text\n1,\"a, b\"\n2,c\n", "{\"text\": \"a, b\"}\n{\"text\": \"c\"}");
+        same("prompt;completion\na;b\n", "{\"prompt\": \"a\", \"completion\": \"b\"}");
+        same("instruction,input,output\na,,b\n", "{\"instruction\": \"a\", \"output\": \"b\"}");
+        let talk = "[{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]";
+        let row = format!("{{\"messages\": {talk}}}");
+        same(&format!("messages\n\"{}\"\n", talk.replace('"', "\"\"")), &row);
+        same(&format!("x\tconversations\n1\t\"{}\"\n", talk.replace('"', "\"\"")), &row);
+        let source = Source::from_bytes("rows.csv", b"a,b\n1,2\n".to_vec()).expect("source");
+        let mut rows = RowCollector::new(&tokenizer, &source, 512, false);
+        let Err(error) = read(&source, &tokenizer, true, &mut rows) else { panic!("must fail") };
+        assert!(error.to_string().starts_with("rows.csv:2: found only a, b: a row needs text, or"), "{error}");
+    }
+
+    #[test]
     fn bad_utf8_names_its_line() {
         let tokenizer = byte_level_tokenizer();
         let bytes = b"{\"text\": \"ab\"}\n\n{\"text\": \"\xe9t\"}\n".to_vec();
         let source = Source::from_bytes("r", bytes).expect("source");
-        let mut rows = RowCollector::new(&tokenizer, source.name(), 16, false);
+        let mut rows = RowCollector::new(&tokenizer, &source, 16, false);
         let Err(error) = read(&source, &tokenizer, true, &mut rows) else { panic!("must fail") };
         assert!(error.to_string().starts_with("r:3: the byte 0xE9 is not UTF-8"), "{error}");
     }
@@ -479,7 +530,7 @@ mod tests {
         let tokenizer = byte_level_tokenizer();
         let source =
             Source::from_bytes("r", b"{\"text\": \"abcdefgh\"}\n{\"text\": \"abc\"}".to_vec()).expect("source");
-        let mut rows = RowCollector::new(&tokenizer, source.name(), 4, false);
+        let mut rows = RowCollector::new(&tokenizer, &source, 4, false);
         read(&source, &tokenizer, true, &mut rows).expect("rows");
         let (split, cut, _) = rows.finish().expect("split");
         assert_eq!((split.lengths(), cut), (vec![4, 4], 1));
@@ -502,7 +553,7 @@ mod tests {
             .collect();
         for tokenizer in tokenizers {
             let source = Source::from_path(&path).expect("source");
-            let mut collector = RowCollector::new(&tokenizer, source.name(), 4096, false);
+            let mut collector = RowCollector::new(&tokenizer, &source, 4096, false);
             read(&source, &tokenizer, true, &mut collector).expect("rows");
             let (split, cut, _) = collector.finish().expect("split");
             assert_eq!((split.len(), cut), (rows.len(), 0));
