@@ -51,6 +51,9 @@ pub struct Metrics {
     /// Mean loss over the target tokens of the validation set, in nats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eval_loss: Option<f64>,
+    /// Share of the validation rows whose class was found (classification).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval_accuracy: Option<f64>,
     /// Learning rate of the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,

@@ -107,10 +107,11 @@ impl Terminal {
             Event::Evaluated { metrics, perplexity, best } => {
                 let loss = metrics.eval_loss.unwrap_or(f64::NAN);
                 let mark = if *best { "  best so far" } else { "" };
-                self.line(&format!(
-                    "step {:>6}  validation loss {loss:.4}  perplexity {perplexity:.2}{mark}",
-                    metrics.step
-                ));
+                let quality = match metrics.eval_accuracy {
+                    Some(accuracy) => format!("accuracy {}", percent(accuracy)),
+                    None => format!("perplexity {perplexity:.2}"),
+                };
+                self.line(&format!("step {:>6}  validation loss {loss:.4}  {quality}{mark}", metrics.step));
             }
             Event::Sample { step, prompt, text } if self.show_samples => {
                 self.line(&format!("step {step:>6}  {}⟦{}⟧", prompt.trim(), text.trim_end()));

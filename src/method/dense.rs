@@ -152,3 +152,23 @@ pub(super) fn flat(grad: Tensor<2>) -> Tensor<1> {
     let len = grad.shape().num_elements();
     grad.reshape([len])
 }
+
+/// Dense gradients of named parameters, each in the layout of the checkpoint, by one backward pass.
+pub fn dense_gradients(
+    transformer: &mut Transformer,
+    names: &[String],
+    backward: impl FnOnce(&Transformer) -> Gradients,
+) -> Vec<Vec<f32>> {
+    let mut tensors = DenseTensors::new(transformer, names);
+    tensors.attach(transformer);
+    tensors.collect(&mut backward(transformer));
+    tensors.detach(transformer);
+    let values = |name: &String| {
+        let tensor = tensors.tensors.iter().find(|tensor| tensor.name == *name);
+        match tensor.and_then(|tensor| tensor.grad.as_ref()) {
+            Some(grad) => grad.to_data().iter::<f32>().collect(),
+            None => vec![0.0; tensor.map_or(0, |tensor| tensor.shape.iter().product())],
+        }
+    };
+    names.iter().map(values).collect()
+}

@@ -29,6 +29,7 @@ use crate::{
 use delta::TensorDelta;
 
 pub use crate::event::TrainedTensor;
+pub use dense::dense_gradients;
 pub use sparta::Sparta;
 
 /// A vector of numbers on the device with a name, to be saved.

@@ -2,6 +2,8 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use serde_json::Value;
+
 use super::{
     architecture::Architecture,
     head::HeadKind,
@@ -27,6 +29,8 @@ pub struct Classify {
     pub classes: Vec<String>,
     /// How the head starts.
     pub start: HeadStart,
+    /// Text around the columns of a row, where there is one; it belongs to the classifier as much as its classes.
+    pub template: Option<String>,
 }
 
 /// How a new classification head starts.
@@ -46,6 +50,26 @@ pub enum HeadStart {
 const RANDOM_SCALE: f64 = 3.0;
 
 impl Purpose {
+    /// What the checkpoint with this `config.json` was saved for: a classifier names its classes in `id2label`.
+    pub fn of_checkpoint(config: &Value) -> Self {
+        let classifier = config["architectures"].as_array().is_some_and(|all| {
+            all.iter().any(|name| name.as_str().is_some_and(|n| n.ends_with("SequenceClassification")))
+        });
+        let labels = config["id2label"].as_object();
+        match labels.filter(|_| classifier) {
+            Some(labels) => {
+                let name = |number: usize| labels.get(&number.to_string()).and_then(Value::as_str);
+                let classes = (0..labels.len()).map(|at| name(at).map_or_else(|| format!("LABEL_{at}"), str::to_owned));
+                Self::Classify(Classify {
+                    classes: classes.collect(),
+                    start: HeadStart::Random { seed: 0 },
+                    template: config["agoge_template"].as_str().map(str::to_owned),
+                })
+            }
+            None => Self::LanguageModel,
+        }
+    }
+
     /// The head that the model needs.
     pub(super) fn head(&self) -> HeadKind {
         match self {
@@ -76,7 +100,7 @@ impl Purpose {
                     "--head-start from-vocabulary: {model_type} has no language-model head to take rows from; use random"
                 )))
             }
-            Self::Classify(Classify { classes, start: HeadStart::Vocabulary(tokens) }) => {
+            Self::Classify(Classify { classes, start: HeadStart::Vocabulary(tokens), .. }) => {
                 if weights.is_none() {
                     return Err(Error::input(
                         "--head-start from-vocabulary needs a pretrained model, not --init random",

@@ -1,13 +1,13 @@
-//! Loss on a validation set.
+//! Loss on a validation set, and how well a classifier does there.
 
 use burn::tensor::Tensor;
 
-use super::objective::Prepared;
+use super::{classification::Classification, objective::Prepared};
 use crate::{
     Result,
     data::{Batch, Split, sequential},
     device::{self, ComputeDevice},
-    model::Transformer,
+    model::Pretrained,
 };
 
 /// Rows are padded to a multiple of this, so that few different shapes occur.
@@ -16,16 +16,19 @@ pub const ROUND_TO: usize = 8;
 const IN_FLIGHT: usize = 16;
 
 /// Figures of an evaluation.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Evaluation {
-    /// Mean loss over all target tokens, in nats.
+    /// Mean loss over all target tokens (of a classifier: over all rows), in nats.
     pub loss: f64,
     /// `exp(loss)`.
     pub perplexity: f64,
-    /// Target tokens judged.
+    /// Predictions judged: target tokens, or rows of a classifier.
     pub target_tokens: usize,
     /// Rows judged.
     pub rows: usize,
+    /// How well a classifier does; `None` for a language model.
+    #[serde(flatten)]
+    pub classification: Option<Classification>,
 }
 
 /// Mean loss over the target tokens of `split` (not a mean of batch means), over at most `max_batches` batches (0: all).
@@ -33,31 +36,69 @@ pub struct Evaluation {
 /// # Errors
 /// The device failed.
 pub async fn evaluate(
-    transformer: &Transformer,
+    base: &Pretrained,
     split: &Split,
     batch_size: usize,
     max_batches: usize,
-    pad_id: u32,
     device: &ComputeDevice,
 ) -> Result<Evaluation> {
+    let transformer = &base.transformer;
     let mut batches = sequential(&split.lengths(), batch_size)?;
     if max_batches > 0 && batches.len() > max_batches {
         // Evenly spread, because the batches are in order of length.
         let all = batches.len();
         batches = (0..max_batches).map(|k| std::mem::take(&mut batches[k * all / max_batches])).collect();
     }
+    let classes = base.classes().len();
     let (mut sum, mut target_tokens, mut rows) = (0.0f64, 0, 0);
+    let mut pairs = Vec::new();
     for chunk in batches.chunks(IN_FLIGHT) {
-        let mut losses = Vec::new();
+        let (mut losses, mut logits, mut truth) = (Vec::new(), Vec::new(), Vec::new());
         for selected in chunk {
-            let batch = Batch::assemble(split, selected, pad_id, ROUND_TO, transformer.architecture.max_positions);
+            let limit = transformer.architecture.max_positions;
+            let batch = Batch::assemble(split, selected, base.pad_id(), ROUND_TO, limit);
+            truth.extend(batch.classes.iter().map(|&class| class as usize));
             let batch = Prepared::new(&batch, transformer, device);
             target_tokens += batch.target_tokens;
             rows += selected.len();
-            losses.push(batch.loss_sum(transformer, transformer.hidden(batch.ids.clone(), &batch.layout)));
+            let hidden = transformer.hidden(batch.ids.clone(), &batch.layout);
+            if classes == 0 {
+                losses.push(batch.loss_sum(transformer, hidden));
+            } else {
+                logits.push(batch.logits(transformer, hidden));
+            }
         }
-        sum += device::read(Tensor::cat(losses, 0)).await?.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+        if classes == 0 {
+            sum += device::read(Tensor::cat(losses, 0)).await?.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+            continue;
+        }
+        let logits = device::read(Tensor::cat(logits, 0)).await?;
+        for (logits, actual) in logits.chunks(classes).zip(truth) {
+            let probabilities = softmax(logits);
+            sum -= probabilities[actual].max(f64::MIN_POSITIVE).ln();
+            pairs.push((actual, most_likely(&probabilities)));
+        }
     }
     let loss = sum / target_tokens.max(1) as f64;
-    Ok(Evaluation { loss, perplexity: loss.exp(), target_tokens, rows })
+    let classification = (classes > 0).then(|| Classification::new(&pairs, classes));
+    Ok(Evaluation { loss, perplexity: loss.exp(), target_tokens, rows, classification })
+}
+
+/// Probabilities of one row's logits.
+pub fn softmax(logits: &[f32]) -> Vec<f64> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let parts: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - largest).exp()).collect();
+    let sum: f64 = parts.iter().sum();
+    parts.into_iter().map(|part| part / sum).collect()
+}
+
+/// The class with the largest probability; of equal ones the first.
+pub fn most_likely(probabilities: &[f64]) -> usize {
+    let mut best = 0;
+    for (class, &probability) in probabilities.iter().enumerate() {
+        if probability > probabilities[best] {
+            best = class;
+        }
+    }
+    best
 }

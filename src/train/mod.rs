@@ -1,6 +1,8 @@
 //! Training: objective, schedule, one optimizer step, evaluation, checkpoints, and the run that strings them together.
 
+mod calibrate;
 pub mod checkpoint;
+pub mod classification;
 pub mod evaluate;
 pub mod folder;
 pub mod inputs;

@@ -6,7 +6,7 @@ use crate::{
     data::{Batch, IGNORED_LABEL},
     device::ComputeDevice,
     kernel,
-    model::{Transformer, attention::Layout},
+    model::{Transformer, architecture::Pooling, attention::Layout},
 };
 
 /// Below this share of target positions the head is computed for them alone: the `[N, V]` logits are the largest
@@ -21,36 +21,45 @@ const MOST_LOGITS: usize = 1 << 24;
 pub struct Prepared {
     /// Token ids `[B * T]`.
     pub ids: Tensor<1, Int>,
-    /// What attention needs.
+    /// What the model needs to know besides.
     pub layout: Layout,
     /// Positions `[N]` whose prediction counts; `None` for all `B * T`.
     positions: Option<Tensor<1, Int>>,
-    /// Next token at each of these positions, or a negative number where it does not count.
+    /// What is right at each of these positions: the next token or the row's class; negative where it does not count.
     targets: Tensor<1, Int>,
     /// Number of predictions that count.
     pub target_tokens: usize,
 }
 
 impl Prepared {
-    /// Uploads a batch. The prediction at position `t` is judged by `labels[t + 1]`; a row's last position by nothing.
+    /// Uploads a batch. In language modelling the prediction at position `t` is judged by `labels[t + 1]`, a row's last
+    /// position by nothing; a classifier makes one prediction a row.
     pub fn new(batch: &Batch, transformer: &Transformer, device: &ComputeDevice) -> Self {
-        let mut targets = vec![IGNORED_LABEL; batch.ids.len()];
-        for (targets, labels) in targets.chunks_mut(batch.width).zip(batch.labels.chunks(batch.width)) {
-            targets[..batch.width - 1].copy_from_slice(&labels[1..]);
-        }
-        let counted: Vec<i32> = (0..targets.len()).filter(|&at| targets[at] >= 0).map(|at| at as i32).collect();
-        let target_tokens = counted.len();
-        let few = (target_tokens as f64) < SELECT_BELOW * targets.len() as f64 && target_tokens > 0;
-        if few {
-            targets = counted.iter().map(|&at| targets[at as usize]).collect();
-        }
+        let (positions, targets) = if batch.classes.is_empty() {
+            next_tokens(batch)
+        } else {
+            (Some(pooled(batch, transformer)), batch.classes.clone())
+        };
+        // Where nothing looks ahead, padding behind a row needs no mask.
+        let rows = || batch.attention_mask.chunks(batch.width);
+        let padded = batch.attention_mask.contains(&0);
+        let masked = padded && (!transformer.architecture.causal || rows().any(|row| row[0] == 0));
+        let mask = masked.then_some(&batch.attention_mask[..]);
         Self {
             ids: device.integers(batch.ids.clone()),
-            layout: transformer.layout(batch.row_count, batch.width, None, &[]),
-            positions: few.then(|| device.integers(counted)),
+            layout: transformer.layout(batch.row_count, batch.width, mask, &batch.token_types),
+            target_tokens: targets.iter().filter(|&&target| target >= 0).count(),
+            positions: positions.map(|positions| device.integers(positions)),
             targets: device.integers(targets),
-            target_tokens,
         }
+    }
+
+    /// Logits `[N, classes or V]` at the positions that count, from the hidden states `[B * T, D]` after the last block.
+    pub fn logits(&self, transformer: &Transformer, hidden: Tensor<2>) -> Tensor<2> {
+        transformer.head(match &self.positions {
+            Some(positions) => hidden.select(0, positions.clone()),
+            None => hidden,
+        })
     }
 
     /// Sum of the losses `[1]`, in nats, from the hidden states `[B * T, D]` after the last block.
@@ -72,4 +81,33 @@ impl Prepared {
         });
         parts.reduce(|sum, part| sum + part).expect("a batch has rows")
     }
+}
+
+/// Where the next token counts, if that is not everywhere, and which token it is.
+fn next_tokens(batch: &Batch) -> (Option<Vec<i32>>, Vec<i32>) {
+    let mut targets = vec![IGNORED_LABEL; batch.ids.len()];
+    for (targets, labels) in targets.chunks_mut(batch.width).zip(batch.labels.chunks(batch.width)) {
+        targets[..batch.width - 1].copy_from_slice(&labels[1..]);
+    }
+    let counted: Vec<i32> = (0..targets.len()).filter(|&at| targets[at] >= 0).map(|at| at as i32).collect();
+    let few = (counted.len() as f64) < SELECT_BELOW * targets.len() as f64 && !counted.is_empty();
+    if !few {
+        return (None, targets);
+    }
+    let targets = counted.iter().map(|&at| targets[at as usize]).collect();
+    (Some(counted), targets)
+}
+
+/// The position of each row that a classifier reads.
+fn pooled(batch: &Batch, transformer: &Transformer) -> Vec<i32> {
+    let last = |row: &[u8]| row.iter().rposition(|&kept| kept != 0).unwrap_or(0);
+    let rows = batch.attention_mask.chunks(batch.width).enumerate();
+    rows.map(|(index, row)| {
+        let within = match transformer.architecture.pooling {
+            Pooling::FirstToken => 0,
+            Pooling::LastToken => last(row),
+        };
+        (index * batch.width + within) as i32
+    })
+    .collect()
 }

@@ -7,6 +7,7 @@ use burn::tensor::Tensor;
 use web_time::Instant;
 
 use super::{
+    calibrate::first_gradients,
     checkpoint::{self, Progress},
     evaluate::{ROUND_TO, evaluate},
     folder::{clear_out, latest_checkpoint},
@@ -24,7 +25,7 @@ use crate::{
     files,
     kernel::AdamW,
     method::{self, Method, Setup, adapter},
-    model::{generate::Generation, sample::Sampling},
+    model::{Transformer, generate::Generation, sample::Sampling},
 };
 
 /// A step whose figures are still on the device.
@@ -81,13 +82,20 @@ impl Run {
             config.learning_rate = entry.learning_rate;
         }
         inputs.dataset.check_vocabulary(inputs.base.transformer.architecture.vocab_size)?;
+        if !config.sample_prompts.0.is_empty() && !inputs.base.classes().is_empty() {
+            return Err(Error::input("--sample-prompts: a classifier writes no text"));
+        }
         for prompt in &config.sample_prompts.0 {
             let ids = inputs.tokenizer.encode(prompt, true)?;
             Generation::new(&inputs.base.transformer, &ids, Sampling::default(), &[], 0)
                 .map_err(|e| Error::input(format!("--sample-prompts \"{prompt}\": {e}")))?;
         }
         let method_config = config.method_config();
+        let (dataset, pad, device) = (&inputs.dataset, inputs.base.pad_id(), &inputs.device);
+        let mut calibrate =
+            |model: &mut Transformer, names: &[String]| first_gradients(&config, dataset, pad, device, model, names);
         let mut setup = Setup::new(&method_config, &inputs.device, config.seed);
+        setup.calibrate = Some(&mut calibrate);
         let mut method = method::start(entry, &mut setup, &mut inputs.base.transformer)?;
         let plan = BatchPlan::new(&inputs.dataset.train.lengths(), config.batch_size, config.seed)?;
         let total_batches = (config.steps == 0).then(|| config.epochs.saturating_mul(plan.batches_per_epoch()));
@@ -365,7 +373,7 @@ impl Run {
         if let Some(valid) = &self.inputs.dataset.valid {
             let base = &self.inputs.base;
             let (size, most) = (self.config.batch_size, self.config.eval_batches);
-            let result = evaluate(&base.transformer, valid, size, most, base.pad_id(), &self.inputs.device).await?;
+            let result = evaluate(base, valid, size, most, &self.inputs.device).await?;
             if !result.loss.is_finite() {
                 return Err(self.not_finite(step, "validation loss", result.loss));
             }
@@ -378,7 +386,11 @@ impl Run {
                 self.progress.evals_since_best += 1;
                 stop_early = self.config.patience > 0 && self.progress.evals_since_best >= self.config.patience;
             }
-            let metrics = Metrics { eval_loss: Some(result.loss), ..self.metrics_at(step, self.progress.tokens) };
+            let metrics = Metrics {
+                eval_loss: Some(result.loss),
+                eval_accuracy: result.classification.map(|figures| figures.accuracy),
+                ..self.metrics_at(step, self.progress.tokens)
+            };
             self.record(&metrics)?;
             self.events.push_back(Event::Evaluated { metrics, perplexity: result.perplexity, best });
         }

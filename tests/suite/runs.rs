@@ -229,8 +229,7 @@ fn early_stopping_keeps_the_best_adapter() {
     let mut base = Pretrained::load(&config.model, &device).expect("a model");
     Adapter::read(&config.out).expect("an adapter").apply(&mut base, &device).expect("its own model");
     let valid = run.inputs().dataset.valid.as_ref().expect("validation rows");
-    let again =
-        block_on(evaluate(&base.transformer, valid, config.batch_size, 0, base.pad_id(), &device)).expect("a loss");
+    let again = block_on(evaluate(&base, valid, config.batch_size, 0, &device)).expect("a loss");
     assert_eq!(again.loss, *best, "the adapter in the folder is that of step {at}");
 }
 
