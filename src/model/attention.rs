@@ -3,7 +3,7 @@
 use burn::tensor::{Int, Tensor};
 
 use super::{architecture::Architecture, parameter::Parameter, rope::RopeTables, transformer::Linear};
-use crate::kernel::{self, Causal};
+use crate::kernel::{self, AttentionMask};
 
 /// Query, key, value and output projections of one block.
 #[derive(Debug)]
@@ -81,15 +81,16 @@ impl Attention {
         let query = query.reshape([rows, kv_heads, heads / kv_heads * width, head_dim]);
         let scores = query.matmul(keys.swap_dims(2, 3));
         let shape = scores.dims();
-        let causal = Causal {
+        let mask = AttentionMask {
             scale: (head_dim as f32).sqrt().recip(),
             width,
             start: layout.start,
             window: architecture.sliding_window,
             rows_per_sequence: heads * width,
+            causal: true,
         };
         let scores = scores.reshape([rows * heads * width, layout.start + width]);
-        let probabilities = kernel::causal_softmax(scores, layout.padding.clone(), causal);
+        let probabilities = kernel::attention_softmax(scores, layout.padding.clone(), mask);
         let mixed = probabilities.reshape(shape).matmul(values);
         let mixed = mixed.reshape([rows, heads, width, head_dim]).swap_dims(1, 2);
         self.output.forward(mixed.reshape([rows * width, heads * head_dim]))

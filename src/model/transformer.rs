@@ -47,7 +47,7 @@ impl FeedForward {
     fn forward(&self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
         let (gate, up) = (self.gate.forward(x.clone()), self.up.forward(x));
         self.down.forward(match activation {
-            Activation::Silu => kernel::swiglu(gate, up),
+            Activation::Silu => kernel::gated(gate, up, kernel::Activation::Silu),
         })
     }
 }

@@ -150,7 +150,7 @@ struct Sparse(Tensor<1>, Tensor<1, Int>);
 
 impl Adaptation for Sparse {
     fn linear(&self, x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
-        kernel::sparse_linear(x, weight.clone(), self.0.clone(), self.1.clone())
+        kernel::sparse_linear(x, weight.clone(), self.0.clone(), self.1.clone(), false)
     }
 
     fn embed(&self, ids: Tensor<1, Int>, weight: &Tensor<2>) -> Tensor<2> {
