@@ -36,6 +36,7 @@ pub trait SparseLayerOps: Backend {
         weight: FloatTensor<Self>,
         delta: FloatTensor<Self>,
         indices: IntTensor<Self>,
+        transposed: bool,
     ) -> FloatTensor<Self>;
 
     /// See [`sparse_embedding`].
@@ -54,14 +55,22 @@ pub trait SparseLayerOps: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// `y = x W^T` `[T, outputs]` for `x` `[T, inputs]` and a frozen `weight` `[outputs, inputs]`; the backward pass gives
-/// `dx` and, for the tracked `delta` `[N]`, the gradient of the entries `indices` `[N]`.
-pub fn sparse_linear(x: Tensor<2>, weight: Tensor<2>, delta: Tensor<1>, indices: Tensor<1, Int>) -> Tensor<2> {
+/// `y = x W^T` `[T, outputs]` for `x` `[T, inputs]` and a frozen `weight` `[outputs, inputs]`, or `y = x W` where the
+/// weight is stored `transposed`, `[inputs, outputs]`. The backward pass gives `dx` and, for the tracked `delta` `[N]`,
+/// the gradient of the entries `indices` `[N]`, flat into the weight as it is stored.
+pub fn sparse_linear(
+    x: Tensor<2>,
+    weight: Tensor<2>,
+    delta: Tensor<1>,
+    indices: Tensor<1, Int>,
+    transposed: bool,
+) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::sparse_linear_op(
         x.into_dispatch(),
         weight.into_dispatch(),
         delta.into_dispatch(),
         indices.into_dispatch(),
+        transposed,
     ))
 }
 
@@ -100,8 +109,9 @@ macro_rules! forward_only {
                 weight: FloatTensor<Self>,
                 _delta: FloatTensor<Self>,
                 _indices: IntTensor<Self>,
+                transposed: bool,
             ) -> FloatTensor<Self> {
-                Self::float_matmul(x, Self::float_transpose(weight))
+                Self::float_matmul(x, if transposed { weight } else { Self::float_transpose(weight) })
             }
 
             fn sparse_embedding_op(
@@ -137,17 +147,23 @@ where
         weight: FloatTensor<Self>,
         delta: FloatTensor<Self>,
         indices: IntTensor<Self>,
+        transposed: bool,
     ) -> FloatTensor<Self> {
         let weight = weight.into_primitive();
         match Linear.prepare::<C>([x.node(), delta.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
-                let state =
-                    LinearState::<B> { x: prep.checkpoint(&x), weight: weight.clone(), indices: indices.clone() };
-                let y = B::sparse_linear_op(x.into_primitive(), weight, delta.into_primitive(), indices);
-                prep.finish(state, y)
+                let state = LinearState::<B> {
+                    x: prep.checkpoint(&x),
+                    weight: weight.clone(),
+                    indices: indices.clone(),
+                    transposed,
+                };
+                let (x, delta) = (x.into_primitive(), delta.into_primitive());
+                prep.finish(state, B::sparse_linear_op(x, weight, delta, indices, transposed))
             }
             OpsKind::UnTracked(prep) => {
-                prep.finish(B::sparse_linear_op(x.into_primitive(), weight, delta.into_primitive(), indices))
+                let (x, delta) = (x.into_primitive(), delta.into_primitive());
+                prep.finish(B::sparse_linear_op(x, weight, delta, indices, transposed))
             }
         }
     }
@@ -193,6 +209,7 @@ struct LinearState<B: Backend> {
     x: NodeId,
     weight: FloatTensor<B>,
     indices: IntTensor<B>,
+    transposed: bool,
 }
 
 impl<B: MaskedGatherOps> Backward<B, 2> for Linear {
@@ -204,11 +221,13 @@ impl<B: MaskedGatherOps> Backward<B, 2> for Linear {
         let state = ops.state;
         if let Some(node) = delta_node {
             let x = checkpointer.retrieve_node_output(state.x);
-            let grad = B::masked_gather_op(x, dy.clone(), state.indices, Strategy::Auto);
-            grads.register::<B>(node.id, grad);
+            // The dense gradient is dy^T x, or x^T dy where the weight is stored transposed.
+            let (x, dy) = if state.transposed { (dy.clone(), x) } else { (x, dy.clone()) };
+            grads.register::<B>(node.id, B::masked_gather_op(x, dy, state.indices, Strategy::Auto));
         }
         if let Some(node) = x_node {
-            grads.register::<B>(node.id, B::float_matmul(dy, state.weight));
+            let weight = if state.transposed { B::float_transpose(state.weight) } else { state.weight };
+            grads.register::<B>(node.id, B::float_matmul(dy, weight));
         }
     }
 }

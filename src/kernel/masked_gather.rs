@@ -13,7 +13,10 @@ use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 use burn_flex::Flex;
 use rayon::prelude::*;
 
-use super::{flex, launch};
+use super::{
+    flex, launch,
+    vector::{dot, wide},
+};
 
 pub(super) const DIRECT: &str = include_str!("../../shaders/masked_gather_direct.wgsl");
 pub(super) const TILED: &str = include_str!("../../shaders/masked_gather_tiled.wgsl");
@@ -171,26 +174,14 @@ fn gather_streaming(x: &[f32], dy: &[f32], indices: &[u32], outputs: usize, inpu
 fn gather_dots(x: &[f32], dy: &[f32], indices: &[u32], tokens: usize, inputs: usize) -> Vec<f32> {
     let mut grad = vec![0.0; indices.len()];
     grad.par_chunks_mut(512).zip(indices.par_chunks(512)).for_each(|(grad, indices)| {
-        for (grad, &index) in grad.iter_mut().zip(indices) {
-            let (row, col) = (index as usize / inputs, index as usize % inputs);
-            *grad = dot(&dy[row * tokens..][..tokens], &x[col * tokens..][..tokens]);
-        }
+        wide(|| {
+            for (grad, &index) in grad.iter_mut().zip(indices) {
+                let (row, col) = (index as usize / inputs, index as usize % inputs);
+                *grad = dot(&dy[row * tokens..][..tokens], &x[col * tokens..][..tokens]);
+            }
+        });
     });
     grad
-}
-
-/// Dot product in sixteen independent partial sums, which the compiler turns into vector instructions.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; 16];
-    let (a_blocks, a_rest) = a.as_chunks::<16>();
-    let (b_blocks, b_rest) = b.as_chunks::<16>();
-    for (a, b) in a_blocks.iter().zip(b_blocks) {
-        for lane in 0..16 {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    sums.iter().sum::<f32>() + rest
 }
 
 /// The dense gradient of a few rows at a time, of which the selected entries are kept.

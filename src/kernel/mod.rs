@@ -7,13 +7,15 @@
 //! Nothing here knows what a model or a run is. Layouts are row-major; `T` tokens, `N` selected numbers.
 
 mod launch;
-mod pending;
-pub use pending::{Activation, AttentionMask, activate, attention_softmax, dropout, gated, layer_norm};
 
-pub mod causal_softmax;
+pub mod activation;
+pub mod attention_softmax;
 pub mod cross_entropy;
 pub mod dense_step;
+pub mod dropout;
 pub mod embedding_gather;
+pub mod gated;
+pub mod layer_norm;
 pub mod layers;
 pub mod masked_gather;
 pub mod rms_norm;
@@ -21,16 +23,20 @@ pub mod rope;
 pub mod scatter_write;
 pub mod sparse_step;
 pub mod squared_norm;
-pub mod swiglu;
 
 mod adamw;
 mod flex;
+mod vector;
 
+pub use activation::{Activation, activate};
 pub use adamw::AdamW;
-pub use causal_softmax::{Causal, causal_softmax};
+pub use attention_softmax::{AttentionMask, attention_softmax};
 pub use cross_entropy::cross_entropy;
 pub use dense_step::dense_step;
+pub use dropout::dropout;
 pub use embedding_gather::embedding_gather;
+pub use gated::gated;
+pub use layer_norm::layer_norm;
 pub use layers::{sparse_embedding, sparse_linear, sparse_tensor};
 pub use masked_gather::{Strategy, masked_gather};
 pub use rms_norm::rms_norm;
@@ -38,7 +44,6 @@ pub use rope::rope;
 pub use scatter_write::scatter_write;
 pub use sparse_step::sparse_step;
 pub use squared_norm::squared_norm;
-pub use swiglu::swiglu;
 
 /// Every shader as it is given to the driver, by name; a test validates each with naga.
 pub const SHADERS: &[(&str, &str)] = &[
@@ -52,10 +57,15 @@ pub const SHADERS: &[(&str, &str)] = &[
     ("rope", rope::SOURCE),
     ("rms_norm", rms_norm::FORWARD),
     ("rms_norm_backward", rms_norm::BACKWARD),
-    ("causal_softmax", causal_softmax::FORWARD),
-    ("causal_softmax_backward", causal_softmax::BACKWARD),
-    ("swiglu", swiglu::FORWARD),
-    ("swiglu_backward", swiglu::BACKWARD),
+    ("layer_norm", layer_norm::FORWARD),
+    ("layer_norm_backward", layer_norm::BACKWARD),
+    ("attention_softmax", attention_softmax::FORWARD),
+    ("attention_softmax_backward", attention_softmax::BACKWARD),
+    ("activate", activation::FORWARD),
+    ("activate_backward", activation::BACKWARD),
+    ("gated", gated::FORWARD),
+    ("gated_backward", gated::BACKWARD),
+    ("dropout", dropout::SOURCE),
     ("cross_entropy", cross_entropy::FORWARD),
     ("cross_entropy_backward", cross_entropy::BACKWARD),
 ];

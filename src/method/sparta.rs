@@ -122,7 +122,7 @@ struct SparseAdaptation {
 
 impl Adaptation for SparseAdaptation {
     fn linear(&self, x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
-        kernel::sparse_linear(x, weight.clone(), self.leaf.clone(), self.indices.clone())
+        kernel::sparse_linear(x, weight.clone(), self.leaf.clone(), self.indices.clone(), self.transposed)
     }
 
     fn embed(&self, ids: Tensor<1, Int>, weight: &Tensor<2>) -> Tensor<2> {

@@ -159,11 +159,11 @@ impl Adaptation for Dense {
 
 /// Tracks some entries of the tensor, with the sparse layers.
 #[derive(Debug)]
-struct Sparse(Tensor<1>, Tensor<1, Int>);
+struct Sparse(Tensor<1>, Tensor<1, Int>, bool);
 
 impl Adaptation for Sparse {
     fn linear(&self, x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
-        kernel::sparse_linear(x, weight.clone(), self.0.clone(), self.1.clone())
+        kernel::sparse_linear(x, weight.clone(), self.0.clone(), self.1.clone(), self.2)
     }
 
     fn embed(&self, ids: Tensor<1, Int>, weight: &Tensor<2>) -> Tensor<2> {
@@ -249,7 +249,8 @@ fn sparse_gradients_are_the_chosen_entries_of_the_reference() {
                     let count = ((density * parameter.len() as f64).round() as usize).max(1);
                     let chosen = mask::draw(11, &parameter.name, parameter.len(), count);
                     let leaf = Tensor::<1>::from_inner(device.floats(vec![0.0; count], [count])).require_grad();
-                    parameter.adaptation = Some(Box::new(Sparse(leaf.clone(), device.indices(&chosen))));
+                    parameter.adaptation =
+                        Some(Box::new(Sparse(leaf.clone(), device.indices(&chosen), parameter.transposed())));
                     leaves.push((parameter.name.clone(), leaf, chosen));
                 }
                 let gradients = whole_loss(&model, &batch).backward();

@@ -3,7 +3,8 @@
 use agoge::{
     device::ComputeDevice,
     kernel::{
-        self, AdamW, Strategy, dense_step, embedding_gather, masked_gather, scatter_write, sparse_step, squared_norm,
+        self, Activation, AdamW, AttentionMask, Strategy, dense_step, embedding_gather, masked_gather, scatter_write,
+        sparse_step, squared_norm,
     },
     rng::Stream,
 };
@@ -253,31 +254,36 @@ fn scatter_write_is_exact_and_reversible() {
 }
 
 #[test]
-fn sparse_layers_give_the_dense_gradients_at_the_selected_entries() {
+fn sparse_linear_gives_the_dense_gradients_at_the_selected_entries() {
     for device in devices() {
         let mut stream = Stream::new(10, "layers");
         let (tokens, inputs, outputs) = (13, 22, 35);
         let mask = mask(&mut stream, inputs * outputs, 0.2);
         let indices = device.indices(&mask);
         let x = device.floats(normals(&mut stream, tokens * inputs), [tokens, inputs]);
-        let weight = device.floats(normals(&mut stream, inputs * outputs), [outputs, inputs]);
         let scale = device.floats(normals(&mut stream, tokens * outputs), [tokens, outputs]);
         let on_graph = |tensor: Tensor<2>| Tensor::from_inner(tensor);
+        for (transposed, shape) in [(false, [outputs, inputs]), (true, [inputs, outputs])] {
+            let weight = device.floats(normals(&mut stream, inputs * outputs), shape);
 
-        // Dense reference: the weight itself is the leaf.
-        let leaf = on_graph(weight.clone()).require_grad();
-        let x_leaf = on_graph(x.clone()).require_grad();
-        let grads = (x_leaf.clone().matmul(leaf.clone().transpose()) * on_graph(scale.clone())).sum().backward();
-        let dense = matrix(leaf.grad(&grads).expect("tracked"));
-        let dense_x = matrix(x_leaf.grad(&grads).expect("tracked"));
+            // Dense reference: the weight itself is the leaf.
+            let leaf = on_graph(weight.clone()).require_grad();
+            let x_leaf = on_graph(x.clone()).require_grad();
+            let factor = if transposed { leaf.clone() } else { leaf.clone().transpose() };
+            let dense_y = x_leaf.clone().matmul(factor);
+            let grads = (dense_y.clone() * on_graph(scale.clone())).sum().backward();
+            let dense = matrix(leaf.grad(&grads).expect("tracked"));
+            let dense_x = matrix(x_leaf.grad(&grads).expect("tracked"));
 
-        let delta = Tensor::<1>::from_inner(device.floats(vec![0.0; mask.len()], [mask.len()])).require_grad();
-        let x_leaf = on_graph(x).require_grad();
-        let y = kernel::sparse_linear(x_leaf.clone(), weight, delta.clone(), indices);
-        let grads = (y * on_graph(scale)).sum().backward();
-        let selected: Vec<f32> = mask.iter().map(|&i| dense[i as usize]).collect();
-        assert_close("delta", &values(delta.grad(&grads).expect("tracked")), &selected, 1e-4, 1e-4);
-        assert_close("x", &matrix(x_leaf.grad(&grads).expect("tracked")), &dense_x, 1e-4, 1e-4);
+            let delta = Tensor::<1>::from_inner(device.floats(vec![0.0; mask.len()], [mask.len()])).require_grad();
+            let x_leaf = on_graph(x.clone()).require_grad();
+            let y = kernel::sparse_linear(x_leaf.clone(), weight, delta.clone(), indices.clone(), transposed);
+            assert_close("y", &matrix(y.clone()), &matrix(dense_y), 1e-4, 1e-4);
+            let grads = (y * on_graph(scale.clone())).sum().backward();
+            let selected: Vec<f32> = mask.iter().map(|&i| dense[i as usize]).collect();
+            assert_close("delta", &values(delta.grad(&grads).expect("tracked")), &selected, 1e-4, 1e-4);
+            assert_close("x", &matrix(x_leaf.grad(&grads).expect("tracked")), &dense_x, 1e-4, 1e-4);
+        }
     }
 }
 
@@ -330,6 +336,43 @@ fn rms_norm_equals_composed_forward_and_backward() {
 }
 
 #[test]
+fn layer_norm_equals_composed_forward_and_backward() {
+    for device in devices() {
+        let mut stream = Stream::new(17, "layer norm");
+        for (rows, width) in [(1, 1), (5, 63), (67, 64), (3, 130)] {
+            let mut random = |r: usize, c: usize, mean: f32| {
+                device.floats(normals(&mut stream, r * c).into_iter().map(|x| x + mean).collect(), [r, c])
+            };
+            let (x, dy) = (random(rows, width, 5.0), random(rows, width, 0.0));
+            let (scale, bias) = (random(1, width, 1.0), random(1, width, 0.0));
+            // Which of x, scale and bias are tracked.
+            for tracked in [[true; 3], [true, false, false], [false, true, false], [false, false, true]] {
+                let run = |op: &dyn Fn(Tensor<2>, Tensor<2>, Tensor<2>) -> Tensor<2>| {
+                    let mut leaves = [&x, &scale, &bias].map(|tensor| Tensor::from_inner(tensor.clone()));
+                    for (leaf, tracked) in leaves.iter_mut().zip(tracked) {
+                        *leaf = leaf.clone().set_require_grad(tracked);
+                    }
+                    let y = op(leaves[0].clone(), leaves[1].clone(), leaves[2].clone());
+                    let grads = (y.clone() * Tensor::from_inner(dy.clone())).sum().backward();
+                    (matrix(y), leaves.map(|leaf| leaf.grad(&grads).map(matrix)))
+                };
+                let actual = run(&|x, scale, bias| kernel::layer_norm(x, scale, bias, 1e-5));
+                let expected = run(&|x, scale, bias| kernel::layer_norm::composed(x, scale, bias, 1e-5));
+                assert_close("layer norm", &actual.0, &expected.0, 1e-4, 1e-4);
+                assert_eq!(expected.1.each_ref().map(Option::is_some), tracked);
+                for (at, (actual, expected)) in actual.1.iter().zip(&expected.1).enumerate() {
+                    let what = format!("layer norm {rows}x{width}: gradient {at}");
+                    assert_eq!(actual.is_some(), expected.is_some(), "{what}");
+                    if let (Some(actual), Some(expected)) = (actual, expected) {
+                        assert_close(&what, actual, expected, 1e-4, 1e-4);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn cross_entropy_equals_composed_forward_and_backward() {
     for device in devices() {
         let mut stream = Stream::new(13, "cross entropy");
@@ -354,22 +397,26 @@ fn cross_entropy_equals_composed_forward_and_backward() {
 }
 
 #[test]
-fn causal_softmax_equals_composed_forward_and_backward() {
+fn attention_softmax_equals_composed_forward_and_backward() {
     for device in devices() {
         let mut stream = Stream::new(14, "softmax");
-        for (sequences, groups, width, start, padded, window) in [
-            (1, 1, 1, 0, false, None),
-            (2, 3, 7, 0, true, None),
-            (1, 2, 3, 70, false, None),
-            (2, 2, 9, 0, false, Some(4)),
-            (1, 2, 3, 100, false, Some(80)),
+        for (sequences, groups, width, start, padded, window, causal) in [
+            (1, 1, 1, 0, false, None, true),
+            (2, 3, 7, 0, true, None, true),
+            (1, 2, 3, 70, false, None, true),
+            (2, 2, 9, 0, false, Some(4), true),
+            (1, 2, 3, 100, false, Some(80), true),
+            (1, 2, 70, 0, false, None, false),
+            (3, 2, 9, 0, true, Some(4), false),
+            (2, 1, 130, 0, true, None, false),
         ] {
             let (rows, keys) = (sequences * groups * width, start + width);
-            let causal = kernel::Causal { scale: 0.3, width, start, rows_per_sequence: groups * width, window };
+            let rows_per_sequence = groups * width;
+            let mask = AttentionMask { scale: 0.3, width, start, rows_per_sequence, window, causal };
             let scores = normals(&mut stream, rows * keys).into_iter().map(|x| 5.0 * x).collect();
             let scores = device.floats(scores, [rows, keys]);
             let grad = device.floats(normals(&mut stream, rows * keys), [rows, keys]);
-            let padding: Vec<i32> = (0..sequences * keys).map(|at| i32::from(at % keys < 4)).collect();
+            let padding: Vec<i32> = (0..sequences * keys).map(|at| i32::from(at % keys < 4 + at / keys)).collect();
             let run = |op: &dyn Fn(Tensor<2>) -> Tensor<2>| {
                 let leaf = Tensor::from_inner(scores.clone()).require_grad();
                 let y = op(leaf.clone());
@@ -377,8 +424,8 @@ fn causal_softmax_equals_composed_forward_and_backward() {
                 (matrix(y), matrix(leaf.grad(&grads).expect("tracked")))
             };
             let flags = device.integers(if padded { padding.clone() } else { vec![1] });
-            let actual = run(&|x| kernel::causal_softmax(x, flags.clone(), causal));
-            let expected = run(&|x| kernel::causal_softmax::composed(x, padded.then_some(&padding[..]), causal));
+            let actual = run(&|x| kernel::attention_softmax(x, flags.clone(), mask));
+            let expected = run(&|x| kernel::attention_softmax::composed(x, padded.then_some(&padding[..]), mask));
             assert_close("probabilities", &actual.0, &expected.0, 1e-4, 1e-6);
             assert_close("dscores", &actual.1, &expected.1, 1e-4, 1e-5);
         }
@@ -386,15 +433,100 @@ fn causal_softmax_equals_composed_forward_and_backward() {
 }
 
 #[test]
-fn swiglu_equals_composed_forward_and_backward() {
+fn attention_without_a_visible_key_is_zero_and_has_no_gradient() {
     for device in devices() {
-        let mut stream = Stream::new(15, "swiglu");
+        let (sequences, width) = (2, 70);
+        for causal in [true, false] {
+            let mask = AttentionMask { scale: 0.5, width, start: 0, rows_per_sequence: width, window: None, causal };
+            // The first sequence is padding throughout, the second up to its middle.
+            let padding: Vec<i32> = (0..sequences * width).map(|at| i32::from(at >= width + width / 2)).collect();
+            let scores = normals(&mut Stream::new(18, "hidden"), sequences * width * width);
+            let scores = device.floats(scores, [sequences * width, width]);
+            let leaf = Tensor::from_inner(scores).require_grad();
+            let y = kernel::attention_softmax(leaf.clone(), device.integers(padding.clone()), mask);
+            let grads = (y.clone() * y.clone()).sum().backward();
+            let (y, dscores) = (matrix(y), matrix(leaf.grad(&grads).expect("tracked")));
+            for (row, (y, dscores)) in y.chunks(width).zip(dscores.chunks(width)).enumerate() {
+                let sees =
+                    (0..width).any(|key| padding[row / width * width + key] == 1 && (!causal || key <= row % width));
+                let sum: f32 = y.iter().sum();
+                assert!((sum - if sees { 1.0 } else { 0.0 }).abs() < 1e-5, "row {row}: the sum is {sum}");
+                assert!(dscores.iter().all(|d| d.is_finite() && (sees || *d == 0.0)), "row {row}");
+            }
+        }
+    }
+}
+
+#[test]
+fn dropout_equals_composed_forward_and_backward() {
+    for device in devices() {
+        let mut stream = Stream::new(19, "dropout");
         for (rows, cols) in [(1, 1), (7, 65), (130, 257)] {
-            let mut random = || {
-                let values = normals(&mut stream, rows * cols).into_iter().map(|x| 3.0 * x).collect();
+            let x = device.floats(normals(&mut stream, rows * cols), [rows, cols]);
+            let dy = device.floats(normals(&mut stream, rows * cols), [rows, cols]);
+            for (rate, seed) in [(0.0, 1), (0.1, 2), (0.5, u64::MAX - 3), (0.9, 1 << 40)] {
+                let run = |op: &dyn Fn(Tensor<2>) -> Tensor<2>| {
+                    let leaf = Tensor::from_inner(x.clone()).require_grad();
+                    let y = op(leaf.clone());
+                    let grads = (y.clone() * Tensor::from_inner(dy.clone())).sum().backward();
+                    (matrix(y), matrix(leaf.grad(&grads).expect("tracked")))
+                };
+                let actual = run(&|x| kernel::dropout(x, rate, seed));
+                let expected = run(&|x| kernel::dropout::composed(x, rate, seed));
+                // The same numbers are dropped, so nothing but a rounding of the factor may differ.
+                assert_close("dropout", &actual.0, &expected.0, 1e-6, 1e-12);
+                assert_close("dropout backward", &actual.1, &expected.1, 1e-6, 1e-12);
+            }
+        }
+    }
+}
+
+#[test]
+fn dropout_drops_the_share_it_is_told_and_is_reproducible() {
+    let (rows, cols) = (300, 1000);
+    let count = (rows * cols) as f64;
+    for device in devices() {
+        let kept = |rate, seed| -> Vec<bool> {
+            let ones = device.floats(vec![1.0; rows * cols], [rows, cols]);
+            matrix(kernel::dropout(ones, rate, seed)).into_iter().map(|x| x != 0.0).collect()
+        };
+        let share = |matches: &mut dyn Iterator<Item = bool>| matches.filter(|x| *x).count() as f64 / count;
+        for rate in [0.1, 0.5] {
+            let keep = f64::from(1.0 - rate);
+            let within = |what: &str, actual: f64, expected: f64| {
+                // Five standard deviations of a binomial share.
+                let bound = 5.0 * (expected * (1.0 - expected) / count).sqrt();
+                assert!((actual - expected).abs() < bound, "{what}: {actual}, not {expected}");
+            };
+            let first = kept(rate, 7);
+            assert_eq!(first, kept(rate, 7));
+            within("kept", share(&mut first.iter().copied()), keep);
+            // Independent of its neighbours, of the next row, and of the masks of other seeds.
+            for distance in [1, 2, cols] {
+                let shifted = first.iter().zip(first.iter().cycle().skip(distance));
+                within("both of two kept", share(&mut shifted.map(|(a, b)| *a && *b)), keep * keep);
+            }
+            for seed in [8, 7 + (1 << 32), 7 << 32, 0] {
+                let other = kept(rate, seed);
+                within("kept", share(&mut other.iter().copied()), keep);
+                within("kept by both seeds", share(&mut first.iter().zip(&other).map(|(a, b)| *a && *b)), keep * keep);
+            }
+        }
+    }
+}
+
+const ACTIVATIONS: [Activation; 3] = [Activation::Silu, Activation::GeluTanh, Activation::Gelu];
+
+#[test]
+fn gated_equals_composed_forward_and_backward() {
+    for device in devices() {
+        let mut stream = Stream::new(15, "gated");
+        for (rows, cols) in [(1, 1), (7, 65), (130, 257)] {
+            let mut random = |size: f32| {
+                let values = normals(&mut stream, rows * cols).into_iter().map(|x| size * x).collect();
                 device.floats(values, [rows, cols])
             };
-            let (gate, up, dy) = (random(), random(), random());
+            let (gate, up, dy) = (random(3.0), random(1.0), random(1.0));
             let run = |op: &dyn Fn(Tensor<2>, Tensor<2>) -> Tensor<2>| {
                 let leaves = [gate.clone(), up.clone()].map(|x| Tensor::from_inner(x).require_grad());
                 let y = op(leaves[0].clone(), leaves[1].clone());
@@ -402,10 +534,40 @@ fn swiglu_equals_composed_forward_and_backward() {
                 let [dgate, dup] = leaves.map(|leaf| matrix(leaf.grad(&grads).expect("tracked")));
                 (matrix(y), dgate, dup)
             };
-            let (actual, expected) = (run(&kernel::swiglu), run(&kernel::swiglu::composed));
-            assert_close("swiglu", &actual.0, &expected.0, 1e-4, 1e-5);
-            assert_close("dgate", &actual.1, &expected.1, 1e-4, 1e-5);
-            assert_close("dup", &actual.2, &expected.2, 1e-4, 1e-5);
+            for f in ACTIVATIONS {
+                let actual = run(&|gate, up| kernel::gated(gate, up, f));
+                let expected = run(&|gate, up| kernel::gated::composed(gate, up, f));
+                assert_close(&format!("{f:?} gate"), &actual.0, &expected.0, 1e-4, 2e-5);
+                assert_close(&format!("{f:?} dgate"), &actual.1, &expected.1, 1e-4, 2e-5);
+                assert_close(&format!("{f:?} dup"), &actual.2, &expected.2, 1e-4, 2e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn activate_equals_composed_forward_and_backward() {
+    for device in devices() {
+        let mut stream = Stream::new(16, "activate");
+        for (rows, cols) in [(1, 1), (7, 65), (130, 257)] {
+            let mut numbers: Vec<f32> = normals(&mut stream, rows * cols).into_iter().map(|x| 3.0 * x).collect();
+            // Far out, where exponentials under- and overflow.
+            let far = [-300.0, 300.0, -20.0, 20.0, -1.415, 1.414, 0.0];
+            numbers.iter_mut().zip(far).skip(1).for_each(|(number, far)| *number = far);
+            let x = device.floats(numbers, [rows, cols]);
+            let dy = device.floats(normals(&mut stream, rows * cols), [rows, cols]);
+            let run = |op: &dyn Fn(Tensor<2>) -> Tensor<2>| {
+                let leaf = Tensor::from_inner(x.clone()).require_grad();
+                let y = op(leaf.clone());
+                let grads = (y.clone() * Tensor::from_inner(dy.clone())).sum().backward();
+                (matrix(y), matrix(leaf.grad(&grads).expect("tracked")))
+            };
+            for f in ACTIVATIONS {
+                let actual = run(&|x| kernel::activate(x, f));
+                let expected = run(&|x| f.composed(x));
+                assert_close(&format!("{f:?}"), &actual.0, &expected.0, 1e-5, 1e-5);
+                assert_close(&format!("{f:?} backward"), &actual.1, &expected.1, 1e-5, 1e-5);
+            }
         }
     }
 }

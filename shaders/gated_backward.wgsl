@@ -1,13 +1,12 @@
-// Gradient of swiglu.wgsl, one invocation a number. With s = sigmoid(gate):
-//     dgate = dy * up * (s + gate * s * (1 - s)),   dup = dy * gate * s.
-// Composed twin: autodiff of kernel::swiglu::composed.
+// Gradient of gated.wgsl, one invocation a number: dgate = dy * up * f'(gate), dup = dy * f(gate).
+// Needs shared/activation.wgsl. Composed twin: autodiff of kernel::gated::composed.
 
 @group(0) @binding(0) var<storage, read_write> gate: array<f32>;   // [count]
 @group(0) @binding(1) var<storage, read_write> up: array<f32>;     // [count]
 @group(0) @binding(2) var<storage, read_write> dy: array<f32>;     // [count]
 @group(0) @binding(3) var<storage, read_write> dgate: array<f32>;  // [count]
 @group(0) @binding(4) var<storage, read_write> dup: array<f32>;    // [count]
-@group(0) @binding(5) var<storage, read_write> dims: array<u32>;   // count
+@group(0) @binding(5) var<storage, read_write> dims: array<u32>;   // count, kind of f
 
 @compute @workgroup_size(64, 1, 1)
 fn main(
@@ -18,8 +17,7 @@ fn main(
     if n >= dims[0] {
         return;
     }
-    let s = 1.0 / (1.0 + exp(-gate[n]));
-    let silu = gate[n] * s;
-    dgate[n] = dy[n] * up[n] * (s + silu * (1.0 - s));
-    dup[n] = dy[n] * silu;
+    let f = activated(gate[n], dims[1]);
+    dgate[n] = dy[n] * up[n] * f.slope;
+    dup[n] = dy[n] * f.value;
 }

@@ -1,0 +1,18 @@
+// Gradient of activate.wgsl, one invocation a number: dx = dy * f'(x).
+// Needs shared/activation.wgsl. Composed twin: autodiff of kernel::Activation::composed.
+
+@group(0) @binding(0) var<storage, read_write> x: array<f32>;     // [count]
+@group(0) @binding(1) var<storage, read_write> dy: array<f32>;    // [count]
+@group(0) @binding(2) var<storage, read_write> dx: array<f32>;    // [count]
+@group(0) @binding(3) var<storage, read_write> dims: array<u32>;  // count, kind of f
+
+@compute @workgroup_size(64, 1, 1)
+fn main(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let n = id.y * groups.x * 64u + id.x;
+    if n < dims[0] {
+        dx[n] = dy[n] * activated(x[n], dims[1]).slope;
+    }
+}

@@ -1,0 +1,126 @@
+//! Dropout as one differentiable operation (Srivastava et al. 2014), inverted: what is kept is scaled up.
+//!
+//! Whether a number is kept is a hash of the seed and its position. No mask is stored, the backward pass draws the same
+//! one, and every device drops the same numbers.
+
+use burn::backend::{
+    Autodiff, Backend, Dispatch,
+    autodiff::{
+        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+        grads::Gradients,
+        ops::{Backward, Ops, OpsKind},
+    },
+    backend_extension,
+    tensor::FloatTensor,
+};
+use burn::tensor::{Tensor, TensorData};
+use burn_cubecl::CubeBackend;
+use burn_flex::Flex;
+use rayon::prelude::*;
+
+use super::{flex, launch, vector::wide};
+
+pub(super) const SOURCE: &str = include_str!("../../shaders/dropout.wgsl");
+
+/// Numbers that one task of the CPU takes.
+const CHUNK: usize = 16 * 1024;
+
+/// Backend dispatch of [`dropout`].
+#[backend_extension(Cube, Flex, Autodiff)]
+pub trait DropoutOps: Backend {
+    /// See [`dropout`].
+    fn dropout_op(x: FloatTensor<Self>, rate: f32, seed: u64) -> FloatTensor<Self>;
+}
+
+/// `x` `[N, D]` with each number set to 0 with probability `rate` (from 0 to below 1) and otherwise divided by
+/// `1 - rate`. The same seed drops the same positions on every device; give every place and step one of its own.
+pub fn dropout(x: Tensor<2>, rate: f32, seed: u64) -> Tensor<2> {
+    assert!((0.0..1.0).contains(&rate), "a dropout rate is at least 0 and below 1, not {rate}");
+    if rate == 0.0 {
+        return x;
+    }
+    Tensor::from_dispatch(Dispatch::dropout_op(x.into_dispatch(), rate, seed))
+}
+
+/// The composed twin of [`dropout`].
+pub fn composed(x: Tensor<2>, rate: f32, seed: u64) -> Tensor<2> {
+    let [rows, cols] = x.dims();
+    let least = least_kept(rate);
+    let kept = (0..(rows * cols) as u32).map(|position| f32::from(hash(seed, position) >= least));
+    let kept = Tensor::from_data(TensorData::new(kept.collect::<Vec<f32>>(), [rows, cols]), &x.device());
+    x * kept / (1.0 - rate)
+}
+
+/// The smallest hash of a number that is kept: the share of hashes below it is `rate`.
+fn least_kept(rate: f32) -> u32 {
+    (f64::from(rate) * f64::from(u32::MAX)).round() as u32
+}
+
+/// The hash pcg3d, first component (Jarzynski and Olano, "Hash Functions for GPU Rendering", JCGT 9(3), 2020).
+#[inline(always)]
+fn hash(seed: u64, position: u32) -> u32 {
+    let [mut x, mut y, mut z] =
+        [seed as u32, (seed >> 32) as u32, position].map(|v| v.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+    x = x.wrapping_add(y.wrapping_mul(z));
+    y = y.wrapping_add(z.wrapping_mul(x));
+    z = z.wrapping_add(x.wrapping_mul(y));
+    let [x, y, z] = [x, y, z].map(|v| v ^ (v >> 16));
+    x.wrapping_add(y.wrapping_mul(z))
+}
+
+impl DropoutOps for CubeBackend {
+    fn dropout_op(x: FloatTensor<Self>, rate: f32, seed: u64) -> FloatTensor<Self> {
+        let x = launch::contiguous(x);
+        let shape = x.meta.shape().clone();
+        let count = shape.num_elements();
+        let y = launch::empty(&x, shape);
+        let mut dims = launch::words(&[count]);
+        dims.extend(seed.to_le_bytes());
+        dims.extend(least_kept(rate).to_le_bytes());
+        dims.extend((1.0 - rate).recip().to_le_bytes());
+        launch::launch(&x, SOURCE, 64, launch::groups_for(count, 64), &[&x.handle, &y.handle], &dims);
+        y
+    }
+}
+
+impl DropoutOps for Flex {
+    fn dropout_op(x: FloatTensor<Self>, rate: f32, seed: u64) -> FloatTensor<Self> {
+        let mut x = flex::contiguous(x);
+        let (least, factor) = (least_kept(rate), (1.0 - rate).recip());
+        x.storage_mut::<f32>().par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, x)| {
+            let start = (chunk * CHUNK) as u32;
+            wide(|| {
+                for (x, position) in x.iter_mut().zip(start..) {
+                    *x = if hash(seed, position) >= least { *x * factor } else { 0.0 };
+                }
+            });
+        });
+        x
+    }
+}
+
+impl<B: DropoutOps, C: CheckpointStrategy> DropoutOps for Autodiff<B, C> {
+    fn dropout_op(x: FloatTensor<Self>, rate: f32, seed: u64) -> FloatTensor<Self> {
+        match Dropout.prepare::<C>([x.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((rate, seed), B::dropout_op(x.into_primitive(), rate, seed)),
+            OpsKind::UnTracked(prep) => prep.finish(B::dropout_op(x.into_primitive(), rate, seed)),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Dropout;
+
+impl<B: DropoutOps> Backward<B, 1> for Dropout {
+    /// Rate and seed.
+    type State = (f32, u64);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let [parent] = ops.parents;
+        let dy = grads.consume::<B>(&ops.node);
+        let (rate, seed) = ops.state;
+        if let Some(node) = parent {
+            grads.register::<B>(node.id, B::dropout_op(dy, rate, seed));
+        }
+    }
+}
