@@ -49,6 +49,8 @@ pub fn safetensors<'a>(
         .into_iter()
         .map(|(name, dtype, dims, bytes)| Ok((name, TensorView::new(dtype, dims, bytes).map_err(fail)?)))
         .collect::<Result<_>>()?;
-    let metadata = metadata.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-    safetensors::serialize(views, Some(metadata)).map_err(fail)
+    // Without any the header has no place for them, as other writers do it.
+    let metadata = (!metadata.is_empty())
+        .then(|| metadata.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect());
+    safetensors::serialize(views, metadata).map_err(fail)
 }

@@ -5,6 +5,7 @@ mod chart;
 mod demo;
 mod devices;
 mod evaluate;
+mod export;
 mod format;
 mod generate;
 mod inspect;
@@ -47,6 +48,8 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     /// Fold an adapter into its base model and write a model folder
     Merge(merge::Merge),
+    /// Write an adapter in the layout of another program
+    Export(export::Export),
     /// Describe a run, an adapter or a model folder
     Inspect(inspect::Inspect),
     /// List the devices of this machine
@@ -117,6 +120,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
             Command::Generate(command) => command.run().await,
             Command::Evaluate(command) => command.run().await,
             Command::Merge(command) => command.run().await,
+            Command::Export(command) => command.run(),
             Command::Inspect(command) => command.run(),
             Command::Devices(command) => command.run().await,
             Command::Bench(command) => command.run().await,

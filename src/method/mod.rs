@@ -5,7 +5,9 @@
 
 pub mod adapter;
 pub mod delta;
+pub mod formats;
 pub mod mask;
+pub mod stack;
 pub mod targets;
 
 mod full;
@@ -81,8 +83,8 @@ pub trait Method {
 
 /// Starts a method on a model.
 type Start = fn(&MethodConfig, &mut Transformer, &ComputeDevice, seed: u64) -> Result<Box<dyn Method>>;
-/// Applies a saved adapter to a model's weights.
-type Apply = fn(&adapter::Adapter, &mut Transformer, &ComputeDevice) -> Result<()>;
+/// What a saved adapter does to each tensor of its model.
+type Deltas = fn(&adapter::Adapter) -> Result<Vec<delta::TensorDelta>>;
 
 /// One training method.
 pub struct Entry {
@@ -94,8 +96,8 @@ pub struct Entry {
     pub learning_rate: f64,
     /// Starts it on a model.
     pub start: Start,
-    /// Applies its adapter.
-    pub apply: Apply,
+    /// Reads its adapter.
+    pub deltas: Deltas,
 }
 
 /// Every training method.

@@ -5,7 +5,7 @@ use std::path::Path;
 use half::{bf16, f16};
 use safetensors::Dtype;
 
-use super::transformer::Transformer;
+use super::{parameter::Parameter, transformer::Transformer};
 use crate::{Error, Result, device, files};
 
 /// Files of a model folder that are copied as they are.
@@ -21,6 +21,12 @@ const COPIED: &[&str] = &[
     "tokenizer.model",
     "added_tokens.json",
 ];
+
+/// Whether a matrix is stored `[inputs, outputs]`. No supported family does so yet.
+pub fn transposed(parameter: &Parameter) -> bool {
+    let _ = parameter;
+    false
+}
 
 /// Values cast once from f32, as little-endian bytes.
 ///
