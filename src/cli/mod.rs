@@ -15,7 +15,12 @@ mod signals;
 mod terminal;
 mod train;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    convert::Infallible,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    str::FromStr,
+};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::Value;
@@ -24,7 +29,10 @@ use crate::{
     Result,
     config::RunConfig,
     device::{self, ComputeDevice, DeviceChoice},
-    method::adapter::Adapter,
+    method::{
+        adapter::Adapter,
+        stack::{Overlap, fold_for_good},
+    },
     model::Pretrained,
 };
 
@@ -85,26 +93,56 @@ struct ModelArgs {
     /// Model folder in the Hugging Face layout
     #[arg(long, value_name = "FOLDER")]
     model: PathBuf,
-    /// Folder of a run, whose adapter is applied
-    #[arg(long, value_name = "FOLDER")]
-    adapter: Option<PathBuf>,
+    /// Folder of a run, or of another program's adapter; with a weight behind a colon, 1 unless told otherwise. Give it
+    /// several times to add adapters up
+    #[arg(long, value_name = "FOLDER[:WEIGHT]")]
+    adapter: Vec<AdapterArg>,
     /// auto, gpu, cpu, a number of `agoge devices`, or a part of an adapter's name
     #[arg(long, default_value_t)]
     device: DeviceChoice,
 }
 
 impl ModelArgs {
-    /// Opens the device, loads the model, applies the adapter.
+    /// Opens the device, loads the model, applies the adapters.
     async fn load(&self) -> Result<(Pretrained, ComputeDevice)> {
-        // The adapter is read first: it is small, and a wrong path should not cost the loading of a model.
-        let adapter = self.adapter.as_deref().map(Adapter::read).transpose()?;
+        self.load_reporting().await.map(|(base, device, _)| (base, device))
+    }
+
+    /// As [`Self::load`]; also says how far the adapters change the same numbers.
+    async fn load_reporting(&self) -> Result<(Pretrained, ComputeDevice, Vec<Overlap>)> {
+        // The adapters are read first: they are small, and a wrong path should not cost the loading of a model.
+        let adapters: Vec<(Adapter, f32)> =
+            self.adapter.iter().map(|arg| Ok((Adapter::read(&arg.folder)?, arg.weight))).collect::<Result<_>>()?;
         crate::model::pretrained::read_config(&self.model)?;
         let device = device::open(&self.device).await?;
         let mut base = Pretrained::load(&self.model, &device)?;
-        if let Some(adapter) = adapter {
-            adapter.apply(&mut base, &device)?;
+        let adapters: Vec<_> = adapters.iter().map(|(adapter, weight)| (adapter, *weight)).collect();
+        let overlaps = fold_for_good(&adapters, &mut base, &device)?;
+        Ok((base, device, overlaps))
+    }
+}
+
+/// `FOLDER` or `FOLDER:WEIGHT`.
+#[derive(Clone, Debug, PartialEq)]
+struct AdapterArg {
+    folder: PathBuf,
+    weight: f32,
+}
+
+impl FromStr for AdapterArg {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let whole = || Self { folder: text.into(), weight: 1.0 };
+        // A path that is there as it stands is a path, whatever its colons.
+        if Path::new(text).exists() {
+            return Ok(whole());
         }
-        Ok((base, device))
+        let weighted = text.rsplit_once(':').and_then(|(folder, weight)| {
+            let weight = weight.parse::<f32>().ok()?;
+            (!folder.is_empty() && weight.is_finite()).then(|| Self { folder: folder.into(), weight })
+        });
+        Ok(weighted.unwrap_or_else(whole))
     }
 }
 
@@ -126,4 +164,24 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
             Command::Bench(command) => command.run().await,
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_adapter_may_have_a_weight_and_a_path_may_have_colons() {
+        let there = tempfile::Builder::new().prefix("a:0").suffix(":0.5").tempdir().expect("a folder");
+        let read = |text: &str| text.parse::<AdapterArg>().map(|arg| (arg.folder, arg.weight));
+        let path = there.path().to_str().expect("UTF-8");
+        assert_eq!(read(path), Ok((path.into(), 1.0)));
+        assert_eq!(read(&format!("{path}:-2")), Ok((path.into(), -2.0)));
+        assert_eq!(read("runs/a:0.7"), Ok(("runs/a".into(), 0.7)));
+        assert_eq!(read(r"C:\runs\a"), Ok((r"C:\runs\a".into(), 1.0)));
+        assert_eq!(read(r"C:\runs\a:1e-1"), Ok((r"C:\runs\a".into(), 0.1)));
+        for whole in ["a:b", ":0.5", "a:nan", "a:"] {
+            assert_eq!(read(whole), Ok((whole.into(), 1.0)));
+        }
+    }
 }

@@ -33,9 +33,9 @@ pub struct Overlap {
 #[derive(Debug)]
 enum Original {
     /// Values `[N]` at flat indices `[N]`.
-    Numbers(Tensor<1, Int>, Tensor<1>),
+    Numbers(Box<(Tensor<1, Int>, Tensor<1>)>),
     /// The whole tensor.
-    Whole(Tensor<2>),
+    Whole(Box<Tensor<2>>),
 }
 
 /// Adapters that are folded into a model, and what it takes to take them off.
@@ -68,8 +68,8 @@ impl AdapterStack {
             // A model keeps its parameters.
             let Some(parameter) = transformer.parameter_mut(&name) else { continue };
             parameter.update(|weight| match original {
-                Original::Numbers(indices, values) => kernel::scatter_write(weight, indices, values),
-                Original::Whole(original) => original,
+                Original::Numbers(numbers) => kernel::scatter_write(weight, numbers.0, numbers.1),
+                Original::Whole(original) => *original,
             });
         }
     }
@@ -169,7 +169,7 @@ fn fold_tensor(name: &str, changes: Changes, transformer: &mut Transformer, devi
         let (indices, values) = sparse.expect("a listed tensor changes");
         let base = parameter.value().clone().reshape([parameter.len()]).select(0, indices.clone());
         parameter.update(|weight| kernel::scatter_write(weight, indices.clone(), base.clone() + values));
-        return Original::Numbers(indices, base);
+        return Original::Numbers(Box::new((indices, base)));
     }
     let original = parameter.value().clone();
     let mut value = folded(&original, dense, parameter, device);
@@ -179,7 +179,7 @@ fn fold_tensor(name: &str, changes: Changes, transformer: &mut Transformer, devi
         value = kernel::scatter_write(value, indices, base + values);
     }
     parameter.update(|_| value);
-    Original::Whole(original)
+    Original::Whole(Box::new(original))
 }
 
 /// `original` with low-rank changes and replacements.

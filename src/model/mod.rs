@@ -2,13 +2,15 @@
 //!
 //! In reading order: [`architecture`] says what a model looks like (from `config.json`, by [`family`]); [`parameter`]
 //! is one named tensor with at most one adaptation; [`transformer`] is the forward pass; [`weights`] reads safetensors;
-//! [`pretrained`] puts a Hugging Face folder together; [`save`] writes one; [`generate`] and [`sample`] make text.
+//! [`pretrained`] puts a Hugging Face folder together; [`save`] writes one, [`gguf`] one file for llama.cpp;
+//! [`generate`] and [`sample`] make text.
 
 pub mod architecture;
 pub mod attention;
 pub mod family;
 pub mod fingerprint;
 pub mod generate;
+pub mod gguf;
 pub mod parameter;
 pub mod pretrained;
 pub mod rope;
