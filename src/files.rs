@@ -1,29 +1,69 @@
 //! Writing files so that a reader never meets a half-written one: to a temporary name, then renamed.
 
-use std::{io::Write, path::Path};
+use std::{
+    io::{BufWriter, Write},
+    path::{Path, PathBuf},
+};
 
 use safetensors::{Dtype, tensor::TensorView};
+use tempfile::NamedTempFile;
 
 use crate::{Error, Result};
+
+/// A file that appears under its name only when it is [finished](Self::finish); until then nothing is seen of it.
+#[derive(Debug)]
+pub struct Pending {
+    path: PathBuf,
+    file: BufWriter<NamedTempFile>,
+}
+
+impl Pending {
+    /// Starts a file that will replace `path`.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn create(path: &Path) -> Result<Self> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let file = tempfile::Builder::new().prefix(".agoge-").tempfile_in(folder);
+        let file = BufWriter::new(file.map_err(|e| Error::file("write", path, e))?);
+        Ok(Self { path: path.to_path_buf(), file })
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(|e| Error::file("write", &self.path, e))
+    }
+
+    /// Puts the file in its place, in one step.
+    ///
+    /// # Errors
+    /// The disk is full; what was under the name is then as it was.
+    pub fn finish(self) -> Result<()> {
+        let fail = |e| Error::file("write", &self.path, e);
+        let file = self.file.into_inner().map_err(|e| fail(e.into_error()))?;
+        file.as_file().sync_all().map_err(fail)?;
+        // Temporary files are private; what a run leaves behind is as readable as any other file.
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(fail)?;
+        }
+        file.persist(&self.path).map_err(|e| fail(e.error))?;
+        Ok(())
+    }
+}
 
 /// Replaces `path` by `bytes` in one step.
 ///
 /// # Errors
 /// The folder cannot be written, or the disk is full; `path` is then as it was.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let fail = |e| Error::file("write", path, e);
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".agoge-").tempfile_in(folder).map_err(fail)?;
-    file.write_all(bytes).map_err(fail)?;
-    file.as_file().sync_all().map_err(fail)?;
-    // Temporary files are private; what a run leaves behind is as readable as any other file.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(fail)?;
-    }
-    file.persist(path).map_err(|e| fail(e.error))?;
-    Ok(())
+    let mut file = Pending::create(path)?;
+    file.append(bytes)?;
+    file.finish()
 }
 
 /// Writes a value as indented JSON.
@@ -49,6 +89,8 @@ pub fn safetensors<'a>(
         .into_iter()
         .map(|(name, dtype, dims, bytes)| Ok((name, TensorView::new(dtype, dims, bytes).map_err(fail)?)))
         .collect::<Result<_>>()?;
-    let metadata = metadata.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-    safetensors::serialize(views, Some(metadata)).map_err(fail)
+    // Without any the header has no place for them, as other writers do it.
+    let metadata = (!metadata.is_empty())
+        .then(|| metadata.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect());
+    safetensors::serialize(views, metadata).map_err(fail)
 }

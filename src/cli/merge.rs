@@ -1,6 +1,9 @@
 //! `agoge merge`
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, ValueEnum};
 use safetensors::Dtype;
@@ -9,14 +12,36 @@ use super::{
     ModelArgs,
     format::{bytes, count},
 };
-use crate::{Error, Result, model::save};
+use crate::{
+    Error, Result,
+    method::stack::Overlap,
+    model::{
+        gguf::{self, encode::Encoding},
+        pretrained::read_config,
+        save,
+        weights::Weights,
+    },
+};
 
 /// Storage type of the merged weights.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum MergedDtype {
     F32,
     F16,
     Bf16,
+    /// 8 bits in blocks of 32 (GGUF only)
+    #[value(name = "q8_0")]
+    Q8,
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum MergedFormat {
+    /// A model folder in the Hugging Face layout
+    #[default]
+    Hf,
+    /// One file for llama.cpp and its relatives
+    Gguf,
 }
 
 /// Arguments of `agoge merge`.
@@ -24,20 +49,30 @@ enum MergedDtype {
 pub(super) struct Merge {
     #[command(flatten)]
     model: ModelArgs,
-    /// Folder for the merged model
-    #[arg(long, value_name = "FOLDER")]
+    /// What to write; as gguf also without an adapter
+    #[arg(long, value_enum, default_value_t)]
+    format: MergedFormat,
+    /// Folder for the merged model, or the file for --format gguf
+    #[arg(long, value_name = "PATH")]
     out: PathBuf,
     /// Storage type; the base model's unless told otherwise
     #[arg(long, value_enum)]
     dtype: Option<MergedDtype>,
-    /// Replace a model that is in the --out folder already
+    /// Replace a model that is there already
     #[arg(long)]
     overwrite: bool,
 }
 
 impl Merge {
     pub(super) async fn run(self) -> Result<ExitCode> {
-        if self.model.adapter.is_none() {
+        match self.format {
+            MergedFormat::Hf => self.folder().await,
+            MergedFormat::Gguf => self.file().await,
+        }
+    }
+
+    async fn folder(self) -> Result<ExitCode> {
+        if self.model.adapter.is_empty() {
             return Err(Error::input("--adapter is missing: give the folder of the run to merge"));
         }
         if self.out.exists() && self.model.model.exists() && same(&self.out, &self.model.model) {
@@ -52,22 +87,28 @@ impl Merge {
                 self.out.display()
             )));
         }
-        let target = self.out.join("model.safetensors");
-        if target.exists() && !self.overwrite {
+        let there = std::fs::read_dir(&self.out).into_iter().flatten().flatten();
+        if !self.overwrite && there.map(|entry| entry.file_name()).any(|name| save::is_weights(&name.to_string_lossy()))
+        {
             return Err(Error::input(format!(
                 "--out {}: there is a model in this folder already; use --overwrite to replace it, or another folder",
                 self.out.display()
             )));
         }
-        let (base, _device) = self.model.load().await?;
+        if self.dtype == Some(MergedDtype::Q8) {
+            return Err(Error::input(
+                "--dtype q8_0 is a type of GGUF files; add --format gguf, or take f32, f16 or bf16",
+            ));
+        }
+        let (base, _device, overlaps) = self.model.load_reporting().await?;
         let dtype = match self.dtype {
-            None => base.dtype,
             Some(MergedDtype::F32) => Dtype::F32,
             Some(MergedDtype::F16) => Dtype::F16,
             Some(MergedDtype::Bf16) => Dtype::BF16,
+            Some(MergedDtype::Q8) | None => base.dtype,
         };
-        save::folder(&base.transformer, dtype, &base.folder, &self.out).await?;
-        let size = std::fs::metadata(&target).map_or(0, |meta| meta.len());
+        let size = save::folder(&base.transformer, dtype, &base.folder, &self.out, save::MOST_FILE_BYTES).await?;
+        self.tell(&overlaps);
         println!(
             "merged model in {}: {} parameters as {dtype:?}, {}",
             self.out.display(),
@@ -76,8 +117,68 @@ impl Merge {
         );
         Ok(ExitCode::SUCCESS)
     }
+
+    async fn file(self) -> Result<ExitCode> {
+        let out = self.out.display();
+        if self.out.is_dir() {
+            return Err(Error::input(format!(
+                "--out {out}: this is a folder; give the name of a file, like model.gguf"
+            )));
+        }
+        if self.out.exists() && !self.overwrite {
+            return Err(Error::input(format!(
+                "--out {out}: there is a file of this name already; use --overwrite to replace it, or another name"
+            )));
+        }
+        let config = read_config(&self.model.model)?;
+        let encoding = |stored: Dtype| match (self.dtype, stored) {
+            (Some(MergedDtype::Q8), _) => Encoding::Q8,
+            (Some(MergedDtype::F16), _) | (None, Dtype::F16) => Encoding::F16,
+            (Some(MergedDtype::Bf16), _) | (None, Dtype::BF16) => Encoding::Bf16,
+            (Some(MergedDtype::F32), _) | (None, _) => Encoding::F32,
+        };
+        let folder = &self.model.model;
+        let name = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let report = if self.model.adapter.is_empty() {
+            // Without an adapter nothing is computed: the checkpoint is rewritten tensor by tensor.
+            let weights = Weights::open(folder)?;
+            let stored = weights.names().find(|name| name.contains("embed_tokens") || name.contains("wte"));
+            let stored = stored.and_then(|name| weights.dtype(name)).unwrap_or(Dtype::F32);
+            gguf::write(gguf::Source::File(&weights), &config, folder, &name, encoding(stored), &self.out).await?
+        } else {
+            let (base, _device, overlaps) = self.model.load_reporting().await?;
+            self.tell(&overlaps);
+            let source = gguf::Source::Model(&base.transformer);
+            gguf::write(source, &config, folder, &name, encoding(base.dtype), &self.out).await?
+        };
+        for note in &report.notes {
+            println!("note         {note}");
+        }
+        if let Some(first) = report.not_quantized.first() {
+            println!(
+                "note         {} matrices have rows that are no multiple of 32 and are stored as f16: {first}{}",
+                report.not_quantized.len(),
+                if report.not_quantized.len() > 1 { ", ..." } else { "" }
+            );
+        }
+        println!("model in {out}: {} tensors, {}", count(report.tensors), bytes(report.bytes));
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Says which adapters change the same numbers.
+    fn tell(&self, overlaps: &[Overlap]) {
+        for overlap in overlaps {
+            let name = |place: usize| self.model.adapter[place].folder.display();
+            println!(
+                "overlap      {} numbers are changed by both {} and {}: the changes add",
+                count(overlap.shared),
+                name(overlap.first),
+                name(overlap.second)
+            );
+        }
+    }
 }
 
-fn same(a: &std::path::Path, b: &std::path::Path) -> bool {
+fn same(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }

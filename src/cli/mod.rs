@@ -5,6 +5,7 @@ mod chart;
 mod demo;
 mod devices;
 mod evaluate;
+mod export;
 mod format;
 mod generate;
 mod inspect;
@@ -14,7 +15,12 @@ mod signals;
 mod terminal;
 mod train;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    convert::Infallible,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    str::FromStr,
+};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::Value;
@@ -23,8 +29,11 @@ use crate::{
     Result,
     config::RunConfig,
     device::{self, ComputeDevice, DeviceChoice},
-    method::adapter::Adapter,
-    model::Pretrained,
+    method::{
+        adapter::Adapter,
+        stack::{Overlap, fold_for_good},
+    },
+    model::{Pretrained, classifier::Purpose, pretrained::read_config},
 };
 
 /// Fine-tune small language models on any GPU: no Python, no CUDA.
@@ -47,6 +56,8 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     /// Fold an adapter into its base model and write a model folder
     Merge(merge::Merge),
+    /// Write an adapter in the layout of another program
+    Export(export::Export),
     /// Describe a run, an adapter or a model folder
     Inspect(inspect::Inspect),
     /// List the devices of this machine
@@ -82,26 +93,61 @@ struct ModelArgs {
     /// Model folder in the Hugging Face layout
     #[arg(long, value_name = "FOLDER")]
     model: PathBuf,
-    /// Folder of a run, whose adapter is applied
-    #[arg(long, value_name = "FOLDER")]
-    adapter: Option<PathBuf>,
+    /// Folder of a run, or of another program's adapter; with a weight behind a colon, 1 unless told otherwise. Give it
+    /// several times to add adapters up
+    #[arg(long, value_name = "FOLDER[:WEIGHT]")]
+    adapter: Vec<AdapterArg>,
     /// auto, gpu, cpu, a number of `agoge devices`, or a part of an adapter's name
     #[arg(long, default_value_t)]
     device: DeviceChoice,
 }
 
 impl ModelArgs {
-    /// Opens the device, loads the model, applies the adapter.
+    /// Opens the device, loads the model, applies the adapters.
     async fn load(&self) -> Result<(Pretrained, ComputeDevice)> {
-        // The adapter is read first: it is small, and a wrong path should not cost the loading of a model.
-        let adapter = self.adapter.as_deref().map(Adapter::read).transpose()?;
-        crate::model::pretrained::read_config(&self.model)?;
-        let device = device::open(&self.device).await?;
-        let mut base = Pretrained::load(&self.model, &device)?;
-        if let Some(adapter) = adapter {
-            adapter.apply(&mut base, &device)?;
+        self.load_reporting().await.map(|(base, device, _)| (base, device))
+    }
+
+    /// As [`Self::load`]; also says how far the adapters change the same numbers.
+    async fn load_reporting(&self) -> Result<(Pretrained, ComputeDevice, Vec<Overlap>)> {
+        // The adapters are read first: they are small, and a wrong path should not cost the loading of a model.
+        let adapters: Vec<(Adapter, f32)> =
+            self.adapter.iter().map(|arg| Ok((Adapter::read(&arg.folder)?, arg.weight))).collect::<Result<_>>()?;
+        let config = read_config(&self.model)?;
+        // What an adapter was trained for counts, not what its base model was.
+        let purpose = adapters.first().map_or_else(|| Purpose::of_checkpoint(&config), |(first, _)| first.purpose());
+        if let Some((other, _)) = adapters.iter().find(|(other, _)| other.purpose() != purpose) {
+            return Err(other.error("adapters of different tasks or classes cannot be added up"));
         }
-        Ok((base, device))
+        let device = device::open(&self.device).await?;
+        let mut base = Pretrained::load_for(&self.model, purpose, &device)?;
+        let adapters: Vec<_> = adapters.iter().map(|(adapter, weight)| (adapter, *weight)).collect();
+        let overlaps = fold_for_good(&adapters, &mut base, &device)?;
+        Ok((base, device, overlaps))
+    }
+}
+
+/// `FOLDER` or `FOLDER:WEIGHT`.
+#[derive(Clone, Debug, PartialEq)]
+struct AdapterArg {
+    folder: PathBuf,
+    weight: f32,
+}
+
+impl FromStr for AdapterArg {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let whole = || Self { folder: text.into(), weight: 1.0 };
+        // A path that is there as it stands is a path, whatever its colons.
+        if Path::new(text).exists() {
+            return Ok(whole());
+        }
+        let weighted = text.rsplit_once(':').and_then(|(folder, weight)| {
+            let weight = weight.parse::<f32>().ok()?;
+            (!folder.is_empty() && weight.is_finite()).then(|| Self { folder: folder.into(), weight })
+        });
+        Ok(weighted.unwrap_or_else(whole))
     }
 }
 
@@ -117,9 +163,30 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
             Command::Generate(command) => command.run().await,
             Command::Evaluate(command) => command.run().await,
             Command::Merge(command) => command.run().await,
+            Command::Export(command) => command.run(),
             Command::Inspect(command) => command.run(),
             Command::Devices(command) => command.run().await,
             Command::Bench(command) => command.run().await,
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_adapter_may_have_a_weight_and_a_path_may_have_colons() {
+        let there = tempfile::Builder::new().prefix("a:0").suffix(":0.5").tempdir().expect("a folder");
+        let read = |text: &str| text.parse::<AdapterArg>().map(|arg| (arg.folder, arg.weight));
+        let path = there.path().to_str().expect("UTF-8");
+        assert_eq!(read(path), Ok((path.into(), 1.0)));
+        assert_eq!(read(&format!("{path}:-2")), Ok((path.into(), -2.0)));
+        assert_eq!(read("runs/a:0.7"), Ok(("runs/a".into(), 0.7)));
+        assert_eq!(read(r"C:\runs\a"), Ok((r"C:\runs\a".into(), 1.0)));
+        assert_eq!(read(r"C:\runs\a:1e-1"), Ok((r"C:\runs\a".into(), 0.1)));
+        for whole in ["a:b", ":0.5", "a:nan", "a:"] {
+            assert_eq!(read(whole), Ok((whole.into(), 1.0)));
+        }
+    }
 }

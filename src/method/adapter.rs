@@ -1,4 +1,6 @@
 //! The adapter folder: `adapter.json` (what it is and which model it belongs to) and `adapter.safetensors` (values).
+//!
+//! Folders of other programs are read as well, by [`formats`]; what they hold is then told in the same words.
 
 use std::path::{Path, PathBuf};
 
@@ -6,18 +8,33 @@ use safetensors::Dtype;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Method, dtype_name, find};
+use super::{
+    Method,
+    delta::{TensorDelta, check_fits},
+    dtype_name,
+    formats::{self, Format},
+    stack,
+};
 use crate::{
     Error, Result,
     device::{self, ComputeDevice},
     files,
-    model::{Pretrained, save::cast, weights::Weights},
+    model::{
+        Pretrained, Transformer,
+        classifier::{self, HeadStart, Purpose},
+        save::cast,
+        weights::Weights,
+    },
 };
 
 /// Version of the folder's layout.
-const VERSION: u32 = 1;
-const INFO: &str = "adapter.json";
-const VALUES: &str = "adapter.safetensors";
+pub(super) const VERSION: u32 = 1;
+/// Name of the description.
+pub(super) const INFO: &str = "adapter.json";
+/// Name of the values' file.
+pub(super) const VALUES: &str = "adapter.safetensors";
+/// What `format` says.
+pub(super) const NAME: &str = "agoge-adapter";
 
 /// `adapter.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,8 +51,33 @@ pub struct Info {
     pub trained_parameters: usize,
     /// Storage type of the values: "f32" or "f16".
     pub dtype: String,
-    /// What the method needs to apply it.
+    /// What the method needs to apply it; the description of another program's adapter as it is.
     pub settings: Value,
+    /// Tensors that are replaced as a whole (a classification head); their values are stored under their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dense: Vec<TensorShape>,
+    /// What a classifier answers; `None` for a language model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classify: Option<Classify>,
+}
+
+/// A tensor by name, with its shape in the checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorShape {
+    /// Name of the parameter.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+}
+
+/// The answers of a classifier.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Classify {
+    /// Names of the classes, in the order of the head's rows.
+    pub classes: Vec<String>,
+    /// Text around the fields of a row, where there is one.
+    #[serde(default)]
+    pub template: Option<String>,
 }
 
 /// The model that an adapter belongs to.
@@ -43,11 +85,11 @@ pub struct Info {
 pub struct BaseModel {
     /// Folder name, for people.
     pub name: String,
-    /// `model_type` of its configuration.
+    /// `model_type` of its configuration; empty where another program's adapter does not say it.
     pub model_type: String,
-    /// Number of parameters.
+    /// Number of parameters; 0 where it is not known.
     pub parameters: usize,
-    /// Identity of its weights.
+    /// Identity of its weights; empty where it is not known.
     pub fingerprint: String,
 }
 
@@ -56,9 +98,11 @@ pub struct BaseModel {
 pub struct Adapter {
     /// Where it is.
     pub folder: PathBuf,
-    /// `adapter.json`.
+    /// In which program's layout it is stored.
+    pub format: &'static Format,
+    /// `adapter.json`, or what another program's files say in its place.
     pub info: Info,
-    /// `adapter.safetensors`.
+    /// Its tensors.
     pub weights: Weights,
 }
 
@@ -83,7 +127,7 @@ pub async fn files(
         tensors.push((name, Dtype::U32, indices.len(), bytes));
     }
     let info = Info {
-        format: "agoge-adapter".into(),
+        format: NAME.into(),
         version: VERSION,
         method: name.into(),
         base_model: BaseModel {
@@ -95,11 +139,26 @@ pub async fn files(
         trained_parameters: method.trained_parameters(),
         dtype: dtype_name(dtype).into(),
         settings: saved.settings,
+        dense: saved.dense.into_iter().map(|(name, shape)| TensorShape { name, shape }).collect(),
+        classify: match &base.purpose {
+            Purpose::LanguageModel => None,
+            Purpose::Classify(head) => {
+                Some(Classify { classes: head.classes.clone(), template: head.template.clone() })
+            }
+        },
     };
-    let json = serde_json::to_string_pretty(&info).map_err(|e| Error::Run(format!("adapter.json: {e}")))?;
+    folder_files(&info, &tensors)
+}
+
+/// The two files of an adapter folder from its description and its vectors (name, type, length, bytes).
+pub(super) fn folder_files(
+    info: &Info,
+    tensors: &[(String, Dtype, usize, Vec<u8>)],
+) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let json = serde_json::to_string_pretty(info).map_err(|e| Error::Run(format!("{INFO}: {e}")))?;
     let values = files::safetensors(
         tensors.iter().map(|(name, dtype, len, bytes)| (name.clone(), *dtype, vec![*len], &bytes[..])),
-        &[("format", "agoge-adapter")],
+        &[("format", NAME)],
     )?;
     // The values first: a folder without adapter.json is not an adapter yet.
     Ok(vec![(VALUES, values), (INFO, format!("{json}\n").into_bytes())])
@@ -118,33 +177,37 @@ pub async fn write(method: &dyn Method, name: &str, base: &Pretrained, dtype: Dt
 }
 
 impl Adapter {
-    /// Reads an adapter folder.
+    /// Reads an adapter folder, in whichever of the known layouts it is.
     ///
     /// # Errors
     /// A folder that is not an adapter, is of a newer version, or whose files are cut off.
     pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join(INFO);
-        if !path.exists() {
-            return Err(Error::input(format!(
-                "{}: not an adapter folder, there is no {INFO}; give the --out folder of a training run",
-                folder.display()
-            )));
+        let format = formats::recognise(folder)?;
+        let (info, weights) = (format.open)(folder)?;
+        Ok(Self { folder: folder.to_path_buf(), format, info, weights })
+    }
+
+    /// What its base model must be loaded for.
+    pub fn purpose(&self) -> Purpose {
+        match &self.info.classify {
+            None => Purpose::LanguageModel,
+            Some(Classify { classes, template }) => Purpose::Classify(classifier::Classify {
+                classes: classes.clone(),
+                // The adapter brings the head.
+                start: HeadStart::Random { seed: 0 },
+                template: template.clone(),
+            }),
         }
-        let text = std::fs::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
-        let info: Info = serde_json::from_str(&text)
-            .map_err(|e| Error::input(format!("{}: not a valid adapter description: {e}", path.display())))?;
-        if info.format != "agoge-adapter" || info.version > VERSION {
-            return Err(Error::input(format!(
-                "{}: written in version {} of the format \"{}\", this program reads agoge-adapter up to {VERSION}",
-                path.display(),
-                info.version,
-                info.format
-            )));
-        }
-        let values = folder.join(VALUES);
-        let bytes = std::fs::read(&values).map_err(|e| Error::file("read", &values, e))?;
-        let weights = Weights::from_bytes(&values.display().to_string(), bytes)?;
-        Ok(Self { folder: folder.to_path_buf(), info, weights })
+    }
+
+    /// What it does to each tensor of `transformer`, in the layout of the checkpoint, known to fit.
+    ///
+    /// # Errors
+    /// Values that are missing or do not fit; mismatches of names and shapes are told all at once.
+    pub fn deltas(&self, transformer: &Transformer) -> Result<Vec<TensorDelta>> {
+        let deltas = (self.format.deltas)(self, transformer)?;
+        check_fits(self, &deltas, transformer)?;
+        Ok(deltas)
     }
 
     /// The method's own settings.
@@ -161,21 +224,30 @@ impl Adapter {
         Error::input(format!("{}: {message}", self.folder.display()))
     }
 
+    /// Refuses another base model than the one that the adapter was trained on, where that is known.
+    ///
+    /// # Errors
+    /// Another base model.
+    pub fn check_base(&self, base: &Pretrained) -> Result<()> {
+        let known = &self.info.base_model;
+        if known.fingerprint.is_empty() || known.fingerprint == base.fingerprint {
+            return Ok(());
+        }
+        Err(self.error(format!(
+            "this adapter belongs to another model: it was trained on {} ({} parameters), whose weights differ from \
+             those of {} ({} parameters)",
+            known.name,
+            known.parameters,
+            base.folder.display(),
+            base.transformer.parameter_count()
+        )))
+    }
+
     /// Applies the adapter to its base model's weights, in place. The weights are untouched if anything is wrong.
     ///
     /// # Errors
     /// Another base model, or values that do not fit.
     pub fn apply(&self, base: &mut Pretrained, device: &ComputeDevice) -> Result<()> {
-        if self.info.base_model.fingerprint != base.fingerprint {
-            return Err(self.error(format!(
-                "this adapter belongs to another model: it was trained on {} ({} parameters), whose weights differ from \
-                 those of {} ({} parameters)",
-                self.info.base_model.name,
-                self.info.base_model.parameters,
-                base.folder.display(),
-                base.transformer.parameter_count()
-            )));
-        }
-        (find(&self.info.method).map_err(|e| self.error(e))?.apply)(self, &mut base.transformer, device)
+        stack::fold_for_good(&[(self, 1.0)], base, device).map(|_| ())
     }
 }

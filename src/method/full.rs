@@ -1,11 +1,14 @@
 //! Full fine-tuning: every number of the target tensors is trained.
 
 use super::{
-    Entry, Method, Saved, Setup, State, TrainedTensor, adapter::Adapter, delta::Delta, dense::DenseTensors, targets,
+    Entry, Method, Saved, Setup, State, TrainedTensor,
+    adapter::Adapter,
+    delta::{Delta, TensorDelta},
+    dense::DenseTensors,
+    targets,
 };
 use crate::{
     Result,
-    device::ComputeDevice,
     kernel::AdamW,
     model::{Transformer, weights::Weights},
 };
@@ -16,7 +19,7 @@ pub(super) const ENTRY: Entry = Entry {
     about: "train every weight (or every weight of --target-modules)",
     learning_rate: 1e-3,
     start: |setup, transformer| Ok(Box::new(Full::start(setup, transformer)?)),
-    apply,
+    deltas,
 };
 
 #[derive(Debug)]
@@ -79,27 +82,16 @@ impl Method for Full {
     }
 }
 
-/// Applies the adapter of a full run: its weights replace the model's.
-fn apply(adapter: &Adapter, transformer: &mut Transformer, device: &ComputeDevice) -> Result<()> {
+/// What the adapter of a full run changes: its weights replace the model's.
+fn deltas(adapter: &Adapter) -> Result<Vec<TensorDelta>> {
     #[derive(serde::Deserialize)]
     struct Settings {
         tensors: Vec<TrainedTensor>,
     }
     let settings: Settings = adapter.settings()?;
-    let mut new = Vec::new();
-    for tensor in settings.tensors {
-        let values = adapter.weights.floats(&tensor.name).map_err(|e| adapter.error(e.to_string()))?;
-        match transformer.parameter_mut(&tensor.name) {
-            Some(parameter) if parameter.dims == tensor.shape && values.len() == parameter.len() => {
-                new.push((tensor.name, values));
-            }
-            _ => return Err(adapter.error(format!("{} does not fit the model", tensor.name))),
-        }
-    }
-    for (name, values) in new {
-        let parameter = transformer.parameter_mut(&name).expect("checked above");
-        let dims = parameter.matrix_dims();
-        parameter.update(|_| device.floats(values, dims));
-    }
-    Ok(())
+    let read = |tensor: TrainedTensor| {
+        let values = adapter.weights.floats(&tensor.name).map_err(|e| adapter.error(e))?;
+        Ok(TensorDelta { name: tensor.name, shape: tensor.shape, delta: Delta::Replace(values) })
+    };
+    settings.tensors.into_iter().map(read).collect()
 }

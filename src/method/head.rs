@@ -16,7 +16,7 @@ pub(super) const ENTRY: Entry = Entry {
     start: |_setup, transformer| {
         Ok(Box::new(HeadOnly { tensors: DenseTensors::new(transformer, &names(transformer)?) }))
     },
-    apply: |_, _, _| Ok(()),
+    deltas: |_adapter| Ok(Vec::new()),
 };
 
 struct HeadOnly {

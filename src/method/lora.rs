@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Entry, Method, NamedTensor, Saved, Setup, State, TrainedTensor, accumulate,
-    delta::{Delta, TensorDelta},
+    delta::{Delta, TensorDelta, lora_deltas},
     dense::flat,
     parameter_for, stored, targets,
 };
@@ -26,7 +26,7 @@ pub(super) const ENTRY: Entry = Entry {
     about: "train a low-rank product beside each target weight (arXiv 2106.09685)",
     learning_rate: 2e-3,
     start: |setup, transformer| Ok(Box::new(Lora::start(setup, transformer)?)),
-    apply: |_, _, _| Ok(()),
+    deltas: lora_deltas,
 };
 
 /// One of the two matrices.

@@ -5,7 +5,9 @@
 
 pub mod adapter;
 pub mod delta;
+pub mod formats;
 pub mod mask;
+pub mod stack;
 pub mod targets;
 
 mod dense;
@@ -145,8 +147,8 @@ impl<'a> Setup<'a> {
 
 /// Starts a method on a model.
 type Start = fn(&mut Setup, &mut Transformer) -> Result<Box<dyn Method>>;
-/// Applies a saved adapter to a model's weights.
-type Apply = fn(&adapter::Adapter, &mut Transformer, &ComputeDevice) -> Result<()>;
+/// What a saved adapter does to each tensor of its model.
+type Deltas = fn(&adapter::Adapter) -> Result<Vec<TensorDelta>>;
 
 /// One training method.
 pub struct Entry {
@@ -158,8 +160,8 @@ pub struct Entry {
     pub learning_rate: f64,
     /// Starts it on a model.
     pub start: Start,
-    /// Applies its adapter.
-    pub apply: Apply,
+    /// Reads its adapter.
+    pub deltas: Deltas,
 }
 
 /// Every training method.

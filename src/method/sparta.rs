@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Entry, Method, Saved, Setup, State, TrainedTensor, accumulate,
     adapter::Adapter,
-    delta::{Delta, TensorDelta},
+    delta::{Delta, TensorDelta, check_indices},
     mask, parameter_for, stored, targets,
 };
 use crate::{
@@ -25,7 +25,7 @@ pub(super) const ENTRY: Entry = Entry {
     about: "train a random sparse part of the weights (arXiv 2502.15975)",
     learning_rate: 5e-3,
     start: |setup, transformer| Ok(Box::new(Sparta::start(setup, transformer)?)),
-    apply,
+    deltas,
 };
 
 /// The mask of one tensor, as an adapter describes it: drawn again from the seed, or stored.
@@ -371,17 +371,6 @@ fn whole_rows(config: &MethodConfig, transformer: &Transformer, masks: &mut Vec<
     Ok(numbers)
 }
 
-fn check_indices(name: &str, indices: &[u32], len: usize) -> Result<()> {
-    if let Some(index) = indices.iter().find(|&&index| index as usize >= len) {
-        return Err(Error::input(format!("{name}: mask index {index} is out of range, the tensor has {len} numbers")));
-    }
-    if let Some(pair) = indices.windows(2).find(|pair| pair[0] >= pair[1]) {
-        let what = if pair[0] == pair[1] { "appears twice" } else { "is not in ascending order" };
-        return Err(Error::input(format!("{name}: mask index {} {what}", pair[1])));
-    }
-    Ok(())
-}
-
 impl Method for Sparta {
     fn trained(&self) -> Vec<TrainedTensor> {
         self.tensors
@@ -499,27 +488,19 @@ impl Method for Sparta {
     }
 }
 
-/// Applies an adapter: `weight = base + delta` at its indices.
-fn apply(adapter: &Adapter, transformer: &mut Transformer, device: &ComputeDevice) -> Result<()> {
+/// What an adapter adds: its deltas at its indices, which are stored or drawn again from the seed.
+fn deltas(adapter: &Adapter) -> Result<Vec<TensorDelta>> {
     let settings: Settings = adapter.settings()?;
-    let mut masks = Vec::new();
-    for mask in settings.tensors {
-        let parameter = transformer
-            .parameter_mut(&mask.name)
-            .ok_or_else(|| adapter.error(format!("the model has no parameter {}", mask.name)))?;
-        if parameter.dims != mask.shape {
-            return Err(adapter.error(format!(
-                "{} has shape {:?} in the adapter but {:?} in the model",
-                mask.name, mask.shape, parameter.dims
-            )));
+    let read = |mask: MaskSettings| {
+        // Nothing is drawn for a shape that no tensor of the model can have.
+        let len = mask.shape.iter().try_fold(1usize, |len, &rows| len.checked_mul(rows)).unwrap_or(usize::MAX);
+        if len > adapter.info.base_model.parameters || len > u32::MAX as usize {
+            return Err(adapter.error(format!("{} has shape {:?}, more than its whole model", mask.name, mask.shape)));
         }
         let rows_fit = mask.rows.windows(2).all(|pair| pair[0] < pair[1])
-            && mask.rows.last().is_none_or(|&row| (row as usize) < mask.shape[0]);
+            && mask.rows.last().is_none_or(|&row| mask.shape.first().is_some_and(|&rows| (row as usize) < rows));
         if !rows_fit || mask.rows.len() * mask.width() + mask.drawn.min(mask.len() + 1) > mask.len() {
             return Err(adapter.error(format!("the mask of {} does not fit its shape", mask.name)));
-        }
-        if masks.iter().any(|(other, ..): &(MaskSettings, Vec<u32>, Vec<f32>)| other.name == mask.name) {
-            return Err(adapter.error(format!("{} is listed twice", mask.name)));
         }
         let stored = format!("{}.indices", mask.name);
         let indices = match adapter.weights.dims(&stored) {
@@ -527,31 +508,10 @@ fn apply(adapter: &Adapter, transformer: &mut Transformer, device: &ComputeDevic
             None if settings.drawn_from_seed => mask.indices(settings.seed),
             None => return Err(adapter.error(format!("{stored} is missing"))),
         };
-        check_indices(&mask.name, &indices, mask.len()).map_err(|e| adapter.error(e.to_string()))?;
-        let deltas =
-            adapter.weights.floats(&format!("{}.delta", mask.name)).map_err(|e| adapter.error(e.to_string()))?;
-        if deltas.len() != indices.len() {
-            return Err(adapter.error(format!(
-                "{} has {} deltas for {} indices",
-                mask.name,
-                deltas.len(),
-                indices.len()
-            )));
-        }
-        masks.push((mask, indices, deltas));
-    }
-    // Nothing is written before everything is known to fit.
-    for (mask, indices, deltas) in masks {
-        if indices.is_empty() {
-            continue;
-        }
-        let (indices, count) = (device.indices(&indices), deltas.len());
-        let parameter = transformer.parameter_mut(&mask.name).expect("checked above");
-        let base = parameter.value().clone().reshape([mask.len()]).select(0, indices.clone());
-        let values = base + device.floats(deltas, [count]);
-        parameter.update(|weight| kernel::scatter_write(weight, indices, values));
-    }
-    Ok(())
+        let values = adapter.weights.floats(&format!("{}.delta", mask.name)).map_err(|e| adapter.error(e))?;
+        Ok(TensorDelta { name: mask.name, shape: mask.shape, delta: Delta::Sparse { indices, values } })
+    };
+    settings.tensors.into_iter().map(read).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`architecture`] says what a model looks like (from `config.json`, by [`family`]); [`parameter`]
 //! is one named tensor with at most one adaptation; [`transformer`] is the forward pass; [`weights`] reads safetensors;
-//! [`classifier`] starts a classification head; [`pretrained`] puts a Hugging Face folder together; [`save`] writes one; [`generate`] and [`sample`] make text.
+//! [`classifier`] starts a classification head; [`pretrained`] puts a Hugging Face folder together; [`save`] writes one,
+//! [`gguf`] one file for llama.cpp; [`generate`] and [`sample`] make text.
 
 pub mod architecture;
 pub mod attention;
@@ -12,6 +13,7 @@ pub mod embeddings;
 pub mod family;
 pub mod fingerprint;
 pub mod generate;
+pub mod gguf;
 pub mod head;
 pub mod linear;
 pub mod names;

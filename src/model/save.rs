@@ -1,11 +1,15 @@
 //! Writing a Hugging Face model folder.
 
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::Path,
+};
 
 use half::{bf16, f16};
 use safetensors::Dtype;
+use serde_json::{Map, json};
 
-use super::transformer::Transformer;
+use super::{parameter::Parameter, transformer::Transformer};
 use crate::{Error, Result, device, files};
 
 /// Files of a model folder that are copied as they are.
@@ -22,6 +26,12 @@ const COPIED: &[&str] = &[
     "added_tokens.json",
 ];
 
+/// Whether a matrix is stored `[inputs, outputs]`. No supported family does so yet.
+pub fn transposed(parameter: &Parameter) -> bool {
+    let _ = parameter;
+    false
+}
+
 /// Values cast once from f32, as little-endian bytes.
 ///
 /// # Errors
@@ -35,27 +45,23 @@ pub fn cast(values: &[f32], dtype: Dtype) -> Result<Vec<u8>> {
     }
 }
 
-/// The weights of `transformer` as the bytes of one safetensors file, cast once to `dtype`.
-///
-/// # Errors
-/// The device failed while reading.
-pub async fn safetensors(transformer: &Transformer, dtype: Dtype) -> Result<Vec<u8>> {
-    let mut tensors = Vec::new();
-    for parameter in transformer.parameters() {
-        let values = device::read(parameter.value().clone()).await?;
-        tensors.push((parameter.name.clone(), parameter.dims.clone(), cast(&values, dtype)?));
-    }
-    files::safetensors(
-        tensors.iter().map(|(name, dims, bytes)| (name.clone(), dtype, dims.clone(), &bytes[..])),
-        &[("format", "pt")],
-    )
+/// Most bytes of tensors in one file; the weights of larger models are spread over several, with an index.
+pub const MOST_FILE_BYTES: u64 = 5_000_000_000;
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Whether a file of a model folder holds weights or lists those that do.
+pub fn is_weights(name: &str) -> bool {
+    name == INDEX || (name.starts_with("model") && name.ends_with(".safetensors"))
 }
 
-/// Writes a model folder: the transformer's weights, and configuration and tokenizer from `base`.
+/// Writes a model folder: the transformer's weights, cast once to `dtype`, in files of at most `most_bytes` each (or one
+/// tensor), and configuration and tokenizer from `base`. Files of weights that were there before are removed. Returns
+/// the bytes of all tensors.
 ///
 /// # Errors
-/// A file that cannot be written or read.
-pub async fn folder(transformer: &Transformer, dtype: Dtype, base: &Path, out: &Path) -> Result<()> {
+/// A file that cannot be written or read, or a device that failed while reading.
+pub async fn folder(transformer: &Transformer, dtype: Dtype, base: &Path, out: &Path, most_bytes: u64) -> Result<u64> {
     std::fs::create_dir_all(out).map_err(|e| Error::file("create", out, e))?;
     for name in COPIED {
         let from = base.join(name);
@@ -64,7 +70,74 @@ pub async fn folder(transformer: &Transformer, dtype: Dtype, base: &Path, out: &
             files::write(&out.join(name), &with_dtype(name, bytes, dtype))?;
         }
     }
-    files::write(&out.join("model.safetensors"), &safetensors(transformer, dtype).await?)
+    let (width, _) = stored_type(dtype)?;
+    let size = |parameter: &Parameter| width * parameter.len() as u64;
+    let mut parts: Vec<Vec<&Parameter>> = vec![Vec::new()];
+    let mut filled = 0;
+    for parameter in transformer.parameters() {
+        if filled > 0 && filled + size(parameter) > most_bytes {
+            parts.push(Vec::new());
+            filled = 0;
+        }
+        filled += size(parameter);
+        parts.last_mut().expect("there is one").push(parameter);
+    }
+    let count = parts.len();
+    let mut places = BTreeMap::new();
+    for (at, part) in parts.into_iter().enumerate() {
+        let name = if count == 1 { SINGLE.into() } else { format!("model-{:05}-of-{count:05}.safetensors", at + 1) };
+        places.extend(part.iter().map(|parameter| (parameter.name.clone(), name.clone())));
+        write_part(part, dtype, &out.join(name)).await?;
+    }
+    let total: u64 = transformer.parameters().into_iter().map(size).sum();
+    let mut kept: HashSet<&str> = places.values().map(String::as_str).collect();
+    if count > 1 {
+        let index = json!({ "metadata": { "total_size": total }, "weight_map": places });
+        files::write_json(&out.join(INDEX), &index)?;
+        kept.insert(INDEX);
+    }
+    for entry in std::fs::read_dir(out).map_err(|e| Error::file("read", out, e))?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if is_weights(&name) && !kept.contains(&name[..]) {
+            std::fs::remove_file(entry.path()).map_err(|e| Error::file("remove", &entry.path(), e))?;
+        }
+    }
+    Ok(total)
+}
+
+/// Bytes of a number and the name of its type in a safetensors header.
+fn stored_type(dtype: Dtype) -> Result<(u64, &'static str)> {
+    match dtype {
+        Dtype::F32 => Ok((4, "F32")),
+        Dtype::F16 => Ok((2, "F16")),
+        Dtype::BF16 => Ok((2, "BF16")),
+        other => Err(Error::input(format!("{other:?} is not a type for weights; use f32, f16 or bf16"))),
+    }
+}
+
+/// One safetensors file, tensor by tensor: only one of them is in memory.
+async fn write_part(mut part: Vec<&Parameter>, dtype: Dtype, path: &Path) -> Result<()> {
+    let (width, type_name) = stored_type(dtype)?;
+    part.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut header = Map::from_iter([("__metadata__".to_owned(), json!({ "format": "pt" }))]);
+    let mut at = 0;
+    for parameter in &part {
+        let end = at + width * parameter.len() as u64;
+        let entry = json!({ "dtype": type_name, "shape": parameter.dims, "data_offsets": [at, end] });
+        header.insert(parameter.name.clone(), entry);
+        at = end;
+    }
+    let mut header = serde_json::to_vec(&header).map_err(|e| Error::Run(format!("weights cannot be written: {e}")))?;
+    // Tensors begin at a multiple of eight bytes.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut file = files::Pending::create(path)?;
+    file.append(&(header.len() as u64).to_le_bytes())?;
+    file.append(&header)?;
+    for parameter in part {
+        let values = device::read(parameter.value().clone()).await?;
+        file.append(&cast(&values, dtype)?)?;
+    }
+    file.finish()
 }
 
 /// `config.json` with the storage type that the weights now have; other files as they are.

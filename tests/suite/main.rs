@@ -3,6 +3,7 @@
 mod adapters;
 mod bad_input;
 mod fixture;
+mod formats;
 mod generation;
 mod golden;
 mod kernels;

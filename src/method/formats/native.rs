@@ -1,0 +1,143 @@
+//! agoge's own layout: `adapter.json` and `adapter.safetensors`.
+
+use std::path::Path;
+
+use safetensors::Dtype;
+use serde_json::{Value, json};
+
+use super::{Export, Files, Format};
+use crate::{
+    Error, Result,
+    method::{
+        adapter::{Adapter, BaseModel, INFO, Info, NAME, TensorShape, VALUES, VERSION, folder_files},
+        delta::{Delta, TensorDelta},
+        dtype_name, find,
+    },
+    model::{Transformer, save::cast, weights::Weights},
+};
+
+pub(super) const FORMAT: Format = Format {
+    name: "agoge",
+    about: "agoge's own: adapter.json and adapter.safetensors, with explicit indices",
+    marker: INFO,
+    open,
+    deltas,
+    write,
+};
+
+fn open(folder: &Path) -> Result<(Info, Weights)> {
+    let path = folder.join(INFO);
+    let text = std::fs::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
+    let info: Info = serde_json::from_str(&text)
+        .map_err(|e| Error::input(format!("{}: not a valid adapter description: {e}", path.display())))?;
+    if info.format != NAME || info.version > VERSION {
+        return Err(Error::input(format!(
+            "{}: written in version {} of the format \"{}\", this program reads {NAME} up to {VERSION}",
+            path.display(),
+            info.version,
+            info.format
+        )));
+    }
+    Ok((info, super::read_weights(&folder.join(VALUES))?))
+}
+
+fn deltas(adapter: &Adapter, _: &Transformer) -> Result<Vec<TensorDelta>> {
+    let mut deltas = (find(&adapter.info.method).map_err(|e| adapter.error(e))?.deltas)(adapter)?;
+    for TensorShape { name, shape } in &adapter.info.dense {
+        let values = adapter.weights.floats(name).map_err(|e| adapter.error(e))?;
+        deltas.push(TensorDelta { name: name.clone(), shape: shape.clone(), delta: Delta::Replace(values) });
+    }
+    Ok(deltas)
+}
+
+/// Vectors of the values' file: name, type, length, bytes.
+type Vectors = Vec<(String, Dtype, usize, Vec<u8>)>;
+
+fn floats(vectors: &mut Vectors, name: String, values: &[f32]) -> Result<()> {
+    vectors.push((name, Dtype::F32, values.len(), cast(values, Dtype::F32)?));
+    Ok(())
+}
+
+fn write(export: &Export) -> Result<Files> {
+    if export.sparse() && export.low_rank() {
+        return Err(export.adapter.error("sparse and low-rank changes in one adapter have no method"));
+    }
+    let mut vectors = Vectors::new();
+    let mut dense = Vec::new();
+    let (method, settings) = if export.sparse() {
+        ("sparta", sparse(export, &mut vectors)?)
+    } else if export.low_rank() {
+        ("lora", low_rank(export, &mut vectors)?)
+    } else {
+        let trained = |t: &TensorDelta| json!({ "name": t.name, "shape": t.shape, "trained": t.delta.len() });
+        ("full", json!({ "tensors": export.deltas.iter().map(trained).collect::<Vec<_>>() }))
+    };
+    for tensor in &export.deltas {
+        let Delta::Replace(values) = &tensor.delta else { continue };
+        floats(&mut vectors, tensor.name.clone(), values)?;
+        if method != "full" {
+            dense.push(TensorShape { name: tensor.name.clone(), shape: tensor.shape.clone() });
+        }
+    }
+    let info = Info {
+        format: NAME.into(),
+        version: VERSION,
+        method: method.into(),
+        base_model: BaseModel {
+            name: export.base.name(),
+            model_type: export.base.transformer.architecture.model_type.clone(),
+            parameters: export.base.transformer.parameter_count(),
+            fingerprint: export.base.fingerprint.clone(),
+        },
+        trained_parameters: export.deltas.iter().map(|tensor| tensor.delta.len()).sum(),
+        dtype: dtype_name(Dtype::F32).into(),
+        settings,
+        dense,
+        classify: export.adapter.info.classify.clone(),
+    };
+    folder_files(&info, &vectors)
+}
+
+/// Settings and vectors of a sparse adapter with explicit indices.
+fn sparse(export: &Export, vectors: &mut Vectors) -> Result<Value> {
+    let mut tensors = Vec::new();
+    let mut trained = 0;
+    for tensor in &export.deltas {
+        let Delta::Sparse { indices, values } = &tensor.delta else { continue };
+        trained += indices.len();
+        tensors.push(json!({ "name": tensor.name, "shape": tensor.shape, "drawn": indices.len() }));
+        floats(vectors, format!("{}.delta", tensor.name), values)?;
+        let bytes = indices.iter().flat_map(|index| index.to_le_bytes()).collect();
+        vectors.push((format!("{}.indices", tensor.name), Dtype::U32, indices.len(), bytes));
+    }
+    let sparsity = 1.0 - trained as f64 / export.base.transformer.parameter_count() as f64;
+    Ok(json!({ "seed": 0, "sparsity": sparsity, "tensors": tensors, "drawn_from_seed": false }))
+}
+
+/// Settings and vectors of a low-rank adapter. The layout knows one rank and one factor: smaller ranks are filled up
+/// with zeros, other factors are multiplied into `B`.
+fn low_rank(export: &Export, vectors: &mut Vectors) -> Result<Value> {
+    let of = |tensor: &TensorDelta| match tensor.delta {
+        Delta::LowRank { rank, scale, .. } => Some((rank, scale)),
+        _ => None,
+    };
+    let rank = export.deltas.iter().filter_map(of).map(|(rank, _)| rank).max().unwrap_or(1);
+    let common = export.deltas.iter().find_map(of).map_or(1.0, |(_, scale)| scale);
+    let common = if common == 0.0 { 1.0 } else { common };
+    let mut tensors = Vec::new();
+    for tensor in &export.deltas {
+        let Delta::LowRank { rank: own, a, b, scale } = &tensor.delta else { continue };
+        tensors.push(json!({ "name": tensor.name, "shape": tensor.shape }));
+        let mut a = a.clone();
+        a.resize(a.len() / own * rank, 0.0);
+        let mut filled = Vec::with_capacity(b.len() / own * rank);
+        for row in b.chunks(*own) {
+            // Untouched where the factors agree.
+            filled.extend(row.iter().map(|&value| if *scale == common { value } else { value * (scale / common) }));
+            filled.resize(filled.len() + rank - own, 0.0);
+        }
+        floats(vectors, format!("{}.lora_a", tensor.name), &a)?;
+        floats(vectors, format!("{}.lora_b", tensor.name), &filled)?;
+    }
+    Ok(json!({ "rank": rank, "alpha": common * rank as f32, "scale": common, "tensors": tensors }))
+}

@@ -1,0 +1,146 @@
+//! The layout of the SpaRTA authors' package `peft_sparta`: `sparse_deltas.safetensors` and the model's `config.json`.
+//!
+//! For every parameter of the model, trained or not, there are `indices.NAME` `[N, dimensions]` (one place a row) and
+//! `deltas.NAME` `[N]`. The package's loader asks for each of them by name, so the empty ones are there too.
+
+use std::{collections::BTreeMap, path::Path};
+
+use safetensors::Dtype;
+use serde_json::Value;
+
+use super::{Export, Files, Format};
+use crate::{
+    Error, Result, files,
+    method::{
+        adapter::{Adapter, BaseModel, Info},
+        delta::{Delta, TensorDelta},
+        dtype_name,
+    },
+    model::{Transformer, save::cast, weights::Weights},
+};
+
+const VALUES: &str = "sparse_deltas.safetensors";
+const CONFIG: &str = "config.json";
+/// Key of `config.json` that names the base model.
+const BASE: &str = "sparta_pretrained_model";
+/// The classification head of the package's models. Its deltas count from a start that is not in the file.
+const HEAD: &str = "score.weight";
+
+pub(super) const FORMAT: Format = Format {
+    name: "sparta",
+    about: "the SpaRTA authors' package: sparse_deltas.safetensors and config.json",
+    marker: VALUES,
+    open,
+    deltas,
+    write,
+};
+
+fn open(folder: &Path) -> Result<(Info, Weights)> {
+    let config = super::read_json(&folder.join(CONFIG))?;
+    let path = folder.join(VALUES);
+    let weights = super::read_weights(&path)?;
+    let text = |key: &str| config[key].as_str().unwrap_or_default().to_owned();
+    if let Some(name) = weights.names().find(|name| !name.starts_with("indices.") && !name.starts_with("deltas.")) {
+        return Err(Error::input(format!(
+            "{}: the tensor {name} has no place in a SpaRTA adapter, which has only indices and deltas",
+            path.display()
+        )));
+    }
+    let trained = weights.names().filter(|name| name.starts_with("deltas."));
+    let trained = trained.filter_map(|name| weights.dims(name)?.first()).sum();
+    let dtype = weights.names().find(|name| name.starts_with("deltas.")).and_then(|name| weights.dtype(name));
+    let base =
+        BaseModel { name: text(BASE), model_type: text("model_type"), parameters: 0, fingerprint: String::new() };
+    let classify = (config["problem_type"] == "single_label_classification").then(|| super::classes(&config)).flatten();
+    let dtype = dtype_name(dtype.unwrap_or(Dtype::F32)).to_owned();
+    let mut info = super::foreign("sparta", base, dtype, trained, config);
+    info.classify = classify;
+    Ok((info, weights))
+}
+
+fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelta>> {
+    let parameters = transformer.parameters();
+    let mut changes = Vec::new();
+    let mut unknown = Vec::new();
+    for name in adapter.weights.names().filter_map(|name| name.strip_prefix("deltas.")) {
+        let values = adapter.weights.floats(&format!("deltas.{name}")).map_err(|e| adapter.error(e))?;
+        if values.is_empty() {
+            continue;
+        }
+        if name == HEAD && !parameters.iter().any(|parameter| parameter.name == HEAD) {
+            return Err(adapter.error(format!(
+                "its {HEAD} belongs to a classifier whose start is not in {VALUES}; agoge cannot rebuild that head"
+            )));
+        }
+        let Some(parameter) = parameters.iter().find(|parameter| parameter.name == name) else {
+            unknown.push(name.to_owned());
+            continue;
+        };
+        let stored = format!("indices.{name}");
+        let places = super::integers(&adapter.weights, &stored).map_err(|e| adapter.error(e))?;
+        let dims = &parameter.dims;
+        if adapter.weights.dims(&stored) != Some(&[values.len(), dims.len()][..]) {
+            return Err(adapter.error(format!(
+                "{stored} has shape {:?} but {} deltas of a tensor of shape {dims:?} need {:?}",
+                adapter.weights.dims(&stored).unwrap_or_default(),
+                values.len(),
+                [values.len(), dims.len()]
+            )));
+        }
+        let flat = |place: &[i64]| {
+            let inside = place.iter().zip(dims).all(|(&at, &rows)| (0..rows as i64).contains(&at));
+            inside.then(|| place.iter().zip(dims).fold(0, |flat, (&at, &rows)| flat * rows as i64 + at))
+        };
+        let pairs: Option<Vec<_>> =
+            places.chunks(dims.len()).zip(values).map(|(place, value)| Some((flat(place)?, value))).collect();
+        let Some(pairs) = pairs else {
+            return Err(adapter.error(format!("{stored} names places outside of the shape {dims:?} of the model")));
+        };
+        let delta = super::sorted(name, pairs, parameter.len()).map_err(|e| adapter.error(e))?;
+        changes.push(TensorDelta { name: name.to_owned(), shape: dims.clone(), delta });
+    }
+    if !unknown.is_empty() {
+        return Err(adapter.error(format!("the model has no parameter {}", unknown.join(", "))));
+    }
+    Ok(changes)
+}
+
+fn write(export: &Export) -> Result<Files> {
+    let mut tensors = Vec::new();
+    for parameter in export.base.transformer.parameters() {
+        let (indices, values) = match export.deltas.iter().find(|tensor| tensor.name == parameter.name) {
+            None => (&[][..], &[][..]),
+            Some(TensorDelta { delta: Delta::Sparse { indices, values }, .. }) => (&indices[..], &values[..]),
+            Some(TensorDelta { name, delta, .. }) => {
+                let kind = if matches!(delta, Delta::LowRank { .. }) { "low-rank" } else { "a whole new tensor" };
+                return Err(export.adapter.error(format!(
+                    "the change of {name} is {kind}; the SpaRTA layout holds sparse changes only, export it as agoge \
+                     or merge it into the model"
+                )));
+            }
+        };
+        let dims = &parameter.dims;
+        let mut places = Vec::with_capacity(4 * indices.len() * dims.len());
+        for &index in indices {
+            let mut step = parameter.len();
+            let mut rest = index as usize;
+            for rows in dims {
+                step /= rows;
+                places.extend(((rest / step) as i32).to_le_bytes());
+                rest %= step;
+            }
+        }
+        let name = &parameter.name;
+        tensors.push((format!("deltas.{name}"), Dtype::F32, vec![values.len()], cast(values, Dtype::F32)?));
+        tensors.push((format!("indices.{name}"), Dtype::I32, vec![indices.len(), dims.len()], places));
+    }
+    let views = tensors.iter().map(|(name, dtype, dims, bytes)| (name.clone(), *dtype, dims.clone(), &bytes[..]));
+    let values = files::safetensors(views, &[])?;
+    let mut config: BTreeMap<String, Value> = match &export.base.config {
+        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        _ => return Err(Error::Run(format!("{CONFIG} of the base model is not an object"))),
+    };
+    config.insert(BASE.into(), export.base_name.clone().into());
+    let config = serde_json::to_string_pretty(&config).map_err(|e| Error::Run(format!("{CONFIG}: {e}")))?;
+    Ok(vec![(VALUES, values), (CONFIG, format!("{config}\n").into_bytes())])
+}

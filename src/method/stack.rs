@@ -1,0 +1,232 @@
+//! Adapters on a loaded model: folded into its weights with a weight each, and taken off again bit for bit.
+//!
+//! Where several adapters touch one tensor their changes add up, each relative to the original value:
+//! `w = w0 + sum of weight * change`. Nothing is written before all of them are known to fit.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Int, Tensor};
+
+use super::{
+    adapter::Adapter,
+    delta::{Delta, layer_dims},
+};
+use crate::{
+    Error, Result,
+    device::ComputeDevice,
+    kernel,
+    model::{Parameter, Pretrained, Transformer, save::transposed},
+};
+
+/// How many numbers two sparse adapters both change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overlap {
+    /// Place of the one in the list that was folded.
+    pub first: usize,
+    /// Place of the other.
+    pub second: usize,
+    /// Numbers that both change, over all tensors.
+    pub shared: usize,
+}
+
+/// What a tensor held before.
+#[derive(Debug)]
+enum Original {
+    /// Values `[N]` at flat indices `[N]`.
+    Numbers(Box<(Tensor<1, Int>, Tensor<1>)>),
+    /// The whole tensor.
+    Whole(Box<Tensor<2>>),
+}
+
+/// Adapters that are folded into a model, and what it takes to take them off.
+#[derive(Debug)]
+pub struct AdapterStack {
+    originals: Vec<(String, Original)>,
+    /// Shared numbers of every pair of adapters that has any.
+    pub overlaps: Vec<Overlap>,
+}
+
+impl AdapterStack {
+    /// Folds `adapters` with their weights into `base`, in place, and keeps what [`Self::take_off`] needs.
+    ///
+    /// # Errors
+    /// An adapter of another model, values that do not fit, or a weight that is not a number. The model is then as it
+    /// was.
+    pub fn fold(adapters: &[(&Adapter, f32)], base: &mut Pretrained, device: &ComputeDevice) -> Result<Self> {
+        let (changes, overlaps) = plan(adapters, base)?;
+        let mut originals = Vec::with_capacity(changes.len());
+        for (name, changes) in changes {
+            let original = fold_tensor(&name, changes, &mut base.transformer, device);
+            originals.push((name, original));
+        }
+        Ok(Self { originals, overlaps })
+    }
+
+    /// Puts the original weights back, bit for bit. Stacks come off in the opposite order in which they went on.
+    pub fn take_off(self, transformer: &mut Transformer) {
+        for (name, original) in self.originals {
+            // A model keeps its parameters.
+            let Some(parameter) = transformer.parameter_mut(&name) else { continue };
+            parameter.update(|weight| match original {
+                Original::Numbers(numbers) => kernel::scatter_write(weight, numbers.0, numbers.1),
+                Original::Whole(original) => *original,
+            });
+        }
+    }
+}
+
+/// As [`AdapterStack::fold`], but the original weights are not kept.
+///
+/// # Errors
+/// As [`AdapterStack::fold`].
+pub fn fold_for_good(
+    adapters: &[(&Adapter, f32)],
+    base: &mut Pretrained,
+    device: &ComputeDevice,
+) -> Result<Vec<Overlap>> {
+    let (changes, overlaps) = plan(adapters, base)?;
+    for (name, changes) in changes {
+        // Dropped tensor by tensor: a second copy of the model never exists.
+        drop(fold_tensor(&name, changes, &mut base.transformer, device));
+    }
+    Ok(overlaps)
+}
+
+/// The changes of one tensor: place of the adapter, its weight, the change.
+type Changes = Vec<(usize, f32, Delta)>;
+
+/// Everything that will change, by tensor name, once all of it is known to fit.
+fn plan(adapters: &[(&Adapter, f32)], base: &Pretrained) -> Result<(BTreeMap<String, Changes>, Vec<Overlap>)> {
+    let mut changes: BTreeMap<String, Changes> = BTreeMap::new();
+    for (place, (adapter, weight)) in adapters.iter().enumerate() {
+        if !weight.is_finite() {
+            return Err(Error::input(format!("{}: the weight {weight} is not a number", adapter.folder.display())));
+        }
+        adapter.check_base(base)?;
+        for tensor in adapter.deltas(&base.transformer)? {
+            if !tensor.delta.is_empty() {
+                changes.entry(tensor.name).or_default().push((place, *weight, tensor.delta));
+            }
+        }
+    }
+    let mut shared: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+    for changes in changes.values() {
+        for (at, (second, _, delta)) in changes.iter().enumerate() {
+            for (first, _, earlier) in &changes[..at] {
+                if let (Delta::Sparse { indices: a, .. }, Delta::Sparse { indices: b, .. }) = (earlier, delta) {
+                    *shared.entry((*first, *second)).or_default() += common(a, b);
+                }
+            }
+        }
+    }
+    let overlaps = shared.into_iter().filter(|(_, shared)| *shared > 0);
+    let overlaps = overlaps.map(|((first, second), shared)| Overlap { first, second, shared }).collect();
+    Ok((changes, overlaps))
+}
+
+/// How many numbers are in both of two ascending lists.
+fn common(a: &[u32], b: &[u32]) -> usize {
+    let (mut i, mut j, mut found) = (0, 0, 0);
+    while i < a.len() && j < b.len() {
+        found += usize::from(a[i] == b[j]);
+        let (x, y) = (a[i], b[j]);
+        i += usize::from(x <= y);
+        j += usize::from(y <= x);
+    }
+    found
+}
+
+/// The sum of sparse changes, each with its weight, as ascending indices and values.
+fn sum(changes: Vec<(f32, Vec<u32>, Vec<f32>)>) -> (Vec<u32>, Vec<f32>) {
+    let mut total: BTreeMap<u32, f32> = BTreeMap::new();
+    if let [(weight, _, _)] = &changes[..] {
+        let weight = *weight;
+        let (_, indices, values) = changes.into_iter().next().expect("there is one");
+        return (indices, values.into_iter().map(|value| weight * value).collect());
+    }
+    for (weight, indices, values) in changes {
+        for (index, value) in indices.into_iter().zip(values) {
+            *total.entry(index).or_default() += weight * value;
+        }
+    }
+    total.into_iter().unzip()
+}
+
+/// Writes the changes of one tensor and returns what it held.
+fn fold_tensor(name: &str, changes: Changes, transformer: &mut Transformer, device: &ComputeDevice) -> Original {
+    let parameter = transformer.parameter_mut(name).expect("changes are known to fit");
+    let (mut sparse, mut dense) = (Vec::new(), Vec::new());
+    for (_, weight, delta) in changes {
+        match delta {
+            Delta::Sparse { indices, values } => sparse.push((weight, indices, values)),
+            other => dense.push((weight, other)),
+        }
+    }
+    let (indices, values) = sum(sparse);
+    let count = indices.len();
+    let sparse = (count > 0).then(|| (device.indices(&indices), device.floats(values, [count])));
+    if dense.is_empty() {
+        let (indices, values) = sparse.expect("a listed tensor changes");
+        let base = parameter.value().clone().reshape([parameter.len()]).select(0, indices.clone());
+        parameter.update(|weight| kernel::scatter_write(weight, indices.clone(), base.clone() + values));
+        return Original::Numbers(Box::new((indices, base)));
+    }
+    let original = parameter.value().clone();
+    let mut value = folded(&original, dense, parameter, device);
+    if let Some((indices, values)) = sparse {
+        // `value` is a new tensor, so the original is not written through it.
+        let base = value.clone().reshape([parameter.len()]).select(0, indices.clone());
+        value = kernel::scatter_write(value, indices, base + values);
+    }
+    parameter.update(|_| value);
+    Original::Whole(Box::new(original))
+}
+
+/// `original` with low-rank changes and replacements.
+fn folded(
+    original: &Tensor<2>,
+    changes: Vec<(f32, Delta)>,
+    parameter: &Parameter,
+    device: &ComputeDevice,
+) -> Tensor<2> {
+    let upload = |values: Vec<f32>| device.floats(values, parameter.matrix_dims());
+    let replacements = changes.iter().filter(|(_, delta)| matches!(delta, Delta::Replace(_))).count();
+    let mut value = None;
+    let mut rest = Vec::new();
+    for (weight, delta) in changes {
+        match delta {
+            // One whole replacement is exact; a difference added back would be rounded.
+            Delta::Replace(values) if replacements == 1 && weight == 1.0 => value = Some(upload(values)),
+            other => rest.push((weight, other)),
+        }
+    }
+    let mut value = value.unwrap_or_else(|| original.clone());
+    for (weight, delta) in rest {
+        let change = match delta {
+            Delta::Replace(values) => (upload(values) - original.clone()).mul_scalar(weight),
+            Delta::LowRank { rank, a, b, scale } => {
+                let [outputs, inputs] = layer_dims(parameter).expect("low-rank changes are those of matrices");
+                let (a, b) = (device.floats(a, [rank, inputs]), device.floats(b, [outputs, rank]));
+                let product = b.matmul(a).mul_scalar(weight * scale);
+                if transposed(parameter) { product.transpose() } else { product }
+            }
+            Delta::Sparse { .. } => unreachable!("sparse changes are written by index"),
+        };
+        value = value + change;
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_sparse_changes_add_where_they_overlap() {
+        let parts = vec![(0.5, vec![1, 4, 9], vec![2.0, 4.0, 6.0]), (2.0, vec![0, 4], vec![1.0, 10.0])];
+        assert_eq!(common(&parts[0].1, &parts[1].1), 1);
+        assert_eq!(sum(parts), (vec![0, 1, 4, 9], vec![2.0, 1.0, 22.0, 3.0]));
+        assert_eq!(sum(vec![(3.0, vec![7], vec![2.0])]), (vec![7], vec![6.0]));
+        assert_eq!(common(&[], &[1]), 0);
+    }
+}
