@@ -2,6 +2,7 @@
 
 mod bench;
 mod chart;
+mod chat;
 mod demo;
 mod devices;
 mod evaluate;
@@ -10,6 +11,7 @@ mod generate;
 mod inspect;
 mod merge;
 pub mod panics;
+mod sampling;
 mod signals;
 mod terminal;
 mod train;
@@ -23,6 +25,7 @@ use crate::{
     Result,
     config::RunConfig,
     device::{self, ComputeDevice, DeviceChoice},
+    hub::Wanted,
     method::adapter::Adapter,
     model::Pretrained,
 };
@@ -43,6 +46,8 @@ enum Command {
     Train(Box<train::Train>),
     /// Continue a prompt
     Generate(generate::Generate),
+    /// Talk with a model
+    Chat(chat::Chat),
     /// Loss and perplexity on a data set
     Evaluate(evaluate::Evaluate),
     /// Fold an adapter into its base model and write a model folder
@@ -79,9 +84,12 @@ impl Cli {
 /// A base model, perhaps with an adapter, on a device.
 #[derive(Debug, Args)]
 struct ModelArgs {
-    /// Model folder in the Hugging Face layout
-    #[arg(long, value_name = "FOLDER")]
+    /// Model folder in the Hugging Face layout, or org/name on the Hugging Face hub
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
+    /// Branch, tag or commit of a model on the hub [default: main]
+    #[arg(long, value_name = "REVISION", default_value_t, hide_default_value = true)]
+    revision: String,
     /// Folder of a run, whose adapter is applied
     #[arg(long, value_name = "FOLDER")]
     adapter: Option<PathBuf>,
@@ -91,13 +99,20 @@ struct ModelArgs {
 }
 
 impl ModelArgs {
+    /// Where the model is, fetched from the hub if it has to be.
+    fn folder(&self) -> Result<PathBuf> {
+        let wanted = Wanted { revision: &self.revision, ..Wanted::whole(&self.model) };
+        wanted.locate().map(|located| located.folder)
+    }
+
     /// Opens the device, loads the model, applies the adapter.
     async fn load(&self) -> Result<(Pretrained, ComputeDevice)> {
         // The adapter is read first: it is small, and a wrong path should not cost the loading of a model.
         let adapter = self.adapter.as_deref().map(Adapter::read).transpose()?;
-        crate::model::pretrained::read_config(&self.model)?;
+        let folder = self.folder()?;
+        crate::model::pretrained::read_config(&folder)?;
         let device = device::open(&self.device).await?;
-        let mut base = Pretrained::load(&self.model, &device)?;
+        let mut base = Pretrained::load(&folder, &device)?;
         if let Some(adapter) = adapter {
             adapter.apply(&mut base, &device)?;
         }
@@ -115,6 +130,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
             Command::Demo(command) => command.run().await,
             Command::Train(command) => command.run().await,
             Command::Generate(command) => command.run().await,
+            Command::Chat(command) => command.run().await,
             Command::Evaluate(command) => command.run().await,
             Command::Merge(command) => command.run().await,
             Command::Inspect(command) => command.run(),

@@ -29,19 +29,51 @@ impl Inputs {
     /// Whatever is wrong with them.
     pub async fn load(config: &RunConfig) -> Result<Self> {
         // Cheap checks first: a typing error should not cost the loading of a model.
+        let folder = model_folder(config)?;
         let tokenizer = {
-            read_config(&config.model)?;
-            Tokenizer::from_folder(&config.model)?
+            read_config(&folder)?;
+            Tokenizer::from_folder(&folder)?
         };
         let device = device::open(&config.device).await?;
         let base = match config.init {
-            Init::Pretrained => Pretrained::load(&config.model, &device)?,
-            Init::Random => Pretrained::random(&config.model, config.seed, &device)?,
+            Init::Pretrained => Pretrained::load(&folder, &device)?,
+            Init::Random => Pretrained::random(&folder, config.seed, &device)?,
         };
         let settings = data_settings(config, base.transformer.architecture.max_positions)?;
         let dataset = Dataset::load(&settings, &tokenizer)?;
         Ok(Self { base, tokenizer, dataset, device })
     }
+}
+
+/// Where the model is; one of the hub is in its cache already if [`pin`] was called.
+#[cfg(not(target_arch = "wasm32"))]
+fn model_folder(config: &RunConfig) -> Result<PathBuf> {
+    wanted(config, true).locate().map(|located| located.folder)
+}
+
+#[cfg(target_arch = "wasm32")]
+fn model_folder(config: &RunConfig) -> Result<PathBuf> {
+    Ok(config.model.clone())
+}
+
+/// Fetches a model of the hub and writes its commit into the settings, so that the run can be repeated exactly.
+/// A model folder stays as it is.
+///
+/// # Errors
+/// As [`Wanted::locate`](crate::hub::Wanted::locate).
+#[cfg(not(target_arch = "wasm32"))]
+pub fn pin(config: &mut RunConfig, quiet: bool) -> Result<()> {
+    if let Some(origin) = wanted(config, quiet).locate()?.origin {
+        config.model = origin.repository.into();
+        config.revision = origin.commit;
+    }
+    Ok(())
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn wanted(config: &RunConfig, quiet: bool) -> crate::hub::Wanted<'_> {
+    let weights = config.init == Init::Pretrained;
+    crate::hub::Wanted { model: &config.model, revision: &config.revision, weights, quiet }
 }
 
 /// What the data module is asked for. A length of 0 means 512 or the model's limit.

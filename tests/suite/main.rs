@@ -2,9 +2,12 @@
 
 mod adapters;
 mod bad_input;
+mod chat;
+mod fake_hub;
 mod fixture;
 mod generation;
 mod golden;
+mod hub;
 mod kernels;
 mod layout;
 mod program;
