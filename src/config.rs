@@ -122,8 +122,10 @@ where
 }
 
 settings! {
-    /// Model folder in the Hugging Face layout (config.json, *.safetensors, tokenizer.json)
-    #[arg(value_name = "FOLDER")] model: PathBuf = PathBuf::new();
+    /// Model folder in the Hugging Face layout (config.json, *.safetensors, tokenizer.json), or org/name on the Hugging Face hub
+    #[arg(value_name = "MODEL")] model: PathBuf = PathBuf::new();
+    /// Branch, tag or commit of a model on the hub [default: main]
+    #[arg(value_name = "REVISION")] revision: String = String::new();
     /// Training data: a file, or a folder with train.* and perhaps valid.* (plain text or JSON Lines)
     #[arg(value_name = "PATH")] data: PathBuf = PathBuf::new();
     /// Validation file, where it is not beside the training file

@@ -4,6 +4,7 @@
 //! - [`config`]: the one list of settings; [`event`]: everything a run tells and hears;
 //! - [`data`]: bytes to rows to token ids to batches; knows no tensors;
 //! - [`device`]: what there is to compute on;
+//! - [`hub`]: models by name, fetched from the Hugging Face hub;
 //! - [`kernel`]: the host side of the WGSL shaders, forward and backward;
 //! - [`model`]: transformers, weights in and out, generation; knows no training;
 //! - [`method`]: what is trained;
@@ -18,6 +19,8 @@ pub mod device;
 pub mod error;
 pub mod event;
 pub mod files;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod hub;
 pub mod kernel;
 pub mod method;
 pub mod model;

@@ -12,6 +12,7 @@ use crate::{
     config::{List, RunConfig},
     data::Batch,
     device::{self, ComputeDevice, DeviceChoice},
+    hub::Wanted,
     kernel::{AdamW, Strategy, masked_gather},
     method::{self, Setup, mask},
     model::Pretrained,
@@ -58,8 +59,8 @@ struct Memory {
     /// Device; gpu takes software adapters too
     #[arg(long, default_value = "gpu")]
     device: DeviceChoice,
-    /// Model folder; the embedded model unless told otherwise
-    #[arg(long, value_name = "FOLDER")]
+    /// Model folder, or org/name on the Hugging Face hub; the embedded model unless told otherwise
+    #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Densities of all linear layers, comma-separated
     #[arg(long, default_value = "0.01,0.05,0.2")]
@@ -234,7 +235,7 @@ impl Memory {
         };
         let start = in_use()?;
         let mut base = match &self.model {
-            Some(folder) => Pretrained::load(folder, device)?,
+            Some(model) => Pretrained::load(&Wanted::whole(model).locate()?.folder, device)?,
             None => super::demo::embedded_model(device)?,
         };
         let loaded = in_use()?;

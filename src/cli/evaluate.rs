@@ -45,7 +45,7 @@ impl Evaluate {
         let files = DataFiles::find(&self.data, None)?;
         let source = Source::from_path(files.valid.as_ref().unwrap_or(&files.train))?;
         let (base, device) = self.model.load().await?;
-        let tokenizer = Tokenizer::from_folder(&self.model.model)?;
+        let tokenizer = Tokenizer::from_folder(&base.folder)?;
         let config = RunConfig {
             max_seq_length: self.max_seq_length,
             mask_prompt: self.mask_prompt,

@@ -9,6 +9,7 @@ use crate::{
     Error, Result,
     device::ComputeDevice,
     files,
+    hub::Wanted,
     method::{
         adapter::Adapter,
         formats::{self, FORMATS},
@@ -45,7 +46,8 @@ impl Export {
         let format = formats::find(&self.format)?;
         let adapter = Adapter::read(&self.adapter)?;
         self.check_out()?;
-        let base = Pretrained::load(&self.model, &ComputeDevice::cpu())?;
+        let folder = Wanted::whole(&self.model).locate()?.folder;
+        let base = Pretrained::load_for(&folder, adapter.purpose(), &ComputeDevice::cpu())?;
         let base_name = self.base_name.clone().unwrap_or_else(|| self.known_base(&adapter));
         let written = formats::export(&adapter, &base, format, base_name)?;
         std::fs::create_dir_all(&self.out).map_err(|e| Error::file("create", &self.out, e))?;

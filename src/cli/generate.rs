@@ -4,11 +4,11 @@ use std::{io::Write, process::ExitCode, sync::atomic::Ordering, time::Instant};
 
 use clap::Args;
 
-use super::{ModelArgs, signals};
+use super::{ModelArgs, sampling::SamplingArgs, signals};
 use crate::{
     Error, Result,
     data::{Message, StreamDecoder, Tokenizer},
-    model::{generate::Generation, sample::Sampling},
+    model::generate::Generation,
 };
 
 /// Arguments of `agoge generate`.
@@ -25,24 +25,8 @@ pub(super) struct Generate {
     /// System message before it
     #[arg(long, requires = "chat")]
     system: Option<String>,
-    /// Most tokens to generate
-    #[arg(long, alias = "max-new-tokens", default_value_t = 256)]
-    max_tokens: usize,
-    /// 0 takes the most likely token each time
-    #[arg(long, allow_negative_numbers = true, alias = "temp", default_value_t = 0.0)]
-    temperature: f32,
-    /// Draw among the k most likely tokens only; 0 = all
-    #[arg(long, default_value_t = 0)]
-    top_k: usize,
-    /// Draw among the most likely tokens that together reach this probability
-    #[arg(long, allow_negative_numbers = true, default_value_t = 1.0)]
-    top_p: f32,
-    /// Above 1: makes tokens that were there already less likely
-    #[arg(long, allow_negative_numbers = true, default_value_t = 1.0)]
-    repetition_penalty: f32,
-    /// Seed of the draw
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    sampling: SamplingArgs,
     /// Write only the text, no figures
     #[arg(long)]
     quiet: bool,
@@ -50,28 +34,15 @@ pub(super) struct Generate {
 
 impl Generate {
     pub(super) async fn run(self) -> Result<ExitCode> {
-        if !(0.0..=1.0).contains(&self.top_p) || self.top_p == 0.0 {
-            return Err(Error::input(format!("--top-p {}: it must be above 0 and at most 1", self.top_p)));
-        }
-        if !self.temperature.is_finite() || self.temperature < 0.0 {
-            return Err(Error::input(format!("--temperature {}: it must not be negative", self.temperature)));
-        }
-        if !self.repetition_penalty.is_finite() || self.repetition_penalty <= 0.0 {
-            return Err(Error::input(format!("--repetition-penalty {}: it must be positive", self.repetition_penalty)));
-        }
+        let sampling = self.sampling.sampling()?;
         let (base, device) = self.model.load().await?;
-        let tokenizer = Tokenizer::from_folder(&self.model.model)?;
+        let tokenizer = Tokenizer::from_folder(&base.folder)?;
         if !self.quiet {
             eprintln!("device   {} ({}): {}", device.facts.name, device.facts.backend, device.reason);
         }
         let prompt = self.prompt_ids(&tokenizer)?;
-        let sampling = Sampling {
-            temperature: self.temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            repetition_penalty: self.repetition_penalty,
-        };
-        let mut generation = Generation::new(&base.transformer, &prompt, sampling, tokenizer.eos_ids(), self.seed)?;
+        let mut generation =
+            Generation::new(&base.transformer, &prompt, sampling, tokenizer.eos_ids(), self.sampling.seed)?;
         let mut decoder = StreamDecoder::new(&tokenizer, &prompt, true);
         let stop = signals::stop_flag();
         let say = |text: &str| {
@@ -84,7 +55,7 @@ impl Generate {
             say(&self.prompt)?;
         }
         let (started, mut made) = (Instant::now(), 0);
-        while made < self.max_tokens && !stop.load(Ordering::Relaxed) {
+        while made < self.sampling.max_tokens && !stop.load(Ordering::Relaxed) {
             let Some(id) = generation.next().await? else { break };
             made += 1;
             if let Some(text) = decoder.push(id)? {

@@ -17,6 +17,7 @@ use crate::{
     Error, Result,
     data::Tokenizer,
     event::Metrics,
+    hub::Wanted,
     method::adapter::Adapter,
     model::{Architecture, architecture::Positions, family, fingerprint, weights::Weights},
     train::checkpoint,
@@ -25,7 +26,8 @@ use crate::{
 /// Arguments of `agoge inspect`.
 #[derive(Debug, Args)]
 pub(super) struct Inspect {
-    /// Folder of a run, an adapter or a model
+    /// Folder of a run, an adapter or a model, or org/name (org/name@revision) on the Hugging Face hub
+    #[arg(value_name = "FOLDER")]
     folder: PathBuf,
     /// Write the facts as JSON
     #[arg(long)]
@@ -34,7 +36,8 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let folder = &self.folder;
+        let located = Wanted::whole(&self.folder).locate()?;
+        let folder = &located.folder;
         if !folder.is_dir() {
             return Err(Error::input(format!("{}: there is no such folder", folder.display())));
         }

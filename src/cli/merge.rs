@@ -130,14 +130,14 @@ impl Merge {
                 "--out {out}: there is a file of this name already; use --overwrite to replace it, or another name"
             )));
         }
-        let config = read_config(&self.model.model)?;
+        let folder = &self.model.folder()?;
+        let config = read_config(folder)?;
         let encoding = |stored: Dtype| match (self.dtype, stored) {
             (Some(MergedDtype::Q8), _) => Encoding::Q8,
             (Some(MergedDtype::F16), _) | (None, Dtype::F16) => Encoding::F16,
             (Some(MergedDtype::Bf16), _) | (None, Dtype::BF16) => Encoding::Bf16,
             (Some(MergedDtype::F32), _) | (None, _) => Encoding::F32,
         };
-        let folder = &self.model.model;
         let name = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let report = if self.model.adapter.is_empty() {
             // Without an adapter nothing is computed: the checkpoint is rewritten tensor by tensor.

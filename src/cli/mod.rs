@@ -2,6 +2,7 @@
 
 mod bench;
 mod chart;
+mod chat;
 mod demo;
 mod devices;
 mod evaluate;
@@ -11,6 +12,7 @@ mod generate;
 mod inspect;
 mod merge;
 pub mod panics;
+mod sampling;
 mod signals;
 mod terminal;
 mod train;
@@ -29,6 +31,7 @@ use crate::{
     Result,
     config::RunConfig,
     device::{self, ComputeDevice, DeviceChoice},
+    hub::Wanted,
     method::{
         adapter::Adapter,
         stack::{Overlap, fold_for_good},
@@ -52,6 +55,8 @@ enum Command {
     Train(Box<train::Train>),
     /// Continue a prompt
     Generate(generate::Generate),
+    /// Talk with a model
+    Chat(chat::Chat),
     /// Loss and perplexity on a data set
     Evaluate(evaluate::Evaluate),
     /// Fold an adapter into its base model and write a model folder
@@ -90,9 +95,12 @@ impl Cli {
 /// A base model, perhaps with an adapter, on a device.
 #[derive(Debug, Args)]
 struct ModelArgs {
-    /// Model folder in the Hugging Face layout
-    #[arg(long, value_name = "FOLDER")]
+    /// Model folder in the Hugging Face layout, or org/name on the Hugging Face hub
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
+    /// Branch, tag or commit of a model on the hub [default: main]
+    #[arg(long, value_name = "REVISION", default_value_t, hide_default_value = true)]
+    revision: String,
     /// Folder of a run, or of another program's adapter; with a weight behind a colon, 1 unless told otherwise. Give it
     /// several times to add adapters up
     #[arg(long, value_name = "FOLDER[:WEIGHT]")]
@@ -103,6 +111,17 @@ struct ModelArgs {
 }
 
 impl ModelArgs {
+    /// Where the model is, fetched from the hub if it has to be.
+    fn folder(&self) -> Result<PathBuf> {
+        let wanted = Wanted { revision: &self.revision, ..Wanted::whole(&self.model) };
+        wanted.locate().map(|located| located.folder)
+    }
+
+    /// The adapters and their weights, read but not applied.
+    fn adapters(&self) -> Result<Vec<(Adapter, f32)>> {
+        self.adapter.iter().map(|arg| Ok((Adapter::read(&arg.folder)?, arg.weight))).collect()
+    }
+
     /// Opens the device, loads the model, applies the adapters.
     async fn load(&self) -> Result<(Pretrained, ComputeDevice)> {
         self.load_reporting().await.map(|(base, device, _)| (base, device))
@@ -111,16 +130,16 @@ impl ModelArgs {
     /// As [`Self::load`]; also says how far the adapters change the same numbers.
     async fn load_reporting(&self) -> Result<(Pretrained, ComputeDevice, Vec<Overlap>)> {
         // The adapters are read first: they are small, and a wrong path should not cost the loading of a model.
-        let adapters: Vec<(Adapter, f32)> =
-            self.adapter.iter().map(|arg| Ok((Adapter::read(&arg.folder)?, arg.weight))).collect::<Result<_>>()?;
-        let config = read_config(&self.model)?;
+        let adapters = self.adapters()?;
+        let folder = self.folder()?;
+        let config = read_config(&folder)?;
         // What an adapter was trained for counts, not what its base model was.
         let purpose = adapters.first().map_or_else(|| Purpose::of_checkpoint(&config), |(first, _)| first.purpose());
         if let Some((other, _)) = adapters.iter().find(|(other, _)| other.purpose() != purpose) {
             return Err(other.error("adapters of different tasks or classes cannot be added up"));
         }
         let device = device::open(&self.device).await?;
-        let mut base = Pretrained::load_for(&self.model, purpose, &device)?;
+        let mut base = Pretrained::load_for(&folder, purpose, &device)?;
         let adapters: Vec<_> = adapters.iter().map(|(adapter, weight)| (adapter, *weight)).collect();
         let overlaps = fold_for_good(&adapters, &mut base, &device)?;
         Ok((base, device, overlaps))
@@ -161,6 +180,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
             Command::Demo(command) => command.run().await,
             Command::Train(command) => command.run().await,
             Command::Generate(command) => command.run().await,
+            Command::Chat(command) => command.run().await,
             Command::Evaluate(command) => command.run().await,
             Command::Merge(command) => command.run().await,
             Command::Export(command) => command.run(),

@@ -11,10 +11,12 @@ use super::{
 use crate::{
     Error, Result,
     config::{Overrides, RunConfig},
+    data::DataFiles,
     method,
     train::{
         Inputs, Run,
         folder::{prepare_out, resume_config},
+        inputs::pin,
     },
 };
 
@@ -39,7 +41,7 @@ pub(super) struct Train {
 impl Train {
     pub(super) async fn run(self) -> Result<ExitCode> {
         let resume = self.resume.is_some();
-        let config = match &self.resume {
+        let mut config = match &self.resume {
             Some(folder) => resume_config(folder, self.settings)?,
             None => {
                 let mut config =
@@ -55,6 +57,10 @@ impl Train {
         }
         config.check()?;
         method::find(&config.method)?;
+        // A typing error in a path should not cost a download.
+        let valid = (!config.valid_data.as_os_str().is_empty()).then_some(config.valid_data.as_path());
+        DataFiles::find(&config.data, valid)?;
+        pin(&mut config, self.verbosity.quiet || self.verbosity.json)?;
         let stop = signals::stop_flag();
         let inputs = Inputs::load(&config).await?;
         if !resume {

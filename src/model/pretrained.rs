@@ -150,8 +150,14 @@ impl Pretrained {
         }
     }
 
-    /// Name of its folder, for people.
+    /// Name of its folder, for people; `org/name` in the cache of the Hugging Face hub, where the folder is a commit.
     pub fn name(&self) -> String {
+        let above = |levels: usize| self.folder.ancestors().nth(levels)?.file_name()?.to_str();
+        if above(1) == Some("snapshots")
+            && let Some((owner, name)) = above(2).and_then(|repo| repo.strip_prefix("models--")?.split_once("--"))
+        {
+            return format!("{owner}/{name}");
+        }
         self.folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     }
 

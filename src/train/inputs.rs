@@ -2,16 +2,13 @@
 
 use std::path::PathBuf;
 
+use super::purpose::purpose;
 use crate::{
     Error, Result,
-    config::{HeadStart, Init, RunConfig, Task},
+    config::{Init, RunConfig, Task},
     data::{ClassifySettings, DataSettings, DataTask, Dataset, Tokenizer},
     device::{self, ComputeDevice},
-    model::{
-        Pretrained,
-        classifier::{self, Classify, Purpose},
-        pretrained::read_architecture,
-    },
+    model::{Pretrained, pretrained::read_architecture},
 };
 
 /// What a run works on. A front end may bring its own (the embedded demo, a browser's files).
@@ -33,59 +30,49 @@ impl Inputs {
     /// Whatever is wrong with them.
     pub async fn load(config: &RunConfig) -> Result<Self> {
         // Cheap checks first: a typing error should not cost the loading of a model.
-        let (_, architecture) = read_architecture(&config.model)?;
-        let tokenizer = Tokenizer::from_folder(&config.model)?;
+        let folder = model_folder(config)?;
+        let (_, architecture) = read_architecture(&folder)?;
+        let tokenizer = Tokenizer::from_folder(&folder)?;
         let device = device::open(&config.device).await?;
         let dataset = Dataset::load(&data_settings(config, architecture.max_positions)?, &tokenizer)?;
         let purpose = purpose(config, &dataset.classes, &tokenizer)?;
         let base = match config.init {
-            Init::Pretrained => Pretrained::load_for(&config.model, purpose, &device)?,
-            Init::Random => Pretrained::random(&config.model, config.seed, purpose, &device)?,
+            Init::Pretrained => Pretrained::load_for(&folder, purpose, &device)?,
+            Init::Random => Pretrained::random(&folder, config.seed, purpose, &device)?,
         };
         Ok(Self { base, tokenizer, dataset, device })
     }
 }
 
-/// What the model is loaded for.
-fn purpose(config: &RunConfig, classes: &[String], tokenizer: &Tokenizer) -> Result<Purpose> {
-    if config.task == Task::CausalLm {
-        return Ok(Purpose::LanguageModel);
-    }
-    let start = match config.head_start {
-        HeadStart::Random => classifier::HeadStart::Random { seed: config.seed },
-        HeadStart::FromVocabulary => classifier::HeadStart::Vocabulary(response_tokens(config, classes, tokenizer)?),
-    };
-    let template = Some(config.template.clone()).filter(|template| !template.is_empty());
-    Ok(Purpose::Classify(Classify { classes: classes.to_vec(), start, template }))
+/// Where the model is; one of the hub is in its cache already if [`pin`] was called.
+#[cfg(not(target_arch = "wasm32"))]
+fn model_folder(config: &RunConfig) -> Result<PathBuf> {
+    wanted(config, true).locate().map(|located| located.folder)
 }
 
-/// The first token of each class's response word.
-fn response_tokens(config: &RunConfig, classes: &[String], tokenizer: &Tokenizer) -> Result<Vec<u32>> {
-    let words = if config.response_words.0.is_empty() { classes } else { &config.response_words.0[..] };
-    if words.len() != classes.len() {
-        return Err(Error::input(format!(
-            "--response-words gives {} words for the {} classes {}",
-            words.len(),
-            classes.len(),
-            classes.join(", ")
-        )));
+#[cfg(target_arch = "wasm32")]
+fn model_folder(config: &RunConfig) -> Result<PathBuf> {
+    Ok(config.model.clone())
+}
+
+/// Fetches a model of the hub and writes its commit into the settings, so that the run can be repeated exactly.
+/// A model folder stays as it is.
+///
+/// # Errors
+/// As [`Wanted::locate`](crate::hub::Wanted::locate).
+#[cfg(not(target_arch = "wasm32"))]
+pub fn pin(config: &mut RunConfig, quiet: bool) -> Result<()> {
+    if let Some(origin) = wanted(config, quiet).locate()?.origin {
+        config.model = origin.repository.into();
+        config.revision = origin.commit;
     }
-    let mut tokens: Vec<u32> = Vec::new();
-    for word in words {
-        let ids = tokenizer.encode(word, false)?;
-        let Some(&token) = ids.first() else {
-            return Err(Error::input(format!("--response-words: the tokenizer makes no token of \"{word}\"")));
-        };
-        if let Some(other) = tokens.iter().position(|&other| other == token) {
-            return Err(Error::input(format!(
-                "--head-start from-vocabulary: \"{}\" and \"{word}\" begin with the same token; give other \
-                 --response-words",
-                words[other]
-            )));
-        }
-        tokens.push(token);
-    }
-    Ok(tokens)
+    Ok(())
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn wanted(config: &RunConfig, quiet: bool) -> crate::hub::Wanted<'_> {
+    let weights = config.init == Init::Pretrained;
+    crate::hub::Wanted { model: &config.model, revision: &config.revision, weights, quiet }
 }
 
 /// What the data module is asked for. A length of 0 means 512 or the model's limit.

@@ -8,6 +8,7 @@ pub mod folder;
 pub mod inputs;
 pub mod metrics;
 pub mod objective;
+mod purpose;
 pub mod run;
 pub mod schedule;
 pub mod step;

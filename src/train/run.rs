@@ -24,7 +24,10 @@ use crate::{
     event::{Command, Ending, Event, Metrics, Started},
     files,
     kernel::AdamW,
-    method::{self, Method, Setup, adapter},
+    method::{
+        self, Method, Setup,
+        adapter::{self, Adapter},
+    },
     model::{Transformer, generate::Generation, sample::Sampling},
 };
 
@@ -96,6 +99,12 @@ impl Run {
             |model: &mut Transformer, names: &[String]| first_gradients(&config, dataset, pad, device, model, names);
         let mut setup = Setup::new(&method_config, &inputs.device, config.seed);
         setup.calibrate = Some(&mut calibrate);
+        // A resumed run takes its values from the checkpoint, but its masks and ranks are still those of the adapter.
+        if !config.init_adapter.as_os_str().is_empty() {
+            let adapter = Adapter::read(&config.init_adapter)?;
+            adapter.check_base(&inputs.base)?;
+            setup.initial = adapter.deltas(&inputs.base.transformer)?;
+        }
         let mut method = method::start(entry, &mut setup, &mut inputs.base.transformer)?;
         let plan = BatchPlan::new(&inputs.dataset.train.lengths(), config.batch_size, config.seed)?;
         let total_batches = (config.steps == 0).then(|| config.epochs.saturating_mul(plan.batches_per_epoch()));

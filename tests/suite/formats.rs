@@ -15,7 +15,7 @@ use agoge::{
         formats,
         stack::{AdapterStack, Overlap, fold_for_good},
     },
-    model::{Pretrained, weights::Weights},
+    model::{Pretrained, classifier::Purpose, weights::Weights},
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -55,7 +55,7 @@ fn logits(case: &Path, model: &Pretrained, device: &ComputeDevice) -> Vec<f32> {
     let (rows, width) = (dims[1], dims[2]);
     let first = |name: &str| values.indices(name).expect(name)[..rows * width].to_vec();
     let mask: Vec<u8> = first("attention_mask").into_iter().map(|one| one as u8).collect();
-    let layout = model.transformer.layout(rows, width, Some(&mask));
+    let layout = model.transformer.layout(rows, width, Some(&mask), &[]);
     let ids = first("input_ids").into_iter().map(|id| id as i32).collect();
     model.transformer.forward(device.integers(ids), &layout).into_data().try_into_vec().expect("f32")
 }
@@ -323,7 +323,7 @@ fn what_does_not_fit_is_refused_with_a_sentence() {
         config.to_string()
     })
     .expect("config.json");
-    let mut other = Pretrained::random(&folder, 1, &device).expect("a model");
+    let mut other = Pretrained::random(&folder, 1, Purpose::LanguageModel, &device).expect("a model");
     let before = weights(&other);
     let lora = adapter(&golden("train-lora").join("adapter-peft"));
     let said = lora.apply(&mut other, &device).expect_err("another shape").to_string();

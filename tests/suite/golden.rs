@@ -15,8 +15,15 @@ use agoge::{
     data::Batch,
     device::ComputeDevice,
     kernel::{self, AdamW},
-    method::{self, Method, Setup, Sparta, mask},
-    model::{Adaptation, Pretrained, Role, generate::Generation, sample::Sampling, weights::Weights},
+    method::{
+        self, Method, Setup, Sparta,
+        adapter::Adapter,
+        delta::{Delta, TensorDelta},
+        mask,
+    },
+    model::{
+        Adaptation, Pretrained, Role, classifier::Purpose, generate::Generation, sample::Sampling, weights::Weights,
+    },
     train::{objective::Prepared, schedule::LearningRate, step::optimizer_step},
 };
 use burn::tensor::{Int, Tensor};
@@ -36,9 +43,16 @@ const SUPPORTED: &[&str] = &[
     "gemma2",
     "gemma3",
     "gpt2",
+    "llama-classify",
+    "bert-classify",
     "train-sparta",
     "train-full",
+    "train-lora",
+    "train-shira",
 ];
+
+/// Methods with a test of their trajectory below.
+const METHODS: &[&str] = &["sparta", "full", "lora", "shira"];
 
 struct Case {
     name: String,
@@ -68,7 +82,9 @@ impl Case {
     }
 
     fn load(&self, device: &ComputeDevice) -> Pretrained {
-        Pretrained::load(&self.folder, device).unwrap_or_else(|e| panic!("{}: {e}", self.name))
+        let config = agoge::model::pretrained::read_config(&self.folder).unwrap_or_else(|e| panic!("{e}"));
+        Pretrained::load_for(&self.folder, Purpose::of_checkpoint(&config), device)
+            .unwrap_or_else(|e| panic!("{}: {e}", self.name))
     }
 
     /// Batch `index` of stacked tensors `[S, B, T]`, or the only one of `[B, T]`.
@@ -76,7 +92,10 @@ impl Case {
         let dims = self.values.dims("input_ids").expect("input_ids").to_vec();
         let (rows, width) = (dims[dims.len() - 2], dims[dims.len() - 1]);
         let part = |name: &str| self.integers(name)[index * rows * width..][..rows * width].to_vec();
-        let (ids, labels, mask) = (part("input_ids"), part("labels"), part("attention_mask"));
+        let (ids, mask) = (part("input_ids"), part("attention_mask"));
+        let classifies = self.info["task"] == "sequence-classification";
+        let classes = if classifies { self.integers("labels") } else { Vec::new() };
+        let labels = if classifies { vec![-100; ids.len()] } else { part("labels") };
         let counted = labels.chunks(width).flat_map(|row| &row[1..]).filter(|&&label| label >= 0).count();
         Batch {
             tokens: mask.iter().filter(|&&one| one != 0).count(),
@@ -85,8 +104,8 @@ impl Case {
             labels,
             row_count: rows,
             width,
-            target_tokens: counted,
-            classes: Vec::new(),
+            target_tokens: if classifies { rows } else { counted },
+            classes,
             token_types: Vec::new(),
         }
     }
@@ -107,8 +126,7 @@ fn cases(wanted: impl Fn(&Value) -> bool) -> Vec<Case> {
         let config = agoge::model::pretrained::read_config(&folder).unwrap_or_else(|e| panic!("{e}"));
         let reason = match agoge::model::family::describe(&config) {
             Err(e) => Some(e.to_string()),
-            Ok(_) if info["task"].as_str().is_some_and(|task| task != "causal-lm") => Some("task".into()),
-            Ok(_) if info["method"].as_str().is_some_and(|name| method::find(name).is_err()) => Some("method".into()),
+            Ok(_) if info["method"].as_str().is_some_and(|name| !METHODS.contains(&name)) => Some("method".into()),
             Ok(_) => None,
         };
         if let Some(reason) = reason {
@@ -183,7 +201,11 @@ fn logits_and_loss() {
             let batch = case.batch(0);
             let (rtol, atol) = (case.number("rtol") as f32, case.number("atol") as f32);
             let layout = model.transformer.layout(batch.row_count, batch.width, Some(&batch.attention_mask), &[]);
-            let logits = model.transformer.forward(device.integers(batch.ids.clone()), &layout);
+            let hidden = model.transformer.hidden(device.integers(batch.ids.clone()), &layout);
+            let logits = match batch.classes[..] {
+                [] => model.transformer.head(hidden),
+                _ => Prepared::new(&batch, &model.transformer, &device).logits(&model.transformer, hidden),
+            };
             let (mut logits, mut expected) = (matrix(logits), case.floats("logits"));
             if model.transformer.architecture.windowed() {
                 // A padded position whose window holds nothing but padding has no meaningful output.
@@ -269,7 +291,7 @@ fn sparse_gradients_are_the_chosen_entries_of_the_reference() {
 
 #[test]
 fn greedy_tokens() {
-    for case in forward_cases() {
+    for case in cases(|info| info.get("greedy").is_some()) {
         for device in devices() {
             let model = case.load(&device);
             let expected: Vec<u32> = case.values.indices("greedy").expect("greedy");
@@ -379,6 +401,62 @@ fn sparta_trajectory() {
                 assert_logits_after(&case, &device, &model);
             }
         }
+    }
+}
+
+/// Goes on from the changes `start` and compares every step with the reference.
+fn continued(case: &Case, name: &str, start: impl Fn(&Pretrained) -> Vec<TensorDelta>) {
+    for device in devices() {
+        for recompute in [false, true] {
+            let mut model = case.load(&device);
+            let config = RunConfig { method: name.into(), ..RunConfig::default() }.method_config();
+            let entry = method::find(name).expect("a method");
+            let mut setup = Setup::new(&config, &device, 0);
+            setup.initial = start(&model);
+            let mut method = method::start(entry, &mut setup, &mut model.transformer).expect("a start that fits");
+            replay(case, &device, &mut model, &mut *method, recompute);
+            assert_logits_after(case, &device, &model);
+        }
+    }
+}
+
+#[test]
+fn lora_trajectory() {
+    for case in trajectories("lora") {
+        continued(&case, "lora", |model| {
+            let mut start = Vec::new();
+            for parameter in model.transformer.parameters() {
+                let module = parameter.name.trim_end_matches(".weight");
+                let stored = |factor| format!("start.base_model.model.{module}.lora_{factor}.default.weight");
+                let Some(dims) = case.values.dims(&stored("A")) else { continue };
+                let (a, b) = (case.floats(&stored("A")), case.floats(&stored("B")));
+                // alpha 8 over rank 4
+                let delta = Delta::LowRank { rank: dims[0], a, b, scale: 2.0 };
+                start.push(TensorDelta { name: parameter.name.clone(), shape: parameter.dims.clone(), delta });
+            }
+            assert_eq!(start.len(), 6);
+            start
+        });
+    }
+}
+
+#[test]
+fn shira_trajectory() {
+    for case in trajectories("shira") {
+        let adapter = Adapter::read(&case.folder.join("adapter-peft")).expect("PEFT's adapter");
+        continued(&case, "sparta", |model| {
+            let mut start = adapter.deltas(&model.transformer).expect("deltas that fit");
+            start.retain(|change| matches!(&change.delta, Delta::Sparse { indices, .. } if !indices.is_empty()));
+            for change in &mut start {
+                let module = change.name.trim_end_matches(".weight");
+                let values = case.floats(&format!("start.base_model.model.{module}.shira_weight.default"));
+                assert!(values.iter().all(|&value| value == 0.0), "SHiRA starts at zero, whatever the order");
+                let Delta::Sparse { values: deltas, .. } = &mut change.delta else { continue };
+                *deltas = values;
+            }
+            assert_eq!(start.len(), 4);
+            start
+        });
     }
 }
 

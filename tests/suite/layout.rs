@@ -13,6 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("files", &["error"]),
     ("device", &["error"]),
     ("data", &["error", "rng"]),
+    ("hub", &["error"]),
     // Only what a person can ask for as a device.
     ("config", &["error", "device"]),
     // Only the report on the data.
@@ -20,8 +21,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("kernel", &["error", "device"]),
     ("model", &["error", "rng", "files", "device", "kernel"]),
     ("method", &["error", "rng", "files", "device", "kernel", "model", "config", "event"]),
-    ("train", &["error", "rng", "files", "device", "kernel", "model", "method", "config", "event", "data"]),
-    ("cli", &["error", "rng", "files", "device", "kernel", "model", "method", "config", "event", "data", "train"]),
+    ("train", &["error", "rng", "files", "device", "kernel", "model", "method", "config", "event", "data", "hub"]),
+    (
+        "cli",
+        &["error", "rng", "files", "device", "kernel", "model", "method", "config", "event", "data", "hub", "train"],
+    ),
 ];
 
 /// Narrow passes: the one thing that a module may use of another.
@@ -36,7 +40,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("csv", &["data"]),
     ("parquet", &["data"]),
     ("clap", &["config", "cli", "main"]),
-    ("indicatif", &["cli"]),
+    ("indicatif", &["cli", "hub"]),
+    ("hf_hub", &["hub"]),
+    ("ureq", &["hub"]),
+    ("rustyline", &["cli"]),
     ("ctrlc", &["cli"]),
 ];
 

@@ -2,10 +2,13 @@
 
 mod adapters;
 mod bad_input;
+mod chat;
+mod fake_hub;
 mod fixture;
 mod formats;
 mod generation;
 mod golden;
+mod hub;
 mod kernels;
 mod layout;
 mod program;

@@ -1,0 +1,82 @@
+//! One model with and without its adapters: folded into its weights in place, and taken off again bit for bit.
+
+use std::path::Path;
+
+use crate::{
+    Result,
+    device::ComputeDevice,
+    method::{adapter::Adapter, stack::AdapterStack},
+    model::Pretrained,
+};
+
+/// The adapters of a conversation.
+#[derive(Debug)]
+pub(super) struct Sides {
+    adapters: Vec<(Adapter, f32)>,
+    /// What it takes to take them off, while the model answers with them.
+    stack: Option<AdapterStack>,
+    device: ComputeDevice,
+}
+
+impl Sides {
+    /// Folds the adapters into the model.
+    ///
+    /// # Errors
+    /// Another base model, or values that do not fit.
+    pub(super) fn apply(adapters: Vec<(Adapter, f32)>, base: &mut Pretrained, device: ComputeDevice) -> Result<Self> {
+        let mut sides = Self { adapters, stack: None, device };
+        if !sides.is_empty() {
+            sides.toggle(base)?;
+        }
+        Ok(sides)
+    }
+
+    /// Whether there are no adapters at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.adapters.is_empty()
+    }
+
+    /// Whether the model answers with the adapters.
+    pub(super) fn on(&self) -> bool {
+        self.stack.is_some()
+    }
+
+    /// Names of the adapters' folders, with their weights where these are not 1.
+    pub(super) fn name(&self) -> String {
+        let name = |(adapter, weight): &(Adapter, f32)| {
+            let folder = adapter.folder.file_name().map_or_else(|| "adapter".into(), |name| name.to_string_lossy());
+            if *weight == 1.0 { folder.into_owned() } else { format!("{folder}:{weight}") }
+        };
+        self.adapters.iter().map(name).collect::<Vec<_>>().join(" + ")
+    }
+
+    /// Takes the adapters off, or puts them back on.
+    ///
+    /// # Errors
+    /// Values that do not fit; the model is then without adapters.
+    pub(super) fn toggle(&mut self, base: &mut Pretrained) -> Result<()> {
+        match self.stack.take() {
+            Some(stack) => stack.take_off(&mut base.transformer),
+            None => {
+                let adapters: Vec<_> = self.adapters.iter().map(|(adapter, weight)| (adapter, *weight)).collect();
+                self.stack = Some(AdapterStack::fold(&adapters, base, &self.device)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the adapter in `folder` in the place of those there are. If it does not fit, nothing changes.
+    ///
+    /// # Errors
+    /// No adapter there, or one that does not fit.
+    pub(super) fn switch(&mut self, folder: &Path, base: &mut Pretrained) -> Result<()> {
+        let adapter = Adapter::read(folder)?;
+        adapter.check_base(base)?;
+        adapter.deltas(&base.transformer)?;
+        if self.on() {
+            self.toggle(base)?;
+        }
+        self.adapters = vec![(adapter, 1.0)];
+        self.toggle(base)
+    }
+}
