@@ -319,7 +319,7 @@ mod tests {
     }
 
     fn classify(template: Option<&str>, classes: Option<&[&str]>) -> DataSettings {
-        let classes = classes.map(|names| names.iter().map(|name| name.to_string()).collect());
+        let classes = classes.map(|names| names.iter().map(ToString::to_string).collect());
         let task = DataTask::Classify(ClassifySettings { template: template.map(String::from), classes });
         DataSettings { task, ..settings(64) }
     }
