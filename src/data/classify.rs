@@ -34,6 +34,9 @@ const SECOND_TEXTS: &[&str] = &["text2", "sentence2", "question2", "hypothesis"]
 /// Columns that are a text and a second one only together.
 const QUESTION_AND_SENTENCE: (&str, &str) = ("question", "sentence");
 
+/// From this many classes on it is worth a note when there are hardly more rows than classes.
+const SUSPICIOUS_CLASSES: usize = 16;
+
 /// Which columns are read.
 struct Columns {
     label: String,
@@ -95,7 +98,19 @@ pub(crate) fn read(
         spans.iter_mut().for_each(|span| span.class = order[span.class as usize]);
     }
     let split = Split::classes(ids.finish()?, spans, classes.names().len());
-    let notes = columns.iter().flat_map(|columns| columns.notes(tokenizer)).collect();
+    let mut notes: Vec<String> = columns.iter().flat_map(|columns| columns.notes(tokenizer)).collect();
+    let used = split.class_counts().iter().filter(|&&rows| rows > 0).count();
+    if let Some(columns) = &columns
+        && used >= SUSPICIOUS_CLASSES
+        && used * 2 > split.len()
+    {
+        notes.push(format!(
+            "{} has {used} classes in {} rows: is \"{}\" really the label?",
+            source.name(),
+            split.len(),
+            columns.label
+        ));
+    }
     let format = columns.map_or("no rows".into(), |columns| columns.format());
     Ok(ClassRows { split, format, cut, refusals, notes })
 }
@@ -425,6 +440,14 @@ mod tests {
             panic!("no room")
         };
         assert!(error.to_string().contains("r.csv:2: max_seq_length is 2, but the tokenizer's own 2"), "{error}");
+    }
+
+    #[test]
+    fn numbers_that_are_no_classes_are_noticed() {
+        let row = |index: usize| format!("text,{}\n", index as f64 / 7.0);
+        let text = format!("text,label\n{}", (0..20).map(row).collect::<String>());
+        let (rows, _) = load(&text, None, &byte_level_tokenizer(), false).expect("rows");
+        assert!(rows.notes[0].contains("20 classes in 20 rows: is \"label\" really the label?"), "{:?}", rows.notes);
     }
 
     #[test]

@@ -1,17 +1,15 @@
 //! A whole data set: training, validation and test rows, and the report on how they were understood.
 //!
-//! The one place where files, formats and rows meet. Which row comes when is planned elsewhere (`batch`).
+//! What one file gives is read elsewhere (`split_reader`), and which row comes when is planned elsewhere (`batch`).
 
 use std::path::PathBuf;
 
-use super::classify::{self, ClassifySettings};
+use super::classify::ClassifySettings;
 use super::labels::Classes;
-use super::language;
-use super::report::{ClassCount, DataReport, Piece, SplitReport};
-use super::rows::{Refusals, RowCollector};
-use super::source::{DataFiles, Format, Source};
+use super::report::{DataReport, Piece};
+use super::source::{DataFiles, Source};
 use super::split::Split;
-use super::text;
+use super::split_reader;
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 
@@ -117,7 +115,7 @@ impl Dataset {
         };
         let mut notes = Vec::new();
         let mut read = |source: Option<Source>| match source {
-            Some(source) => read_split(&source, settings, tokenizer, &mut classes, &mut notes)
+            Some(source) => split_reader::read(&source, settings, tokenizer, &mut classes, &mut notes)
                 .map(|(split, report)| (Some(split), Some(report))),
             None => Ok((None, None)),
         };
@@ -145,133 +143,6 @@ impl Dataset {
     pub fn check_vocabulary(&self, vocab_size: usize) -> Result<()> {
         let splits = [Some(&self.train), self.valid.as_ref(), self.test.as_ref()];
         splits.into_iter().flatten().try_for_each(|split| split.check_vocabulary(vocab_size))
-    }
-}
-
-/// What a file gave.
-struct ReadSplit {
-    split: Split,
-    format: String,
-    documents: Option<usize>,
-    cut_rows: usize,
-    refusals: Refusals,
-    notes: Vec<String>,
-}
-
-/// Reads one source by its format, for the task of `settings`.
-fn read_split(
-    source: &Source,
-    settings: &DataSettings,
-    tokenizer: &Tokenizer,
-    classes: &mut Classes,
-    notes: &mut Vec<String>,
-) -> Result<(Split, SplitReport)> {
-    let read = match &settings.task {
-        DataTask::Classify(task) => {
-            let template = task.template.as_deref();
-            let (length, skip) = (settings.max_seq_length, settings.skip_bad_rows);
-            let rows = classify::read(source, tokenizer, template, length, skip, classes)?;
-            ReadSplit {
-                split: rows.split,
-                format: rows.format,
-                documents: None,
-                cut_rows: rows.cut,
-                refusals: rows.refusals,
-                notes: rows.notes,
-            }
-        }
-        DataTask::LanguageModel if source.format()? == Format::PlainText => read_text(source, settings, tokenizer)?,
-        DataTask::LanguageModel => read_rows(source, settings, tokenizer)?,
-    };
-    let split = read.split;
-    if split.is_empty() {
-        return Err(nothing_left(source, &read.refusals, read.documents.is_some()));
-    }
-    for note in read.notes {
-        if !notes.contains(&note) {
-            notes.push(note);
-        }
-    }
-    let longest_row = (0..split.len()).map(|index| split.row_length(index)).max().unwrap_or(0);
-    let count = |(name, &rows): (&String, &usize)| ClassCount { name: name.clone(), rows };
-    let report = SplitReport {
-        file: source.name().to_string(),
-        format: read.format,
-        rows: split.len(),
-        documents: read.documents,
-        tokens: split.tokens(),
-        target_tokens: split.target_tokens(),
-        unknown_tokens: split.unknown_tokens(),
-        longest_row,
-        cut_rows: read.cut_rows,
-        max_seq_length: settings.max_seq_length,
-        skipped_rows: read.refusals.count,
-        skipped_reasons: read.refusals.reasons,
-        classes: classes.names().iter().zip(split.class_counts()).map(count).collect(),
-    };
-    Ok((split, report))
-}
-
-/// Plain text as blocks.
-fn read_text(source: &Source, settings: &DataSettings, tokenizer: &Tokenizer) -> Result<ReadSplit> {
-    let mut notes = Vec::new();
-    if settings.mask_prompt == Some(true) {
-        notes.push(format!("mask_prompt changes nothing in {}: plain text has no prompts", source.name()));
-    }
-    let text = text::read(source, tokenizer, settings.append_eos, settings.skip_bad_rows)?;
-    Ok(ReadSplit {
-        split: Split::blocks(text.ids, settings.max_seq_length),
-        format: "plain text".into(),
-        documents: Some(text.documents),
-        cut_rows: 0,
-        refusals: text.refusals,
-        notes,
-    })
-}
-
-/// Rows with named columns, for language modelling.
-fn read_rows(source: &Source, settings: &DataSettings, tokenizer: &Tokenizer) -> Result<ReadSplit> {
-    let mut rows = RowCollector::new(tokenizer, source, settings.max_seq_length, settings.skip_bad_rows);
-    let findings = language::read(source, tokenizer, settings.mask_prompt.unwrap_or(true), &mut rows)?;
-    let (split, cut_rows, refusals) = rows.finish()?;
-    let mut notes = Vec::new();
-    let has_template = tokenizer.chat_template().is_some();
-    match findings.kind {
-        Some(language::Kind::Text) if settings.mask_prompt == Some(true) => {
-            notes.push(format!("mask_prompt changes nothing in {}: {{text}} rows have no prompt", source.name()));
-        }
-        Some(language::Kind::Messages | language::Kind::Conversations) if !has_template => {
-            notes
-                .push("the model has no chat template: conversations are written as ### User: / ### Assistant:".into());
-        }
-        Some(language::Kind::Instruction) if !has_template => {
-            notes
-                .push("the model has no chat template: instructions are written as Stanford Alpaca writes them".into());
-        }
-        _ => {}
-    }
-    if findings.last_answer_only > 0 {
-        notes.push(format!(
-            "{} conversations of {} learn their last answer only: the chat template rewrites earlier turns",
-            findings.last_answer_only,
-            source.name()
-        ));
-    }
-    let format = findings.kind.map_or("no rows", language::Kind::name).to_string();
-    Ok(ReadSplit { split, format, documents: None, cut_rows, refusals, notes })
-}
-
-fn nothing_left(source: &Source, refusals: &Refusals, is_text: bool) -> Error {
-    match refusals.reasons.first() {
-        Some(reason) => Error::input(format!(
-            "no row of {} can be used: all {} were skipped; the first because {reason}",
-            source.name(),
-            refusals.count
-        )),
-        None if !is_text => {
-            Error::input(format!("{} has no rows: there is nothing to learn from in it", source.name()))
-        }
-        None => Error::input(format!("{} has fewer than two tokens: there is nothing to predict", source.name())),
     }
 }
 
@@ -319,6 +190,7 @@ mod tests {
         std::fs::write(folder.path().join("train.jsonl"), "{\"text\": \"abcdef\"}\n{bad\n{\"text\": \"a\"}")
             .expect("w");
         std::fs::write(folder.path().join("valid.txt"), "one\n\ntwo").expect("write");
+        std::fs::write(folder.path().join("test.csv"), "text\nabc\n").expect("write");
         let mut settings = DataSettings { data: folder.path().to_path_buf(), skip_bad_rows: true, ..settings(4) };
         let tokenizer = byte_level_tokenizer();
         let dataset = Dataset::load(&settings, &tokenizer).expect("data");
@@ -329,6 +201,10 @@ mod tests {
         assert_eq!(valid.lengths(), [4, 4]);
         assert_eq!(dataset.report.valid.expect("report").documents, Some(2));
         assert!(dataset.train.check_vocabulary(257).is_ok() && dataset.train.check_vocabulary(256).is_err());
+        assert!(dataset.test.is_none() && dataset.report.test.is_none());
+        settings.with_test = true;
+        let dataset = Dataset::load(&settings, &tokenizer).expect("data");
+        assert_eq!((dataset.test.expect("test").lengths(), dataset.report.test.expect("report").rows), (vec![4], 1));
         settings.skip_bad_rows = false;
         assert!(Dataset::load(&settings, &tokenizer).is_err());
     }
@@ -386,13 +262,14 @@ mod tests {
             b"\xef\xbb\xbf",
             b" ",
         ];
-        let starts: [(&str, &[u8]); 6] = [
+        let starts: [(&str, &[u8]); 7] = [
             ("random", b""),
             ("random.csv", b"text,label\na,0\nb,1\n"),
             ("random.csv", b"prompt,completion\n"),
             ("random.tsv", b"label\ttext\n1\ta\n"),
             ("random.csv", b""),
             ("random.json", b"["),
+            ("random.parquet", b"PAR1"),
         ];
         let mut loaded = [0; 2];
         for seed in 0..2000 {
@@ -442,7 +319,7 @@ mod tests {
     }
 
     fn classify(template: Option<&str>, classes: Option<&[&str]>) -> DataSettings {
-        let classes = classes.map(|names| names.iter().map(|name| name.to_string()).collect());
+        let classes = classes.map(|names| names.iter().map(ToString::to_string).collect());
         let task = DataTask::Classify(ClassifySettings { template: template.map(String::from), classes });
         DataSettings { task, ..settings(64) }
     }

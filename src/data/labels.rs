@@ -195,7 +195,7 @@ mod tests {
         }
         assert_eq!(classes.settle(&source()).expect("order"), [0, 1, 2]);
         for names in [&["a"][..], &[], &["a", "a"], &["a", " "]] {
-            let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
             assert!(Classes::given(&names).is_err());
         }
     }

@@ -1,13 +1,14 @@
 //! From bytes to batches: files are found and mapped, rows read, text tokenised, ids stored compactly, batches planned.
 //!
 //! This module knows no tensors and no configuration file. Its way is one direction: [`Source`] (bytes) to records (`json`,
-//! `table`: named columns) to rows (`language`, `classify`; plain text: `text`) to [`Split`] (token ids and their targets
+//! `table`, `columnar`: named columns) to rows (`language`, `classify`; plain text: `text`) to [`Split`] (token ids and their targets
 //! or classes) to [`Batch`] (padded integers ready for a device).
 
 mod batch;
 mod chat;
 mod classify;
 mod clock;
+mod columnar;
 mod conversation;
 mod dataset;
 mod decode;
@@ -22,6 +23,7 @@ mod report;
 mod rows;
 mod source;
 mod split;
+mod split_reader;
 mod table;
 mod text;
 mod text_template;

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::source::{Format, Source};
-use super::{json, table};
+use super::{columnar, json, table};
 use crate::error::{Error, Result};
 
 /// A row: column names and values.
@@ -25,9 +25,10 @@ pub(crate) fn read(source: &Source, visit: &mut Visit) -> Result<()> {
         Format::JsonLines => json::read_lines(source, visit),
         Format::JsonArray => json::read_array(source, visit),
         Format::Table { delimiter } => table::read(source, delimiter, visit),
+        Format::Parquet => columnar::read(source, visit),
         Format::PlainText => Err(Error::input(format!(
-            "{} is plain text without columns: rows with named columns are read from JSON Lines, or from .csv or .tsv \
-             with a header line",
+            "{} is plain text without columns: rows with named columns are read from JSON Lines, Parquet, and .csv \
+             or .tsv with a header line",
             source.name()
         ))),
     }

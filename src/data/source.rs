@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use super::table;
+use bytes::Bytes;
+
+use super::{columnar, table};
 use crate::error::{Error, Result};
 
 /// How a source's bytes are read.
@@ -21,6 +23,8 @@ pub enum Format {
         /// A comma, a tab or a semicolon.
         delimiter: u8,
     },
+    /// Parquet, of which the columns are read.
+    Parquet,
     /// Documents separated by blank lines.
     PlainText,
 }
@@ -29,12 +33,6 @@ pub enum Format {
 pub struct Source {
     name: String,
     bytes: Bytes,
-}
-
-enum Bytes {
-    #[cfg(not(target_arch = "wasm32"))]
-    Mapped(memmap2::Mmap),
-    Memory(Cow<'static, [u8]>),
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -57,7 +55,11 @@ impl Source {
     /// # Errors
     /// When there is nothing but white space.
     pub fn from_bytes(name: impl Into<String>, bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self> {
-        let source = Self { name: name.into(), bytes: Bytes::Memory(bytes.into()) };
+        let bytes = match bytes.into() {
+            Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+            Cow::Owned(bytes) => Bytes::from(bytes),
+        };
+        let source = Self { name: name.into(), bytes };
         source.refuse_empty()?;
         Ok(source)
     }
@@ -69,25 +71,32 @@ impl Source {
 
     /// The bytes, without a byte order mark.
     pub fn bytes(&self) -> &[u8] {
-        let bytes: &[u8] = match &self.bytes {
-            #[cfg(not(target_arch = "wasm32"))]
-            Bytes::Mapped(map) => map,
-            Bytes::Memory(bytes) => bytes,
-        };
-        bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
+        self.bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.bytes)
     }
 
-    /// Where `line` (counted from 1) is, for messages.
+    /// The same memory for a reader that keeps it.
+    pub(crate) fn shared_bytes(&self) -> Bytes {
+        self.bytes.clone()
+    }
+
+    fn is_parquet(&self) -> bool {
+        self.bytes.starts_with(columnar::MAGIC)
+    }
+
+    /// Where `line` (counted from 1; the number of the row, where there are no lines) is, for messages.
     pub(crate) fn place(&self, line: usize) -> String {
-        format!("{}:{line}", self.name)
+        if self.is_parquet() { format!("{} row {line}", self.name) } else { format!("{}:{line}", self.name) }
     }
 
-    /// JSON Lines where the first non-blank character is `{`, a JSON list where it is `[` before an object, a table
+    /// Parquet where the bytes begin so, JSON Lines where the first non-blank character is `{`, a JSON list where it is `[` before an object, a table
     /// where the name ends in `.csv` or `.tsv`, else plain text.
     ///
     /// # Errors
     /// When the bytes are a binary file, which would make poor plain text.
     pub fn format(&self) -> Result<Format> {
+        if self.is_parquet() {
+            return Ok(Format::Parquet);
+        }
         let text = self.bytes().trim_ascii_start();
         if text.starts_with(b"{") {
             return Ok(Format::JsonLines);
@@ -100,7 +109,7 @@ impl Source {
         for (magic, what) in MAGIC {
             if text.starts_with(magic) {
                 return Err(Error::input(format!(
-                    "{} is {what}: convert it to JSON Lines or UTF-8 plain text first",
+                    "{} is {what}: convert it to JSON Lines, CSV, Parquet or UTF-8 plain text first",
                     self.name
                 )));
             }
@@ -120,8 +129,7 @@ impl Source {
 }
 
 /// How well-known files that are neither text nor JSON begin.
-const MAGIC: [(&[u8], &str); 6] = [
-    (b"PAR1", "a Parquet file"),
+const MAGIC: [(&[u8], &str); 5] = [
     (b"ARROW1", "an Arrow file"),
     (b"\x1f\x8b", "compressed with gzip"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
@@ -137,15 +145,15 @@ fn open(path: &Path) -> Result<Bytes> {
         // SAFETY: the map is read-only. Like every program that maps its input, this one trusts that nobody cuts the
         // file short during the run; whatever is written into it meanwhile is still only bytes, checked as they are read.
         if let Ok(map) = unsafe { memmap2::Mmap::map(&file) } {
-            return Ok(Bytes::Mapped(map));
+            return Ok(Bytes::from_owner(map));
         }
     }
-    std::fs::read(path).map(|bytes| Bytes::Memory(bytes.into())).map_err(|e| Error::file("read", path, e))
+    std::fs::read(path).map(Bytes::from).map_err(|e| Error::file("read", path, e))
 }
 
 #[cfg(target_arch = "wasm32")]
 fn open(path: &Path) -> Result<Bytes> {
-    std::fs::read(path).map(|bytes| Bytes::Memory(bytes.into())).map_err(|e| Error::file("read", path, e))
+    std::fs::read(path).map(Bytes::from).map_err(|e| Error::file("read", path, e))
 }
 
 /// The files of a data set.
@@ -162,7 +170,7 @@ pub struct DataFiles {
 const TRAIN_NAMES: &[&str] = &["train", "training"];
 const VALID_NAMES: &[&str] = &["valid", "validation", "dev", "val", "eval"];
 const TEST_NAMES: &[&str] = &["test"];
-const EXTENSIONS: &[&str] = &["jsonl", "json", "ndjson", "csv", "tsv", "txt", "text", "md"];
+const EXTENSIONS: &[&str] = &["jsonl", "json", "ndjson", "csv", "tsv", "parquet", "txt", "text", "md"];
 
 impl DataFiles {
     /// Finds the files of `data`: a file is the training file; in a folder they are found by name (`train.jsonl`,
@@ -267,7 +275,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_double_is_said() {
-        let folder = folder_with(&[("train.parquet", "x"), ("valid.txt", "x")]);
+        let folder = folder_with(&[("train.arrow", "x"), ("valid.txt", "x")]);
         let error = DataFiles::find(folder.path(), None).expect_err("no train").to_string();
         assert!(error.contains("no train file") && error.contains("jsonl"), "{error}");
         let error = DataFiles::find(&folder.path().join("nope"), None).expect_err("missing").to_string();
@@ -301,7 +309,8 @@ mod tests {
         let named = |name: &str| Source::from_bytes(name, b"label\ttext\n1\ta".to_vec()).expect("source").format();
         assert_eq!(named("x.tsv").expect("format"), Format::Table { delimiter: b'\t' });
         assert_eq!(named("x.txt").expect("format"), Format::PlainText);
-        assert!(format(b"PAR1....").expect_err("parquet").to_string().contains("Parquet"));
+        assert_eq!(format(b"PAR1....").expect("format"), Format::Parquet);
+        assert!(format(b"ARROW1..").expect_err("arrow").to_string().contains("an Arrow file: convert it"));
     }
 
     #[test]

@@ -274,7 +274,8 @@ fn data_rows() {
             &["no row of rows.jsonl", "all 4 were skipped", "rows.jsonl:1: not valid JSON"],
         ),
         (b"[\n{\"text\": \"ab\"}", "", &["rows.jsonl:2", "not a valid JSON list", "closing bracket is missing"]),
-        (b"PAR1....", "", &["a Parquet file", "JSON Lines"]),
+        (b"PAR1....", "", &["rows.jsonl cannot be read as Parquet", "JSON Lines"]),
+        (b"ARROW1..", "", &["an Arrow file", "JSON Lines"]),
     ] {
         place.write("rows.jsonl", rows);
         place.refuse(&train(&format!("--data rows.jsonl {extra}")), words);
