@@ -5,6 +5,7 @@ mod bad_input;
 mod fixture;
 mod formats;
 mod generation;
+mod gguf;
 mod golden;
 mod kernels;
 mod layout;
