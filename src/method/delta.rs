@@ -1,5 +1,7 @@
 //! What an adapter does to a model, whatever method or program made it: one change for each tensor.
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 
 use super::adapter::{Adapter, TensorShape};
@@ -87,52 +89,75 @@ pub(super) fn check_indices(name: &str, indices: &[u32], len: usize) -> Result<(
 /// Most mismatches that one message lists.
 const MOST_SHOWN: usize = 20;
 
-/// Checks the changes of one adapter against a model: every tensor is there, once, and has the shape and the number of
-/// values that the change needs.
+/// Checks the tensors that an adapter lists against a model: each is there, once, and has the shape.
+///
+/// # Errors
+/// All mismatches at once, by tensor name.
+pub(super) fn check_listed<'a>(
+    adapter: &Adapter,
+    listed: impl IntoIterator<Item = (&'a str, &'a [usize])>,
+    transformer: &Transformer,
+) -> Result<()> {
+    let parameters = transformer.parameters();
+    let (mut seen, mut problems) = (HashSet::new(), Vec::new());
+    for (name, shape) in listed {
+        if !seen.insert(name) {
+            problems.push(format!("{name} is listed twice"));
+            continue;
+        }
+        match parameters.iter().find(|parameter| parameter.name == name) {
+            None => problems.push(format!("the model has no parameter {name}")),
+            Some(parameter) if parameter.dims != shape => problems
+                .push(format!("{name} has shape {shape:?} in the adapter but {:?} in the model", parameter.dims)),
+            Some(_) => {}
+        }
+    }
+    all_of(adapter, &problems)
+}
+
+/// Checks the changes of one adapter against a model: tensors as [`check_listed`] does, and that every change has the
+/// values and places that its tensor needs.
 ///
 /// # Errors
 /// All mismatches at once, by tensor name.
 pub(super) fn check_fits(adapter: &Adapter, deltas: &[TensorDelta], transformer: &Transformer) -> Result<()> {
+    check_listed(adapter, deltas.iter().map(|tensor| (&tensor.name[..], &tensor.shape[..])), transformer)?;
     let parameters = transformer.parameters();
-    let mut problems = Vec::new();
-    for (at, TensorDelta { name, shape, delta }) in deltas.iter().enumerate() {
-        if deltas[..at].iter().any(|other| other.name == *name) {
-            problems.push(format!("{name} is listed twice"));
-            continue;
+    let problem = |tensor: &TensorDelta| {
+        let parameter = parameters.iter().find(|parameter| parameter.name == tensor.name)?;
+        misfit(tensor, parameter)
+    };
+    all_of(adapter, &deltas.iter().filter_map(problem).collect::<Vec<_>>())
+}
+
+/// What is wrong with a change of a tensor that has the right shape.
+fn misfit(TensorDelta { name, shape, delta }: &TensorDelta, parameter: &Parameter) -> Option<String> {
+    match delta {
+        Delta::Sparse { indices, values } if indices.len() != values.len() => {
+            Some(format!("{name} has {} deltas for {} indices", values.len(), indices.len()))
         }
-        let Some(parameter) = parameters.iter().find(|parameter| parameter.name == *name) else {
-            problems.push(format!("the model has no parameter {name}"));
-            continue;
-        };
-        if parameter.dims != *shape {
-            problems.push(format!("{name} has shape {shape:?} in the adapter but {:?} in the model", parameter.dims));
-            continue;
+        Delta::Sparse { indices, .. } => {
+            check_indices(name, indices, parameter.len()).err().map(|error| error.to_string())
         }
-        match delta {
-            Delta::Sparse { indices, values } if indices.len() != values.len() => {
-                problems.push(format!("{name} has {} deltas for {} indices", values.len(), indices.len()));
-            }
-            Delta::Sparse { indices, .. } => {
-                problems.extend(check_indices(name, indices, parameter.len()).err().map(|e| e.to_string()));
-            }
-            Delta::LowRank { rank, a, b, .. } => {
-                let layer = layer_dims(parameter);
-                if layer.map(|[outputs, inputs]| (rank * inputs, outputs * rank)) != Some((a.len(), b.len())) {
-                    problems.push(format!(
-                        "{name} has shape {shape:?}, for which matrices of {} and {} values and rank {rank} are not a \
-                         low-rank change",
-                        a.len(),
-                        b.len()
-                    ));
-                }
-            }
-            Delta::Replace(values) if values.len() != parameter.len() => {
-                problems.push(format!("{name} has shape {shape:?} but {} values in the adapter", values.len()));
-            }
-            Delta::Replace(_) => {}
+        Delta::LowRank { rank, a, b, .. } => {
+            let wanted = layer_dims(parameter).map(|[outputs, inputs]| (rank * inputs, outputs * rank));
+            (wanted != Some((a.len(), b.len()))).then(|| {
+                format!(
+                    "{name} has shape {shape:?}, for which matrices of {} and {} values and rank {rank} are not a \
+                     low-rank change",
+                    a.len(),
+                    b.len()
+                )
+            })
         }
+        Delta::Replace(values) => (values.len() != parameter.len())
+            .then(|| format!("{name} has shape {shape:?} but {} values in the adapter", values.len())),
     }
-    match &problems[..] {
+}
+
+/// One sentence about all problems.
+fn all_of(adapter: &Adapter, problems: &[String]) -> Result<()> {
+    match problems {
         [] => Ok(()),
         [problem] => Err(adapter.error(problem)),
         _ => {

@@ -492,11 +492,6 @@ impl Method for Sparta {
 fn deltas(adapter: &Adapter) -> Result<Vec<TensorDelta>> {
     let settings: Settings = adapter.settings()?;
     let read = |mask: MaskSettings| {
-        // Nothing is drawn for a shape that no tensor of the model can have.
-        let len = mask.shape.iter().try_fold(1usize, |len, &rows| len.checked_mul(rows)).unwrap_or(usize::MAX);
-        if len > adapter.info.base_model.parameters || len > u32::MAX as usize {
-            return Err(adapter.error(format!("{} has shape {:?}, more than its whole model", mask.name, mask.shape)));
-        }
         let rows_fit = mask.rows.windows(2).all(|pair| pair[0] < pair[1])
             && mask.rows.last().is_none_or(|&row| mask.shape.first().is_some_and(|&rows| (row as usize) < rows));
         if !rows_fit || mask.rows.len() * mask.width() + mask.drawn.min(mask.len() + 1) > mask.len() {

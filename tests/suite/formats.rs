@@ -15,7 +15,7 @@ use agoge::{
         formats,
         stack::{AdapterStack, Overlap, fold_for_good},
     },
-    model::{Pretrained, classifier::Purpose, weights::Weights},
+    model::{Pretrained, classifier::Purpose, save, weights::Weights},
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -374,4 +374,63 @@ fn a_layout_of_linear_layers_names_what_it_cannot_hold() {
         export(&config.out, &base, "sparta", &to);
         assert_eq!(changes(&adapter(&to), &base), changes(&adapter(&config.out), &base));
     }
+}
+
+#[test]
+fn the_program_adds_weighted_adapters_up() {
+    let place = Workplace::new();
+    let device = ComputeDevice::cpu();
+    let model = place.path("model");
+    for (out, seed) in [("a", 1), ("b", 2)] {
+        let config = RunConfig { seed, density: 0.5, steps: 3, eval_steps: 0, ..place.config(out) };
+        train(&config, &device);
+    }
+    let [a, b, merged] = ["a", "b", "merged"].map(|name| place.path(name));
+    let weighted = [format!("{}:0.7", text(&a)), format!("{}:-0.5", text(&b))];
+    let arguments = ["merge", "--device", "cpu", "--model", text(&model), "--out", text(&merged)];
+    let adapters = ["--adapter", &weighted[0][..], "--adapter", &weighted[1]];
+    let said = agoge(&[&arguments, &adapters[..]].concat());
+    let said = String::from_utf8_lossy(&said.stdout);
+    assert!(said.contains("numbers are changed by both") && said.contains("the changes add"), "{said}");
+    let mut expected = load(&model, &device);
+    fold_for_good(&[(&adapter(&a), 0.7), (&adapter(&b), -0.5)], &mut expected, &device).expect("they fit");
+    assert!(weights(&load(&merged, &device)) == weights(&expected));
+}
+
+#[test]
+fn large_models_are_written_in_several_files() {
+    let place = Workplace::new();
+    let device = ComputeDevice::cpu();
+    let (model, out) = (place.path("model"), place.path("out"));
+    let base = load(&model, &device);
+    let go = |most: u64| {
+        let dtype = safetensors::Dtype::F32;
+        let total = pollster::block_on(save::folder(&base.transformer, dtype, &model, &out, most)).expect("a folder");
+        assert_eq!(total, 4 * 17_664);
+        assert!(weights(&load(&out, &device)) == weights(&base));
+        let mut files: Vec<String> = std::fs::read_dir(&out)
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .filter(|name| save::is_weights(name))
+            .collect();
+        files.sort();
+        files
+    };
+    assert_eq!(go(save::MOST_FILE_BYTES), ["model.safetensors"]);
+    assert_eq!(read(&out.join("model.safetensors")).len() % 8, 0);
+    let files = go(20_000);
+    assert!(files.len() > 4 && files.contains(&"model.safetensors.index.json".to_owned()), "{files:?}");
+    for name in files.iter().filter(|name| name.ends_with(".safetensors")) {
+        let bytes = read(&out.join(name));
+        let header = u64::from_le_bytes(bytes[..8].try_into().expect("eight"));
+        assert!(bytes.len() as u64 - 8 - header <= 20_000, "{name}");
+    }
+    let index: Value = serde_json::from_str(&read_text(&out.join("model.safetensors.index.json"))).expect("JSON");
+    assert_eq!(
+        (&index["metadata"]["total_size"], index["weight_map"].as_object().expect("a map").len()),
+        (&70_656.into(), 20)
+    );
+    // Fewer files afterwards: the old ones would be read as well.
+    assert!(go(40_000).len() < files.len());
+    assert_eq!(go(save::MOST_FILE_BYTES), ["model.safetensors"]);
 }

@@ -7,6 +7,7 @@ mod fake_hub;
 mod fixture;
 mod formats;
 mod generation;
+mod gguf;
 mod golden;
 mod hub;
 mod kernels;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use safetensors::Dtype;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Export, Files, Format};
@@ -10,7 +11,7 @@ use crate::{
     Error, Result,
     method::{
         adapter::{Adapter, BaseModel, INFO, Info, NAME, TensorShape, VALUES, VERSION, folder_files},
-        delta::{Delta, TensorDelta},
+        delta::{Delta, TensorDelta, check_listed},
         dtype_name, find,
     },
     model::{Transformer, save::cast, weights::Weights},
@@ -41,7 +42,19 @@ fn open(folder: &Path) -> Result<(Info, Weights)> {
     Ok((info, super::read_weights(&folder.join(VALUES))?))
 }
 
-fn deltas(adapter: &Adapter, _: &Transformer) -> Result<Vec<TensorDelta>> {
+/// What the settings of every method have.
+#[derive(Deserialize)]
+struct Listed {
+    tensors: Vec<TensorShape>,
+}
+
+fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelta>> {
+    // Nothing is read, and no mask drawn, for a tensor that the model does not have. Settings that do not say which
+    // tensors they mean are the method's to refuse.
+    if let Ok(Listed { tensors }) = adapter.settings() {
+        let listed = tensors.iter().chain(&adapter.info.dense);
+        check_listed(adapter, listed.map(|tensor| (&tensor.name[..], &tensor.shape[..])), transformer)?;
+    }
     let mut deltas = (find(&adapter.info.method).map_err(|e| adapter.error(e))?.deltas)(adapter)?;
     for TensorShape { name, shape } in &adapter.info.dense {
         let values = adapter.weights.floats(name).map_err(|e| adapter.error(e))?;
