@@ -29,14 +29,17 @@ use crate::{
     model::{Pretrained, generate::Generation, sample::Sampling},
 };
 
-const HELP: &str = "  /base          answer without the adapter, or with it again
-  /adapter DIR   answer with the adapter in this folder instead
-  /again         answer the last message once more
-  /undo          forget the last message and its answer
-  /reset         forget the conversation
-  /system TEXT   set the system message; without TEXT remove it
-  /help          this list
-  /exit          leave, as Ctrl-D does; Ctrl-C stops an answer";
+/// What a line may begin with, behind a slash: name, what follows it, and what it does.
+const COMMANDS: &[(&str, &str, &str)] = &[
+    ("base", "", "answer without the adapter, or with it again"),
+    ("adapter", "DIR", "answer with the adapter in this folder instead"),
+    ("again", "", "answer the last message once more"),
+    ("undo", "", "forget the last message and its answer"),
+    ("reset", "", "forget the conversation"),
+    ("system", "TEXT", "set the system message; without TEXT remove it"),
+    ("help", "", "this list"),
+    ("exit", "", "leave, as Ctrl-D does; Ctrl-C stops an answer"),
+];
 
 /// Arguments of `agoge chat`.
 #[derive(Debug, Args)]
@@ -98,7 +101,7 @@ impl Chat {
                 Line::End => break,
                 Line::Interrupted => session.note("Ctrl-D leaves"),
                 Line::Text(text) if text.trim().is_empty() => {}
-                Line::Text(text) if text.trim() == "/exit" || text.trim() == "/quit" => break,
+                Line::Text(text) if text.trim() == "/exit" => break,
                 Line::Text(text) => session.hear(&text).await?,
             }
         }
@@ -206,7 +209,11 @@ impl Session {
                 self.talk.system = (!text.is_empty()).then(|| text.to_owned());
                 self.note(if text.is_empty() { "no system message" } else { "the system message is set" });
             }
-            "help" => self.note(HELP),
+            "help" => {
+                for (name, follows, what) in COMMANDS {
+                    self.note(&format!("  /{:<13} {what}", format!("{name} {follows}")));
+                }
+            }
             other => {
                 return Err(Error::input(format!(
                     "there is no command /{other}; /help lists those there are, and // begins a message that starts with \

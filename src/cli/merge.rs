@@ -107,7 +107,7 @@ impl Merge {
             Some(MergedDtype::Bf16) => Dtype::BF16,
             Some(MergedDtype::Q8) | None => base.dtype,
         };
-        let size = save::folder(&base.transformer, dtype, &base.folder, &self.out, save::MOST_FILE_BYTES).await?;
+        let size = save::folder(&base, dtype, &self.out, save::MOST_FILE_BYTES).await?;
         self.tell(&overlaps);
         println!(
             "merged model in {}: {} parameters as {dtype:?}, {}",

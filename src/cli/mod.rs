@@ -3,6 +3,8 @@
 mod bench;
 mod chart;
 mod chat;
+mod classify;
+mod compare;
 mod demo;
 mod devices;
 mod evaluate;
@@ -53,6 +55,10 @@ enum Command {
     Demo(demo::Demo),
     /// Fine-tune a model on your data
     Train(Box<train::Train>),
+    /// Train with several methods in turn and compare them in one table
+    Compare(Box<compare::Compare>),
+    /// Tell the class of texts
+    Classify(classify::Classify),
     /// Continue a prompt
     Generate(generate::Generate),
     /// Talk with a model
@@ -75,8 +81,8 @@ impl Cli {
     /// Reads the command line; the help of `train` shows the default of every setting, from the one list of them.
     pub fn read() -> Self {
         let defaults = serde_json::json!(RunConfig::default());
-        let command = Self::command().mut_subcommand("train", |train| {
-            train.mut_args(|arg| {
+        let with_defaults = |command: clap::Command| {
+            command.mut_args(|arg| {
                 let default = match &defaults[arg.get_id().as_str()] {
                     Value::Bool(_) | Value::Null | Value::Array(_) => return arg,
                     Value::String(text) if text.is_empty() => return arg,
@@ -86,7 +92,8 @@ impl Cli {
                 let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
                 arg.help(format!("{help} [default: {default}]"))
             })
-        });
+        };
+        let command = Self::command().mut_subcommand("train", with_defaults).mut_subcommand("compare", with_defaults);
         let matches = command.get_matches();
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
@@ -179,6 +186,8 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
         match cli.command {
             Command::Demo(command) => command.run().await,
             Command::Train(command) => command.run().await,
+            Command::Compare(command) => command.run().await,
+            Command::Classify(command) => command.run().await,
             Command::Generate(command) => command.run().await,
             Command::Chat(command) => command.run().await,
             Command::Evaluate(command) => command.run().await,

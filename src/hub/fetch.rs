@@ -76,6 +76,10 @@ pub(super) fn snapshot(
     // Last, so that the branch in the cache never means a folder that is not whole.
     let named = fetch.cached.cache.repo(Repo::with_revision(repository.into(), RepoType::Model, revision.into()));
     named.create_ref(&info.sha).map_err(|e| about_file(Failure::disk(e), place, repository, revision))?;
+    if revision != info.sha {
+        // The downloader was asked for the commit and took that for a branch too.
+        let _ = std::fs::remove_file(fetch.cached.reference(&info.sha));
+    }
     Ok((fetch.cached.folder(&info.sha), info.sha))
 }
 
@@ -100,15 +104,19 @@ impl<'a> Cached<'a> {
         self.cache.model(self.repository.into()).pointer_path(commit)
     }
 
+    /// The file that says which commit a revision is.
+    fn reference(&self, revision: &str) -> PathBuf {
+        let repository = Repo::model(self.repository.into()).folder_name();
+        self.place.cache.join(repository).join("refs").join(revision)
+    }
+
     fn blob(&self, etag: &str) -> PathBuf {
         self.cache.model(self.repository.into()).blob_path(etag)
     }
 
     /// The commit that the hub gave for `revision` last time, and its folder.
     fn last(&self, revision: &str, why: &str) -> Result<(PathBuf, String)> {
-        let repo = Repo::model(self.repository.into()).folder_name();
-        let named = std::fs::read_to_string(self.place.cache.join(repo).join("refs").join(revision));
-        let commit = match named {
+        let commit = match std::fs::read_to_string(self.reference(revision)) {
             Ok(commit) => commit.trim().to_owned(),
             Err(_) if is_commit(revision) => revision.to_owned(),
             Err(_) => return Err(not_cached(self.place, self.repository, revision, "files", why)),

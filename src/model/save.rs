@@ -7,9 +7,9 @@ use std::{
 
 use half::{bf16, f16};
 use safetensors::Dtype;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
-use super::{parameter::Parameter, transformer::Transformer};
+use super::{classifier::Purpose, parameter::Parameter, pretrained::Pretrained};
 use crate::{Error, Result, device, files};
 
 /// Files of a model folder that are copied as they are.
@@ -61,13 +61,14 @@ pub fn is_weights(name: &str) -> bool {
 ///
 /// # Errors
 /// A file that cannot be written or read, or a device that failed while reading.
-pub async fn folder(transformer: &Transformer, dtype: Dtype, base: &Path, out: &Path, most_bytes: u64) -> Result<u64> {
+pub async fn folder(base: &Pretrained, dtype: Dtype, out: &Path, most_bytes: u64) -> Result<u64> {
+    let transformer = &base.transformer;
     std::fs::create_dir_all(out).map_err(|e| Error::file("create", out, e))?;
     for name in COPIED {
-        let from = base.join(name);
+        let from = base.folder.join(name);
         if from.exists() {
             let bytes = std::fs::read(&from).map_err(|e| Error::file("read", &from, e))?;
-            files::write(&out.join(name), &with_dtype(name, bytes, dtype))?;
+            files::write(&out.join(name), &described(name, bytes, dtype, base))?;
         }
     }
     let (width, _) = stored_type(dtype)?;
@@ -140,8 +141,9 @@ async fn write_part(mut part: Vec<&Parameter>, dtype: Dtype, path: &Path) -> Res
     file.finish()
 }
 
-/// `config.json` with the storage type that the weights now have; other files as they are.
-fn with_dtype(name: &str, bytes: Vec<u8>, dtype: Dtype) -> Vec<u8> {
+/// `config.json` with the storage type that the weights now have and the classes of a classifier; other files as they
+/// are.
+fn described(name: &str, bytes: Vec<u8>, dtype: Dtype, base: &Pretrained) -> Vec<u8> {
     let name_of = match dtype {
         Dtype::F16 => "float16",
         Dtype::BF16 => "bfloat16",
@@ -154,6 +156,22 @@ fn with_dtype(name: &str, bytes: Vec<u8>, dtype: Dtype) -> Vec<u8> {
     for key in ["dtype", "torch_dtype"] {
         if config.get(key).is_some() {
             config[key] = name_of.into();
+        }
+    }
+    if let Purpose::Classify(head) = &base.purpose {
+        // As transformers' AutoModelForSequenceClassification reads them.
+        let of = match base.transformer.architecture.model_type.as_str() {
+            "gpt2" => "GPT2",
+            "gemma3_text" => "Gemma3Text",
+            other => &(other[..1].to_uppercase() + &other[1..]),
+        };
+        let numbered = || head.classes.iter().enumerate();
+        config["architectures"] = serde_json::json!([format!("{of}ForSequenceClassification")]);
+        config["id2label"] = numbered().map(|(at, name)| (at.to_string(), Value::from(name.clone()))).collect();
+        config["label2id"] = numbered().map(|(at, name)| (name.clone(), Value::from(at))).collect();
+        config["problem_type"] = "single_label_classification".into();
+        if let Some(template) = &head.template {
+            config["agoge_template"] = template.clone().into();
         }
     }
     format!("{config:#}\n").into_bytes()

@@ -29,12 +29,25 @@ impl Inputs {
     /// # Errors
     /// Whatever is wrong with them.
     pub async fn load(config: &RunConfig) -> Result<Self> {
+        Self::load_data(config, false).await
+    }
+
+    /// As [`Self::load`], with the test file beside the training file, where there is one.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub async fn load_with_test(config: &RunConfig) -> Result<Self> {
+        Self::load_data(config, true).await
+    }
+
+    async fn load_data(config: &RunConfig, with_test: bool) -> Result<Self> {
         // Cheap checks first: a typing error should not cost the loading of a model.
         let folder = model_folder(config)?;
         let (_, architecture) = read_architecture(&folder)?;
         let tokenizer = Tokenizer::from_folder(&folder)?;
         let device = device::open(&config.device).await?;
-        let dataset = Dataset::load(&data_settings(config, architecture.max_positions)?, &tokenizer)?;
+        let settings = DataSettings { with_test, ..data_settings(config, architecture.max_positions)? };
+        let dataset = Dataset::load(&settings, &tokenizer)?;
         let purpose = purpose(config, &dataset.classes, &tokenizer)?;
         let base = match config.init {
             Init::Pretrained => Pretrained::load_for(&folder, purpose, &device)?,

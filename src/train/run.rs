@@ -484,6 +484,11 @@ impl Run {
         Ok(())
     }
 
+    /// Time trained, over all sessions of the run, without evaluations.
+    pub fn elapsed_secs(&self) -> f64 {
+        self.progress.elapsed_secs
+    }
+
     /// The resolved settings.
     pub fn config(&self) -> &RunConfig {
         &self.config

@@ -21,7 +21,7 @@ impl Room {
         agoge(&["demo", "--export", text(folder.path())]);
         let room = Self { folder };
         let (model, data, run) = (room.path("model"), room.path("data"), room.path("laconic"));
-        let settings = "--quiet --device cpu --steps 4 --batch-size 4 --learning-rate 2e-2 --target-modules all-linear";
+        let settings = "--quiet --device cpu --steps 20 --batch-size 4 --learning-rate 1e-2 --density 0.1 --target-modules all-linear";
         let paths = ["train", "--model", text(&model), "--data", text(&data), "--out", text(&run)];
         agoge(&paths.into_iter().chain(settings.split_whitespace()).collect::<Vec<_>>());
         room
@@ -110,11 +110,12 @@ fn what_was_said_counts_until_it_is_forgotten() {
     let (undone, _) = room.answers(&[], &[first, "Go away.", "/undo", second]);
     assert_eq!((&undone[0], &undone[2]), (&said[0], &said[1]));
     // A system message is heard, stays over a reset, and can be taken away.
-    let lines = ["/system The king is dead.", second, "/reset", second, "/system", "/reset", second];
+    let lines =
+        ["/system Tell me about your cousin and the pig.", second, "/reset", second, "/system", "/reset", second];
     let (system, _) = room.answers(&[], &lines);
     assert_ne!(system[0], said[2]);
     assert_eq!((&system[1], &system[2]), (&system[0], &said[2]));
-    assert_eq!(room.answers(&["--system", "The king is dead."], &[second]).0[0], system[0]);
+    assert_eq!(room.answers(&["--system", "Tell me about your cousin and the pig."], &[second]).0[0], system[0]);
 }
 
 #[test]

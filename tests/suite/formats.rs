@@ -405,7 +405,7 @@ fn large_models_are_written_in_several_files() {
     let base = load(&model, &device);
     let go = |most: u64| {
         let dtype = safetensors::Dtype::F32;
-        let total = pollster::block_on(save::folder(&base.transformer, dtype, &model, &out, most)).expect("a folder");
+        let total = pollster::block_on(save::folder(&base, dtype, &out, most)).expect("a folder");
         assert_eq!(total, 4 * 17_664);
         assert!(weights(&load(&out, &device)) == weights(&base));
         let mut files: Vec<String> = std::fs::read_dir(&out)

@@ -129,6 +129,7 @@ fn a_model_by_name_is_fetched_once() {
     // The layout of Python's cache: a branch, links, contents by their tags.
     let commit = hash('a');
     assert_eq!(read_text(&place.cache("org/tiny", "refs/main")), commit);
+    assert_eq!(std::fs::read_dir(place.cache("org/tiny", "refs")).expect("refs").count(), 1);
     for (name, bytes) in place.files() {
         let linked = place.cache("org/tiny", &format!("snapshots/{commit}/{name}"));
         assert_eq!(read(&linked), bytes, "{name}");

@@ -2,9 +2,12 @@
 
 use std::io::{BufRead, IsTerminal, StdinLock};
 
-use rustyline::{Config, Editor, error::ReadlineError, history::MemHistory};
+use rustyline::{
+    Config, Context, Editor, Helper, completion::Completer, error::ReadlineError, highlight::Highlighter, hint::Hinter,
+    history::MemHistory, validate::Validator,
+};
 
-use super::style::Style;
+use super::{COMMANDS, style::Style};
 use crate::{Error, Result};
 
 /// One thing that the user did.
@@ -19,7 +22,7 @@ pub(super) enum Line {
 
 /// The source of lines.
 pub(super) enum Lines {
-    Terminal(Box<Editor<(), MemHistory>>),
+    Terminal(Box<Editor<Commands, MemHistory>>),
     Plain(StdinLock<'static>),
 }
 
@@ -29,7 +32,8 @@ impl Lines {
             return Ok(Self::Plain(std::io::stdin().lock()));
         }
         let config = Config::builder().auto_add_history(true).build();
-        let editor = Editor::with_history(config, MemHistory::new()).map_err(|e| failed(&e))?;
+        let mut editor = Editor::with_history(config, MemHistory::new()).map_err(|e| failed(&e))?;
+        editor.set_helper(Some(Commands));
         Ok(Self::Terminal(Box::new(editor)))
     }
 
@@ -62,6 +66,28 @@ impl Lines {
         }
     }
 }
+
+/// Completes the commands by Tab. With a helper the editor also styles its prompt.
+pub(super) struct Commands;
+
+impl Completer for Commands {
+    type Candidate = String;
+
+    fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
+        let begun = line.get(..at).and_then(|text| text.strip_prefix('/'));
+        let names = COMMANDS.iter().map(|(name, ..)| *name);
+        let fitting = names.filter(|name| begun.is_some_and(|begun| name.starts_with(begun)));
+        Ok((0, fitting.map(|name| format!("/{name}")).collect()))
+    }
+}
+
+impl Hinter for Commands {
+    type Hint = String;
+}
+
+impl Highlighter for Commands {}
+impl Validator for Commands {}
+impl Helper for Commands {}
 
 fn failed(error: &dyn std::fmt::Display) -> Error {
     Error::Run(format!("cannot read from the terminal or standard input: {error}"))

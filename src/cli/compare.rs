@@ -1,0 +1,247 @@
+//! `agoge compare`: several methods in turn on the same model, data and seeds, in one table and one picture.
+
+mod outcome;
+mod plot;
+mod table;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use self::outcome::Outcome;
+use super::{
+    signals,
+    terminal::{Terminal, Verbosity},
+};
+use crate::{
+    Error, Result,
+    config::{List, Overrides, RunConfig},
+    event::{Ending, Event},
+    files,
+    method::{self, Setup},
+    train::{Inputs, Run, evaluate::evaluate, folder::prepare_out, inputs::pin},
+};
+
+/// Arguments of `agoge compare`.
+#[derive(Debug, Args)]
+pub(super) struct Compare {
+    /// Methods to compare, comma-separated
+    #[arg(long, value_name = "NAMES", default_value = "sparta,lora,full,head")]
+    methods: List<String>,
+    /// Give sparta as many trained numbers as lora has
+    #[arg(long)]
+    match_trainable: bool,
+    /// Seeds to repeat every method with, comma-separated
+    #[arg(long, value_name = "SEEDS", default_value = "0")]
+    seeds: List<u64>,
+    /// A setting of one method only, such as lora.learning_rate=1e-3 or sparta.target_modules=all-linear
+    #[arg(long, value_name = "METHOD.SETTING=VALUE")]
+    set: Vec<String>,
+    /// Settings from a TOML file; flags win over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Replace the runs that are in the --out folder already, instead of taking over those that are complete
+    #[arg(long)]
+    overwrite: bool,
+    #[command(flatten)]
+    settings: Overrides,
+    #[command(flatten)]
+    verbosity: Verbosity,
+}
+
+/// One run of the comparison.
+struct Planned {
+    method: String,
+    config: RunConfig,
+}
+
+impl Compare {
+    pub(super) async fn run(self) -> Result<ExitCode> {
+        let mut base = self.config.as_deref().map_or_else(|| Ok(RunConfig::default()), RunConfig::from_toml)?;
+        self.settings.clone().apply(&mut base);
+        for (name, path) in [("model", &base.model), ("data", &base.data), ("out", &base.out)] {
+            if path.as_os_str().is_empty() {
+                return Err(Error::input(format!("--{name} is missing: give it as a flag or in --config")));
+            }
+        }
+        if self.methods.0.is_empty() || self.seeds.0.is_empty() {
+            return Err(Error::input("--methods and --seeds want at least one name and one number"));
+        }
+        let quiet = self.verbosity.quiet || self.verbosity.json;
+        pin(&mut base, quiet)?;
+        let mut planned = self.plan(&base)?;
+        if self.match_trainable {
+            match_trainable(&mut planned).await?;
+        }
+        let stop = signals::stop_flag();
+        let mut outcomes = Vec::new();
+        let runs = planned.len();
+        for (number, plan) in planned.into_iter().enumerate() {
+            if !quiet {
+                eprintln!("\n── {} of {runs}: {}, seed {}", number + 1, plan.method, plan.config.seed);
+            }
+            match self.one(plan, &stop).await? {
+                Some(outcome) => outcomes.push(outcome),
+                None => {
+                    eprintln!(
+                        "stopped: the runs that are complete stay in {}; call again to go on",
+                        base.out.display()
+                    );
+                    return Ok(ExitCode::FAILURE);
+                }
+            }
+        }
+        let summary = table::summarise(&outcomes);
+        files::write_json(&base.out.join("compare.json"), &json!({ "runs": outcomes, "methods": summary }))?;
+        let picture = plot::svg(&base.out, &outcomes)?;
+        files::write(&base.out.join("compare.svg"), picture.as_bytes())?;
+        if self.verbosity.json {
+            println!("{}", json!(summary));
+        } else {
+            println!("\n{}", table::markdown(&summary));
+            println!("\nfigures in {0}/compare.json, curves in {0}/compare.svg", base.out.display());
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Every run, checked before the first one starts.
+    fn plan(&self, base: &RunConfig) -> Result<Vec<Planned>> {
+        let mut planned = Vec::new();
+        for setting in &self.set {
+            let (method, _) = setting.split_once('.').ok_or_else(|| malformed(setting))?;
+            if !self.methods.0.iter().any(|name| name == method) {
+                return Err(Error::input(format!("--set {setting}: {method} is not among the --methods")));
+            }
+        }
+        for method in &self.methods.0 {
+            method::find(method)?;
+            let mut config = RunConfig { method: method.clone(), ..base.clone() };
+            if !matches!(method.as_str(), "sparta" | "lora") {
+                // Targets choose where to adapt; training everything, or only the head, has no such choice.
+                (config.target_modules, config.frozen_modules) = (List(Vec::new()), List(Vec::new()));
+            }
+            for setting in self.set.iter().filter(|setting| setting.starts_with(&format!("{method}."))) {
+                config = with_setting(&config, &setting[method.len() + 1..])
+                    .map_err(|e| Error::input(format!("--set {setting}: {e}")))?;
+            }
+            for &seed in &self.seeds.0 {
+                let out = base.out.join(format!("{method}-{seed}"));
+                let config = RunConfig { seed, out, ..config.clone() };
+                config.check()?;
+                planned.push(Planned { method: method.clone(), config });
+            }
+        }
+        Ok(planned)
+    }
+
+    /// Trains once and judges the result; `None` if it was stopped. A complete run of the same settings is taken over.
+    async fn one(&self, plan: Planned, stop: &AtomicBool) -> Result<Option<Outcome>> {
+        let Planned { method, config } = plan;
+        if !self.overwrite
+            && let Some(known) = Outcome::read(&config)
+        {
+            if !self.verbosity.quiet && !self.verbosity.json {
+                eprintln!("complete already: {}", config.out.display());
+            }
+            return Ok(Some(known));
+        }
+        let inputs = Inputs::load_with_test(&config).await?;
+        // An unfinished run of an earlier comparison is done again.
+        prepare_out(&config.out, self.overwrite || Outcome::unfinished(&config.out))?;
+        Outcome::begin(&config)?;
+        let (mut losses, mut peak_memory_bytes) = (Vec::new(), 0);
+        let mut run = Run::new(config.clone(), inputs, false)?;
+        let verbosity = Verbosity { json: false, quiet: self.verbosity.quiet || self.verbosity.json };
+        let mut terminal = Terminal::new(verbosity);
+        terminal.show_data = false;
+        let ending = terminal
+            .follow(&mut run, stop, |event| {
+                if let Event::Step(metrics) = event {
+                    losses.extend(metrics.loss);
+                    peak_memory_bytes = peak_memory_bytes.max(metrics.memory_in_use_bytes);
+                }
+            })
+            .await?;
+        if ending == Ending::Stopped || stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let inputs = run.inputs();
+        let judge = async |split: &Option<_>| match split {
+            Some(split) => evaluate(&inputs.base, split, config.batch_size, 0, &inputs.device).await.map(Some),
+            None => Ok(None),
+        };
+        let (valid, test) = (judge(&inputs.dataset.valid).await?, judge(&inputs.dataset.test).await?);
+        let outcome = Outcome::new(&config, method, &run, &losses, peak_memory_bytes, valid, test);
+        outcome.write(&config)?;
+        Ok(Some(outcome))
+    }
+}
+
+fn malformed(setting: &str) -> Error {
+    Error::input(format!("--set {setting}: write METHOD.SETTING=VALUE, such as lora.learning_rate=1e-3"))
+}
+
+/// `config` with one setting changed by its name.
+fn with_setting(config: &RunConfig, setting: &str) -> Result<RunConfig> {
+    let (name, value) = setting.split_once('=').ok_or_else(|| malformed(setting))?;
+    let name = name.trim().replace('-', "_");
+    let mut all = json!(config);
+    let read = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+    let new = match all.get(&name) {
+        None => return Err(Error::input(format!("there is no setting {name}"))),
+        Some(Value::Array(_)) => value.split(',').map(|item| read(item.trim())).collect(),
+        Some(Value::String(_)) => Value::String(value.to_owned()),
+        Some(_) => read(value.trim()),
+    };
+    all[&name] = new;
+    serde_json::from_value(all).map_err(|e| Error::input(format!("{value} is not a value of {name} ({e})")))
+}
+
+/// Gives the sparse method as many trained numbers in the body of the model as the low-rank method has.
+async fn match_trainable(planned: &mut [Planned]) -> Result<()> {
+    let find = |method: &str| planned.iter().find(|plan| plan.method == method).map(|plan| plan.config.clone());
+    let (Some(lora), Some(_)) = (find("lora"), find("sparta")) else {
+        return Err(Error::input("--match-trainable needs both sparta and lora among the --methods"));
+    };
+    let mut inputs = Inputs::load(&lora).await?;
+    let config = lora.method_config();
+    let mut setup = Setup::new(&config, &inputs.device, lora.seed);
+    let started = method::start(method::find("lora")?, &mut setup, &mut inputs.base.transformer)?;
+    let head = inputs.base.transformer.head.classifier_names();
+    let body = started.trained().into_iter().filter(|tensor| !head.contains(&tensor.name));
+    let wanted: usize = body.map(|tensor| tensor.trained).sum();
+    for plan in planned.iter_mut().filter(|plan| plan.method == "sparta") {
+        plan.config.trainable_parameters = wanted;
+    }
+    Ok(())
+}
+
+/// Lines of a run's `metrics.jsonl`.
+fn metrics(folder: &Path) -> Result<Vec<crate::event::Metrics>> {
+    let path = folder.join("metrics.jsonl");
+    let text = std::fs::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_changed_by_name() {
+        let config = RunConfig::default();
+        assert_eq!(with_setting(&config, "learning-rate=1e-3").expect("a setting").learning_rate, 1e-3);
+        let changed = with_setting(&config, "target_modules=query, value").expect("a setting");
+        assert_eq!(changed.target_modules.0, ["query", "value"]);
+        assert_eq!(with_setting(&config, "mask=gradient").expect("a setting").mask, "gradient");
+        for (setting, words) in [("stepz=3", "no setting stepz"), ("steps=many", "many"), ("steps", "METHOD.SETTING")] {
+            let error = with_setting(&config, setting).expect_err(setting).to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}
