@@ -6,6 +6,7 @@ mod native;
 mod peft;
 mod shira;
 mod sparta;
+mod torch;
 
 use std::path::Path;
 

@@ -23,8 +23,10 @@ const VALUES: &str = "sparse_deltas.safetensors";
 const CONFIG: &str = "config.json";
 /// Key of `config.json` that names the base model.
 const BASE: &str = "sparta_pretrained_model";
-/// The classification head of the package's models. Its deltas count from a start that is not in the file.
+/// The classification head of the package's models. Its deltas count from a start of its own.
 const HEAD: &str = "score.weight";
+/// Where the start of the head is, if the head was not one of the base model.
+const HEAD_START: &str = "head_init.pt";
 
 pub(super) const FORMAT: Format = Format {
     name: "sparta",
@@ -67,10 +69,9 @@ fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelt
         if values.is_empty() {
             continue;
         }
-        if name == HEAD && !parameters.iter().any(|parameter| parameter.name == HEAD) {
-            return Err(adapter.error(format!(
-                "its {HEAD} belongs to a classifier whose start is not in {VALUES}; agoge cannot rebuild that head"
-            )));
+        if name == HEAD && adapter.folder.join(HEAD_START).exists() {
+            changes.push(head(adapter, transformer, values)?);
+            continue;
         }
         let Some(parameter) = parameters.iter().find(|parameter| parameter.name == name) else {
             unknown.push(name.to_owned());
@@ -103,6 +104,22 @@ fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelt
         return Err(adapter.error(format!("the model has no parameter {}", unknown.join(", "))));
     }
     Ok(changes)
+}
+
+/// The whole head: its start and its deltas, which the package trains all of.
+fn head(adapter: &Adapter, transformer: &Transformer, mut values: Vec<f32>) -> Result<TensorDelta> {
+    let path = adapter.folder.join(HEAD_START);
+    let bytes = std::fs::read(&path).map_err(|e| Error::file("read", &path, e))?;
+    let width = transformer.architecture.hidden_size;
+    let start = super::torch::tensor(&bytes).filter(|start| start.len() == values.len()).ok_or_else(|| {
+        adapter.error(format!("{HEAD_START}: not a saved tensor of {} numbers, as many as the head has", values.len()))
+    })?;
+    if !values.len().is_multiple_of(width) {
+        return Err(adapter.error(format!("{HEAD} has {} numbers, no multiple of the width {width}", values.len())));
+    }
+    values.iter_mut().zip(start).for_each(|(value, start)| *value += start);
+    let shape = vec![values.len() / width, width];
+    Ok(TensorDelta { name: HEAD.into(), shape, delta: Delta::Replace(values) })
 }
 
 fn write(export: &Export) -> Result<Files> {
