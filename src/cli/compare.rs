@@ -21,6 +21,7 @@ use super::{
 use crate::{
     Error, Result,
     config::{List, Overrides, RunConfig},
+    device,
     event::{Ending, Event},
     files,
     method::{self, Setup},
@@ -150,7 +151,7 @@ impl Compare {
             }
             return Ok(Some(known));
         }
-        let inputs = Inputs::load_with_test(&config).await?;
+        let inputs = Inputs::load_on(&config, device::open(&config.device).await?, true)?;
         // An unfinished run of an earlier comparison is done again.
         prepare_out(&config.out, self.overwrite || Outcome::unfinished(&config.out))?;
         Outcome::begin(&config)?;

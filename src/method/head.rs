@@ -25,7 +25,7 @@ struct HeadOnly {
 
 fn names(transformer: &Transformer) -> Result<Vec<String>> {
     match &transformer.head {
-        Head::Classifier { .. } => Ok(transformer.head.classifier_names()),
+        Head::Classifier(_) => Ok(transformer.head.classifier_names()),
         Head::Vocabulary(weight) => Ok(vec![weight.name.clone()]),
         Head::Tied => Err(Error::input(
             "--method head: the head of this model is its embedding table, which is more than a head; use --task \

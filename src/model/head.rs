@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use super::{
     architecture::{Architecture, Pooling},
     linear::Linear,
-    parameter::{Parameter, ParameterSource, Parts, Role},
+    parameter::{Parameter, ParameterSource, Parts, Role, parts},
 };
 
 /// What a model is for, as far as its tensors show it.
@@ -23,14 +23,30 @@ pub enum Head {
     /// Logits over the vocabulary from the embedding table.
     Tied,
     /// Logits over the vocabulary from a matrix `[V, D]` of its own.
-    Vocabulary(Parameter),
+    Vocabulary(Box<Parameter>),
     /// Logits over classes.
-    Classifier {
-        /// `[D, D]`, before the classifier (BERT).
-        pooler: Option<Linear>,
-        /// `[classes, D]`.
-        output: Linear,
-    },
+    Classifier(Box<Classifier>),
+}
+
+/// The head of a classifier.
+#[derive(Debug)]
+pub struct Classifier {
+    /// `[D, D]`, before the classifier (BERT).
+    pooler: Option<Linear>,
+    /// `[classes, D]`.
+    output: Linear,
+}
+
+parts!(Classifier: pooler, output);
+
+impl Classifier {
+    /// Logits `[B, classes]` from one hidden state a row, `[B, D]`.
+    pub(super) fn forward(&self, pooled: Tensor<2>) -> Tensor<2> {
+        self.output.forward(match &self.pooler {
+            Some(pooler) => pooler.forward(pooled).tanh(),
+            None => pooled,
+        })
+    }
 }
 
 impl Head {
@@ -38,35 +54,29 @@ impl Head {
         let (names, d) = (a.names, a.hidden_size);
         match kind {
             HeadKind::LanguageModel if a.tied_head => Self::Tied,
-            HeadKind::LanguageModel => {
-                Self::Vocabulary(source.parameter(&format!("{}.weight", names.head), &[a.vocab_size, d], Role::Head))
-            }
+            HeadKind::LanguageModel => Self::Vocabulary(Box::new(source.parameter(
+                &format!("{}.weight", names.head),
+                &[a.vocab_size, d],
+                Role::Head,
+            ))),
             HeadKind::Classifier(classes) => {
                 let pooled = a.pooling == Pooling::FirstToken;
                 let pooler = format!("{}{}", names.prefix, names.pooler);
-                Self::Classifier {
+                Self::Classifier(Box::new(Classifier {
                     pooler: pooled.then(|| Linear::new(source, &pooler, [d, d], true, Role::Linear)),
                     // Decoders' classifiers have no bias in transformers, BERT's have one.
                     output: Linear::new(source, names.classifier, [classes, d], pooled, Role::Head),
-                }
+                }))
             }
         }
-    }
-
-    /// Logits `[B, classes]` from one hidden state a row, `[B, D]`.
-    pub(super) fn classify(pooler: Option<&Linear>, output: &Linear, pooled: Tensor<2>) -> Tensor<2> {
-        output.forward(match pooler {
-            Some(pooler) => pooler.forward(pooled).tanh(),
-            None => pooled,
-        })
     }
 
     /// Names of the tensors of a classifier, which no checkpoint of a pretrained body has.
     pub fn classifier_names(&self) -> Vec<String> {
         match self {
-            Self::Classifier { output, .. } => {
+            Self::Classifier(classifier) => {
                 let mut all = Vec::new();
-                output.gather(&mut all);
+                classifier.output.gather(&mut all);
                 all.into_iter().map(|parameter| parameter.name.clone()).collect()
             }
             _ => Vec::new(),
@@ -79,10 +89,7 @@ impl Parts for Head {
         match self {
             Self::Tied => {}
             Self::Vocabulary(weight) => weight.gather(all),
-            Self::Classifier { pooler, output } => {
-                pooler.gather(all);
-                output.gather(all);
-            }
+            Self::Classifier(classifier) => classifier.gather(all),
         }
     }
 
@@ -90,10 +97,7 @@ impl Parts for Head {
         match self {
             Self::Tied => {}
             Self::Vocabulary(weight) => weight.gather_mut(all),
-            Self::Classifier { pooler, output } => {
-                pooler.gather_mut(all);
-                output.gather_mut(all);
-            }
+            Self::Classifier(classifier) => classifier.gather_mut(all),
         }
     }
 }

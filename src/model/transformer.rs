@@ -105,7 +105,7 @@ impl Transformer {
         let logits = match &self.head {
             Head::Tied => self.embeddings.tokens.linear(x),
             Head::Vocabulary(weight) => weight.linear(x),
-            Head::Classifier { pooler, output } => return Head::classify(pooler.as_ref(), output, x),
+            Head::Classifier(classifier) => return classifier.forward(x),
         };
         match self.architecture.logit_softcap {
             Some(cap) => softcap(logits, cap),

@@ -29,23 +29,19 @@ impl Inputs {
     /// # Errors
     /// Whatever is wrong with them.
     pub async fn load(config: &RunConfig) -> Result<Self> {
-        Self::load_data(config, false).await
+        // A typing error in a path should not cost the opening of a device.
+        read_architecture(&model_folder(config)?)?;
+        Self::load_on(config, device::open(&config.device).await?, false)
     }
 
-    /// As [`Self::load`], with the test file beside the training file, where there is one.
+    /// Loads them onto a device that is open; `with_test` also the test file beside the training file, if there is one.
     ///
     /// # Errors
-    /// As [`Self::load`].
-    pub async fn load_with_test(config: &RunConfig) -> Result<Self> {
-        Self::load_data(config, true).await
-    }
-
-    async fn load_data(config: &RunConfig, with_test: bool) -> Result<Self> {
-        // Cheap checks first: a typing error should not cost the loading of a model.
+    /// Whatever is wrong with them.
+    pub fn load_on(config: &RunConfig, device: ComputeDevice, with_test: bool) -> Result<Self> {
         let folder = model_folder(config)?;
         let (_, architecture) = read_architecture(&folder)?;
         let tokenizer = Tokenizer::from_folder(&folder)?;
-        let device = device::open(&config.device).await?;
         let settings = DataSettings { with_test, ..data_settings(config, architecture.max_positions)? };
         let dataset = Dataset::load(&settings, &tokenizer)?;
         let purpose = purpose(config, &dataset.classes, &tokenizer)?;

@@ -9,11 +9,10 @@ use std::{
 
 use agoge::{
     config::{List, RunConfig},
-    data::{Dataset, Tokenizer},
     device::{ComputeDevice, DeviceChoice},
     event::{self, Event, Metrics},
-    model::{Pretrained, classifier::Purpose, weights::Weights},
-    train::{Inputs, Run, folder::prepare_out, inputs::data_settings},
+    model::{Pretrained, weights::Weights},
+    train::{Inputs, Run, folder::prepare_out},
 };
 use pollster::block_on;
 use serde_json::{Map, Value, json};
@@ -50,6 +49,22 @@ impl Workplace {
         write_tokenizer(&model);
         place.write("data/train.jsonl", &rows(0, 23));
         place.write("data/valid.jsonl", &rows(40, 6));
+        place
+    }
+
+    /// The same with labelled rows to train on, to judge and to test, and in `bert/` a tiny encoder.
+    pub fn labelled() -> Self {
+        let place = Self::new();
+        let bert = place.path("bert");
+        std::fs::create_dir_all(&bert).expect("bert/");
+        for name in ["config.json", "model.safetensors"] {
+            let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/bert-classify");
+            std::fs::copy(Path::new(golden).join(name), bert.join(name)).expect(name);
+        }
+        write_tokenizer(&bert);
+        place.write("classes/train.jsonl", &labelled(0, 48));
+        place.write("classes/valid.jsonl", &labelled(50, 12));
+        place.write("classes/test.jsonl", &labelled(70, 10));
         place
     }
 
@@ -135,20 +150,22 @@ pub fn rows(first: usize, count: usize) -> String {
     (first..first + count).map(row).collect()
 }
 
+/// Rows of two classes, told apart by one word.
+pub fn labelled(first: usize, count: usize) -> String {
+    let row = |at: usize| {
+        let (word, label) = if at * 7 % 3 == 0 { ("gold", "rich") } else { ("iron", "plain") };
+        let filler = ["a", "coin of", "he saw", "bring"][at % 4];
+        format!("{}\n", json!({"text": format!("{filler} {word} {}", at % 5), "label": label}))
+    };
+    (first..first + count).map(row).collect()
+}
+
 /// Loads what `config` names onto a device that is open already, and starts or resumes the run.
 pub fn start(config: &RunConfig, device: &ComputeDevice, resume: bool) -> Run {
-    let base = match config.init {
-        agoge::config::Init::Pretrained => Pretrained::load(&config.model, device),
-        agoge::config::Init::Random => Pretrained::random(&config.model, config.seed, Purpose::LanguageModel, device),
-    }
-    .expect("a model");
-    let tokenizer = Tokenizer::from_folder(&config.model).expect("a tokenizer");
-    let settings = data_settings(config, base.transformer.architecture.max_positions).expect("settings");
-    let dataset = Dataset::load(&settings, &tokenizer).expect("data");
+    let inputs = Inputs::load_on(config, device.clone(), false).expect("inputs");
     if !resume && !config.out.as_os_str().is_empty() {
         prepare_out(&config.out, false).expect("an empty folder");
     }
-    let inputs = Inputs { base, tokenizer, dataset, device: device.clone() };
     Run::new(config.clone(), inputs, resume).expect("a run")
 }
 

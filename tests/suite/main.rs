@@ -15,3 +15,4 @@ mod layout;
 mod program;
 mod runs;
 mod support;
+mod tasks;
