@@ -253,6 +253,9 @@ const NAMES: &[(&str, &str)] = &[
     ("transformer.h.1.attn.c_attn.weight", "blk.1.attn_qkv.weight"),
     ("transformer.h.1.attn.c_attn.bias", "blk.1.attn_qkv.bias"),
     ("transformer.h.0.mlp.c_proj.weight", "blk.0.ffn_down.weight"),
+    ("transformer.h.0.attn.c_proj.weight", "blk.0.attn_output.weight"),
+    ("transformer.h.0.ln_1.weight", "blk.0.attn_norm.weight"),
+    ("transformer.h.1.ln_2.bias", "blk.1.ffn_norm.bias"),
 ];
 
 #[test]
