@@ -33,6 +33,15 @@ impl Failure {
         }
     }
 
+    /// Why the hub cannot be asked, where that is all that failed.
+    pub(super) fn outage(&self, place: &Place) -> Option<String> {
+        match self {
+            Self::Network(cause) => Some(format!("cannot reach {} ({cause})", place.host())),
+            Self::Refused(status @ 500.., _) => Some(format!("{} has trouble (HTTP {status})", place.host())),
+            _ => None,
+        }
+    }
+
     /// From one request.
     pub(super) fn request(error: ureq::Error) -> Self {
         match error {

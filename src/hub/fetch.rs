@@ -58,18 +58,15 @@ pub(super) fn snapshot(
     let client = Client::new(place, repository)?;
     let info = match client.info(revision) {
         Ok(info) => info,
-        // The hub is out of reach: what it said last time will do.
-        Err(failure @ (Failure::Network(_) | Failure::Refused(500.., _))) => {
-            let why = match failure {
-                Failure::Refused(status, _) => format!("{} has trouble (HTTP {status})", place.host()),
-                Failure::Network(cause) => format!("cannot reach {} ({cause})", place.host()),
-                _ => unreachable!("one of the two above"),
+        Err(failure) => {
+            let Some(why) = failure.outage(place) else {
+                return Err(about_repository(failure, place, repository, revision));
             };
+            // What the hub said last time will do.
             let last = cached.last(revision, &why)?;
             tell(&format!("note     {why}; using {repository} from the cache, commit {}", short(&last.1)));
             return Ok(last);
         }
-        Err(failure) => return Err(about_repository(failure, place, repository, revision)),
     };
     let fetch = Fetch { place, cached, client: &client, commit: &info.sha, repo: client.repo(&info.sha), tell };
     fetch.all(&info)?;
