@@ -36,6 +36,9 @@ impl Generate {
     pub(super) async fn run(self) -> Result<ExitCode> {
         let sampling = self.sampling.sampling()?;
         let (base, device) = self.model.load().await?;
+        if !base.classes().is_empty() {
+            return Err(Error::input("this is a classifier, which writes no text; use agoge classify"));
+        }
         let tokenizer = Tokenizer::from_folder(&base.folder)?;
         if !self.quiet {
             eprintln!("device   {} ({}): {}", device.facts.name, device.facts.backend, device.reason);

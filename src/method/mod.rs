@@ -14,6 +14,7 @@ mod dense;
 mod full;
 mod head;
 mod lora;
+mod plan;
 mod sparta;
 mod with_head;
 

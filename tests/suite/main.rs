@@ -2,6 +2,7 @@
 
 mod adapters;
 mod bad_input;
+mod bad_tasks;
 mod chat;
 mod fake_hub;
 mod fixture;
