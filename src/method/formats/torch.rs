@@ -35,7 +35,8 @@ fn number(bytes: &[u8], at: usize, width: usize) -> Option<usize> {
 
 /// The bytes of the entry whose name has this ending, if it is stored uncompressed.
 fn entry<'a>(bytes: &'a [u8], ending: &str) -> Option<&'a [u8]> {
-    let end = bytes.windows(4).rposition(|window| window == END)?;
+    // The end record is 22 bytes long, all of which must be there.
+    let end = bytes.windows(22).rposition(|window| window.starts_with(&END))?;
     let (count, mut at) = (number(bytes, end + 10, 2)?, number(bytes, end + 16, 4)?);
     for _ in 0..count {
         // Also keeps the sums below within what a 32-bit machine can hold.
