@@ -126,7 +126,7 @@ settings! {
     #[arg(value_name = "MODEL")] model: PathBuf = PathBuf::new();
     /// Branch, tag or commit of a model on the hub [default: main]
     #[arg(value_name = "REVISION")] revision: String = String::new();
-    /// Training data: a file, or a folder with train.* and perhaps valid.* (plain text or JSON Lines)
+    /// Training data: a file, or a folder with train.* and perhaps valid.* (plain text, JSON Lines, CSV, TSV or Parquet)
     #[arg(value_name = "PATH")] data: PathBuf = PathBuf::new();
     /// Validation file, where it is not beside the training file
     #[arg(value_name = "FILE")] valid_data: PathBuf = PathBuf::new();

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::adapter::{Adapter, TensorShape};
 use crate::{
     Error, Result,
-    model::{Parameter, Transformer, save::transposed},
+    model::{Parameter, Transformer},
 };
 
 /// A change of one tensor, in the layout of the checkpoint.
@@ -65,7 +65,7 @@ impl Delta {
 /// `[outputs, inputs]` of a matrix, however it is stored; `None` for a vector.
 pub(super) fn layer_dims(parameter: &Parameter) -> Option<[usize; 2]> {
     match parameter.dims[..] {
-        [inputs, outputs] if transposed(parameter) => Some([outputs, inputs]),
+        [inputs, outputs] if parameter.transposed() => Some([outputs, inputs]),
         [outputs, inputs] => Some([outputs, inputs]),
         _ => None,
     }

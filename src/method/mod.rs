@@ -175,7 +175,7 @@ pub const METHODS: &[Entry] = &[sparta::ENTRY, lora::ENTRY, full::ENTRY, head::E
 pub fn find(name: &str) -> Result<&'static Entry> {
     METHODS.iter().find(|entry| entry.name == name).ok_or_else(|| {
         let names: Vec<_> = METHODS.iter().map(|entry| entry.name).collect();
-        Error::input(format!("there is no method \"{name}\"; there are {}", names.join(" and ")))
+        Error::input(format!("there is no method \"{name}\"; there are {}", names.join(", ")))
     })
 }
 

@@ -15,7 +15,7 @@ use crate::{
     Error, Result,
     device::ComputeDevice,
     kernel,
-    model::{Parameter, Pretrained, Transformer, save::transposed},
+    model::{Parameter, Pretrained, Transformer},
 };
 
 /// How many numbers two sparse adapters both change.
@@ -208,7 +208,7 @@ fn folded(
                 let [outputs, inputs] = layer_dims(parameter).expect("low-rank changes are those of matrices");
                 let (a, b) = (device.floats(a, [rank, inputs]), device.floats(b, [outputs, rank]));
                 let product = b.matmul(a).mul_scalar(weight * scale);
-                if transposed(parameter) { product.transpose() } else { product }
+                if parameter.transposed() { product.transpose() } else { product }
             }
             Delta::Sparse { .. } => unreachable!("sparse changes are written by index"),
         };

@@ -26,12 +26,6 @@ const COPIED: &[&str] = &[
     "added_tokens.json",
 ];
 
-/// Whether a matrix is stored `[inputs, outputs]`. No supported family does so yet.
-pub fn transposed(parameter: &Parameter) -> bool {
-    let _ = parameter;
-    false
-}
-
 /// Values cast once from f32, as little-endian bytes.
 ///
 /// # Errors

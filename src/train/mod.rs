@@ -11,6 +11,7 @@ pub mod objective;
 mod purpose;
 pub mod run;
 pub mod schedule;
+mod start;
 pub mod step;
 
 pub use inputs::Inputs;

@@ -7,13 +7,13 @@ use burn::tensor::Tensor;
 use web_time::Instant;
 
 use super::{
-    calibrate::first_gradients,
     checkpoint::{self, Progress},
     evaluate::{ROUND_TO, evaluate},
     folder::{clear_out, latest_checkpoint},
     inputs::Inputs,
     metrics::MetricsFile,
     schedule::LearningRate,
+    start::start_method,
     step::optimizer_step,
 };
 use crate::{
@@ -24,11 +24,8 @@ use crate::{
     event::{Command, Ending, Event, Metrics, Started},
     files,
     kernel::AdamW,
-    method::{
-        self, Method, Setup,
-        adapter::{self, Adapter},
-    },
-    model::{Transformer, generate::Generation, sample::Sampling},
+    method::{self, Method, adapter},
+    model::{generate::Generation, sample::Sampling},
 };
 
 /// A step whose figures are still on the device.
@@ -93,19 +90,7 @@ impl Run {
             Generation::new(&inputs.base.transformer, &ids, Sampling::default(), &[], 0)
                 .map_err(|e| Error::input(format!("--sample-prompts \"{prompt}\": {e}")))?;
         }
-        let method_config = config.method_config();
-        let (dataset, pad, device) = (&inputs.dataset, inputs.base.pad_id(), &inputs.device);
-        let mut calibrate =
-            |model: &mut Transformer, names: &[String]| first_gradients(&config, dataset, pad, device, model, names);
-        let mut setup = Setup::new(&method_config, &inputs.device, config.seed);
-        setup.calibrate = Some(&mut calibrate);
-        // A resumed run takes its values from the checkpoint, but its masks and ranks are still those of the adapter.
-        if !config.init_adapter.as_os_str().is_empty() {
-            let adapter = Adapter::read(&config.init_adapter)?;
-            adapter.check_base(&inputs.base)?;
-            setup.initial = adapter.deltas(&inputs.base.transformer)?;
-        }
-        let mut method = method::start(entry, &mut setup, &mut inputs.base.transformer)?;
+        let mut method = start_method(entry, &config, &mut inputs)?;
         let plan = BatchPlan::new(&inputs.dataset.train.lengths(), config.batch_size, config.seed)?;
         let total_batches = (config.steps == 0).then(|| config.epochs.saturating_mul(plan.batches_per_epoch()));
         let steps = total_batches.map_or(config.steps, |all| all.div_ceil(config.grad_accumulation_steps as u64));

@@ -392,7 +392,7 @@ fn adapters() {
         (|a| fs::remove_file(a.join("adapter.json")).expect("remove"), &["bad", "no adapter.json", "training run"]),
         (|a| truncate(&a.join("adapter.json"), 100), &["adapter.json", "not a valid adapter description", "line"]),
         (|a| replace(&a.join("adapter.json"), "\"version\": 1", "\"version\": 2"), &["version 2", "up to 1"]),
-        (|a| replace(&a.join("adapter.json"), "\"sparta\"", "\"lora\""), &["bad", "no method \"lora\"", "sparta"]),
+        (|a| replace(&a.join("adapter.json"), "\"sparta\"", "\"loro\""), &["bad", "no method \"loro\"", "sparta"]),
         (|a| replace(&a.join("adapter.json"), "\"seed\": 0", "\"seed\": \"x\""), &["adapter.json", "sparta", "u64"]),
         (
             |a| replace(&a.join("adapter.json"), "layers.0.self_attn.v_proj", "layers.7.self_attn.v_proj"),
@@ -483,7 +483,7 @@ fn settings() {
         ("--sparsity 0.99999", &["--sparsity 0.99999", "nothing to train", "below 0.9999"]),
         ("--density 1.5", &["--density 1.5", "between 0 and 1"]),
         ("--density 0.0001", &["--density 0.0001", "nothing to train", "above 0.000488"]),
-        ("--method lora", &["no method \"lora\"", "sparta and full"]),
+        ("--method loro", &["no method \"loro\"", "sparta", "lora"]),
         ("--target-modules c_attn", &["--target-modules c_attn", "there are", "q_proj", "all-linear"]),
         ("--frozen-modules c_attn", &["--frozen-modules c_attn", "there are", "q_proj"]),
         ("--target-modules v_proj --frozen-modules proj", &["--frozen-modules", "nothing to train"]),

@@ -13,7 +13,7 @@ use crate::{
         adapter::Adapter,
         delta::{Delta, TensorDelta},
     },
-    model::{Role, Transformer, save::transposed},
+    model::{Role, Transformer},
 };
 
 const WEIGHT: &str = ".shira_weight";
@@ -78,7 +78,7 @@ pub(super) fn write(export: &Export) -> Result<(Vec<Part>, Config)> {
         let (Some(parameter), [rows, columns]) = (parameter, &tensor.shape[..]) else {
             return Err(peft::no_layer(export, tensor, "SHiRA"));
         };
-        if transposed(parameter) {
+        if parameter.transposed() {
             return Err(peft::no_layer(export, tensor, "SHiRA"));
         }
         layers.push((&tensor.name, *rows, *columns, indices, values));
