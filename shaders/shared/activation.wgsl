@@ -14,13 +14,13 @@ fn erf(x: f32, gauss: f32) -> f32 {
     let square = x * x;
     var near = -5.659988e-4;
     near = near * square + 4.924748e-3;
-    near = near * square - 2.6717671e-2;
+    near = near * square - 2.671767e-2;
     near = near * square + 1.128041e-1;
     near = near * square - 3.7612356e-1;
-    near = near * square + 1.1283791;
+    near = near * square + 1.2837913e-1;
     let t = 1.0 / (1.0 + 0.4 * abs(x));
-    let tail = ((6.220927e-1 * t - 2.1977491e-1) * t + 3.979204e-1) * t + 1.9980789e-1;
-    return select(near * x, sign(x) * (1.0 - tail * t * gauss), abs(x) > 1.0);
+    let tail = ((6.220927e-1 * t - 2.1977491e-1) * t + 3.979204e-1) * t + 1.998079e-1;
+    return select(near * x + x, sign(x) * (1.0 - tail * t * gauss), abs(x) > 1.0);
 }
 
 fn activated(x: f32, kind: u32) -> Activated {

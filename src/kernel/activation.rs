@@ -90,7 +90,7 @@ impl Curve for GeluTanh {
     /// With `(1 + tanh(u)) / 2 = sigmoid(2u)`.
     #[inline(always)]
     fn at(x: f32) -> (f32, f32) {
-        const LINEAR: f32 = 1.595_769_1; // 2 sqrt(2 / pi)
+        const LINEAR: f32 = 1.595_769; // 2 sqrt(2 / pi)
         const CUBIC: f32 = 0.044_715 * LINEAR;
         let s = sigmoid(x * (LINEAR + CUBIC * x * x));
         (x * s, s + x * s * (1.0 - s) * (LINEAR + 3.0 * CUBIC * x * x))
@@ -164,12 +164,12 @@ impl ActivateBackwardOps for CubeBackend {
 
 /// Overwrites `x` with `f(x)`.
 fn forward<C: Curve>(x: &mut [f32]) {
-    wide(|| x.iter_mut().for_each(|x| *x = C::at(*x).0));
+    wide!(x.iter_mut().for_each(|x| *x = C::at(*x).0));
 }
 
 /// Overwrites `dy` with the gradient of `x`.
 fn backward<C: Curve>(x: &[f32], dy: &mut [f32]) {
-    wide(|| dy.iter_mut().zip(x).for_each(|(dy, x)| *dy *= C::at(*x).1));
+    wide!(dy.iter_mut().zip(x).for_each(|(dy, x)| *dy *= C::at(*x).1));
 }
 
 impl ActivateOps for Flex {

@@ -189,7 +189,7 @@ impl AttentionSoftmaxOps for Flex {
                 scores[visible.end..].fill(0.0);
                 let padding =
                     if padded { &padding[row / mask.rows_per_sequence * keys..][visible.clone()] } else { &[] };
-                wide(|| softmax_row(&mut scores[visible], padding, mask.scale));
+                wide!(softmax_row(&mut scores[visible], padding, mask.scale));
             },
         );
         scores
@@ -211,7 +211,7 @@ impl AttentionSoftmaxBackwardOps for Flex {
                 grad[..visible.start].fill(0.0);
                 grad[visible.end..].fill(0.0);
                 let (seen, probabilities) = (&mut grad[visible.clone()], &probabilities[visible]);
-                wide(|| {
+                wide!({
                     let total = dot(seen, probabilities);
                     seen.iter_mut().zip(probabilities).for_each(|(grad, p)| *grad = mask.scale * p * (*grad - total));
                 });

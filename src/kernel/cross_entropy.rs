@@ -19,7 +19,10 @@ use burn_cubecl::CubeBackend;
 use burn_flex::Flex;
 use rayon::prelude::*;
 
-use super::{flex, launch};
+use super::{
+    flex, launch,
+    vector::{exp, largest, sum_of, wide},
+};
 
 pub(super) const FORWARD: &str = concat!(
     include_str!("../../shaders/shared/reduce.wgsl"),
@@ -102,9 +105,10 @@ impl CrossEntropyBackwardOps for CubeBackend {
 }
 
 /// Largest logit and the sum of `exp(logit - largest)`.
+#[inline(always)]
 fn softmax_parts(row: &[f32]) -> (f32, f32) {
-    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    (largest, row.iter().map(|&logit| (logit - largest).exp()).sum())
+    let top = largest(row);
+    (top, sum_of(row, row, |logit, _| exp(logit - top)))
 }
 
 impl CrossEntropyOps for Flex {
@@ -117,8 +121,8 @@ impl CrossEntropyOps for Flex {
             .map(|(row, &target)| match row.get(target as usize) {
                 None => 0.0,
                 Some(logit) => {
-                    let (largest, sum) = softmax_parts(row);
-                    largest + sum.ln() - logit
+                    let (top, sum) = wide!(softmax_parts(row));
+                    top + sum.ln() - logit
                 }
             })
             .collect();
@@ -144,9 +148,11 @@ impl CrossEntropyBackwardOps for Flex {
                     row.fill(0.0);
                     return;
                 }
-                let (largest, sum) = softmax_parts(row);
-                let scale = grad / sum;
-                row.iter_mut().for_each(|logit| *logit = (*logit - largest).exp() * scale);
+                wide!({
+                    let (top, sum) = softmax_parts(row);
+                    let scale = grad / sum;
+                    row.iter_mut().for_each(|logit| *logit = exp(*logit - top) * scale);
+                });
                 row[target as usize] -= grad;
             });
         logits

@@ -83,17 +83,21 @@ impl DropoutOps for CubeBackend {
     }
 }
 
+/// Dropout of the numbers from position `start` on. All by value, which keeps loads out of the loop.
+#[inline(always)]
+fn drop_some(x: &mut [f32], seed: u64, start: u32, least: u32, factor: f32) {
+    for (at, x) in x.iter_mut().enumerate() {
+        let scaled = *x * factor;
+        *x = if hash(seed, start.wrapping_add(at as u32)) >= least { scaled } else { 0.0 };
+    }
+}
+
 impl DropoutOps for Flex {
     fn dropout_op(x: FloatTensor<Self>, rate: f32, seed: u64) -> FloatTensor<Self> {
         let mut x = flex::contiguous(x);
         let (least, factor) = (least_kept(rate), (1.0 - rate).recip());
         x.storage_mut::<f32>().par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, x)| {
-            let start = (chunk * CHUNK) as u32;
-            wide(|| {
-                for (x, position) in x.iter_mut().zip(start..) {
-                    *x = if hash(seed, position) >= least { *x * factor } else { 0.0 };
-                }
-            });
+            wide!(drop_some(x, seed, (chunk * CHUNK) as u32, least, factor));
         });
         x
     }

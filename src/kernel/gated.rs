@@ -88,12 +88,12 @@ impl GatedBackwardOps for CubeBackend {
 
 /// Overwrites `gate` with `f(gate) * up`.
 fn forward<C: Curve>(gate: &mut [f32], up: &[f32]) {
-    wide(|| gate.iter_mut().zip(up).for_each(|(gate, up)| *gate = C::at(*gate).0 * up));
+    wide!(gate.iter_mut().zip(up).for_each(|(gate, up)| *gate = C::at(*gate).0 * up));
 }
 
 /// Overwrites `up` with the gradient of `gate` and `dy` with that of `up`.
 fn backward<C: Curve>(gate: &[f32], up: &mut [f32], dy: &mut [f32]) {
-    wide(|| {
+    wide!({
         for ((up, dy), gate) in up.iter_mut().zip(dy).zip(gate) {
             let (value, slope) = C::at(*gate);
             *up *= *dy * slope;

@@ -156,7 +156,7 @@ impl LayerNormOps for Flex {
         let (scale, bias) = (flex::floats(&scale), flex::floats(&bias));
         let width = scale.len();
         x.storage_mut::<f32>().par_chunks_mut(CPU_ROWS * width).for_each(|rows| {
-            wide(|| {
+            wide!({
                 for row in rows.chunks_exact_mut(width) {
                     let (mean, inverse) = statistics(row, epsilon);
                     for (x, (scale, bias)) in row.iter_mut().zip(scale.iter().zip(bias)) {
@@ -187,7 +187,7 @@ impl LayerNormBackwardOps for Flex {
             .zip(flex::floats(&x).par_chunks(CPU_ROWS * width))
             .map(|(dy, x)| {
                 let mut sums = vec![0.0; if with_sums { 2 * width } else { 0 }];
-                wide(|| backward_rows(x, scale, dy, epsilon, with_sums.then_some(&mut sums)));
+                wide!(backward_rows(x, scale, dy, epsilon, with_sums.then_some(&mut sums)));
                 sums
             })
             .collect();

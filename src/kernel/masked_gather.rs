@@ -174,7 +174,7 @@ fn gather_streaming(x: &[f32], dy: &[f32], indices: &[u32], outputs: usize, inpu
 fn gather_dots(x: &[f32], dy: &[f32], indices: &[u32], tokens: usize, inputs: usize) -> Vec<f32> {
     let mut grad = vec![0.0; indices.len()];
     grad.par_chunks_mut(512).zip(indices.par_chunks(512)).for_each(|(grad, indices)| {
-        wide(|| {
+        wide!({
             for (grad, &index) in grad.iter_mut().zip(indices) {
                 let (row, col) = (index as usize / inputs, index as usize % inputs);
                 *grad = dot(&dy[row * tokens..][..tokens], &x[col * tokens..][..tokens]);

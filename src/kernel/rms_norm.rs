@@ -18,7 +18,10 @@ use burn_cubecl::CubeBackend;
 use burn_flex::Flex;
 use rayon::prelude::*;
 
-use super::{flex, launch};
+use super::{
+    flex, launch,
+    vector::{dot, wide},
+};
 
 pub(super) const FORWARD: &str =
     concat!(include_str!("../../shaders/shared/reduce.wgsl"), include_str!("../../shaders/rms_norm.wgsl"));
@@ -91,9 +94,9 @@ impl RmsNormBackwardOps for CubeBackend {
 }
 
 /// `1 / sqrt(mean(x^2) + epsilon)`.
+#[inline(always)]
 fn inverse_rms(row: &[f32], epsilon: f32) -> f32 {
-    let sum: f32 = row.iter().map(|x| x * x).sum();
-    (sum / row.len() as f32 + epsilon).sqrt().recip()
+    (dot(row, row) / row.len() as f32 + epsilon).sqrt().recip()
 }
 
 impl RmsNormOps for Flex {
@@ -101,8 +104,10 @@ impl RmsNormOps for Flex {
         let (mut x, scale) = (flex::contiguous(x), flex::contiguous(scale));
         let scale = flex::floats(&scale);
         x.storage_mut::<f32>().par_chunks_mut(scale.len()).for_each(|row| {
-            let inverse = inverse_rms(row, epsilon);
-            row.iter_mut().zip(scale).for_each(|(x, scale)| *x *= inverse * scale);
+            wide!({
+                let inverse = inverse_rms(row, epsilon);
+                row.iter_mut().zip(scale).for_each(|(x, scale)| *x *= inverse * scale);
+            });
         });
         x
     }
@@ -124,18 +129,20 @@ impl RmsNormBackwardOps for Flex {
         let products = with_scale.then(|| {
             let mut products = flex::floats(&dy).to_vec();
             products.par_chunks_mut(width).zip(x.par_chunks(width)).for_each(|(products, x)| {
-                let inverse = inverse_rms(x, epsilon);
-                products.iter_mut().zip(x).for_each(|(product, x)| *product *= x * inverse);
+                wide!({
+                    let inverse = inverse_rms(x, epsilon);
+                    products.iter_mut().zip(x).for_each(|(product, x)| *product *= x * inverse);
+                });
             });
             flex::tensor(products, dims)
         });
         dy.storage_mut::<f32>().par_chunks_mut(width).zip(x.par_chunks(width)).for_each(|(dy, x)| {
-            let inverse = inverse_rms(x, epsilon);
-            let dot: f32 = (0..width).map(|i| dy[i] * scale[i] * x[i]).sum();
-            let shift = dot * inverse * inverse / width as f32;
-            for i in 0..width {
-                dy[i] = inverse * (dy[i] * scale[i] - x[i] * shift);
-            }
+            wide!({
+                dy.iter_mut().zip(scale).for_each(|(dy, scale)| *dy *= scale);
+                let inverse = inverse_rms(x, epsilon);
+                let shift = dot(dy, x) * inverse * inverse / width as f32;
+                dy.iter_mut().zip(x).for_each(|(dy, x)| *dy = inverse * (*dy - x * shift));
+            });
         });
         (dy, products)
     }
