@@ -52,7 +52,12 @@ pub fn read_config(folder: &Path) -> Result<Value> {
         )));
     }
     let text = std::fs::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
-    serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: not valid JSON: {e}", path.display())))
+    let config: Value =
+        serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: not valid JSON: {e}", path.display())))?;
+    if !config.is_object() {
+        return Err(Error::input(format!("{}: config.json must hold one JSON object", folder.display())));
+    }
+    Ok(config)
 }
 
 /// Reads `config.json` of a model folder as a description of a transformer.

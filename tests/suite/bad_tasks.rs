@@ -19,7 +19,7 @@ fn refuse(place: &Workplace, line: &str, words: &[&str]) {
     for word in words {
         assert!(message.contains(word), "'{word}' is not in: {told}");
     }
-    let made = std::fs::read_dir(place.path("out")).map_or(0, |entries| entries.count());
+    let made = std::fs::read_dir(place.path("out")).map_or(0, Iterator::count);
     assert_eq!(made, 0, "{told}\nfiles in out/");
     let _ = std::fs::remove_dir(place.path("out"));
 }

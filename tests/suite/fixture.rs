@@ -153,7 +153,7 @@ pub fn rows(first: usize, count: usize) -> String {
 /// Rows of two classes, told apart by one word.
 pub fn labelled(first: usize, count: usize) -> String {
     let row = |at: usize| {
-        let (word, label) = if at * 7 % 3 == 0 { ("gold", "rich") } else { ("iron", "plain") };
+        let (word, label) = if (at * 7).is_multiple_of(3) { ("gold", "rich") } else { ("iron", "plain") };
         let filler = ["a", "coin of", "he saw", "bring"][at % 4];
         format!("{}\n", json!({"text": format!("{filler} {word} {}", at % 5), "label": label}))
     };
