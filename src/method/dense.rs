@@ -2,7 +2,12 @@
 
 use burn::tensor::{Gradients, Int, Tensor, TensorData};
 
-use super::{NamedTensor, TrainedTensor, accumulate, stored};
+use super::{
+    Method, NamedTensor, Saved, State, TrainedTensor, accumulate,
+    adapter::Adapter,
+    delta::{Delta, TensorDelta},
+    stored,
+};
 use crate::{
     Result,
     kernel::{self, AdamW},
@@ -60,7 +65,16 @@ impl DenseTensors {
         Self { tensors: tensors.collect() }
     }
 
-    pub(super) fn trained(&self) -> Vec<TrainedTensor> {
+    /// Current values, by name.
+    pub(super) fn values(&self, transformer: &Transformer) -> Vec<NamedTensor> {
+        let trained = |parameter: &&Parameter| self.tensors.iter().any(|tensor| tensor.name == parameter.name);
+        let all = transformer.parameters().into_iter().filter(trained);
+        all.map(|parameter| (parameter.name.clone(), parameter.value().clone().reshape([parameter.len()]))).collect()
+    }
+}
+
+impl Method for DenseTensors {
+    fn trained(&self) -> Vec<TrainedTensor> {
         let all = self.tensors.iter().map(|tensor| TrainedTensor {
             name: tensor.name.clone(),
             shape: tensor.shape.clone(),
@@ -69,7 +83,7 @@ impl DenseTensors {
         all.collect()
     }
 
-    pub(super) fn attach(&mut self, transformer: &mut Transformer) {
+    fn attach(&mut self, transformer: &mut Transformer, _pass: u64) {
         for tensor in &mut self.tensors {
             let parameter = transformer.parameter_mut(&tensor.name).expect("targets are parameters of the model");
             let leaf = Tensor::from_inner(parameter.value().clone()).require_grad();
@@ -79,14 +93,14 @@ impl DenseTensors {
         }
     }
 
-    pub(super) fn collect(&mut self, gradients: &mut Gradients) {
+    fn collect(&mut self, gradients: &mut Gradients) {
         for tensor in &mut self.tensors {
             let new = tensor.leaf.as_ref().and_then(|leaf| leaf.grad_remove(gradients));
             accumulate(&mut tensor.grad, new);
         }
     }
 
-    pub(super) fn detach(&mut self, transformer: &mut Transformer) {
+    fn detach(&mut self, transformer: &mut Transformer) {
         for tensor in &mut self.tensors {
             // The leaf is a second handle of the weight; in-place steps need the only one.
             tensor.leaf = None;
@@ -96,12 +110,12 @@ impl DenseTensors {
         }
     }
 
-    pub(super) fn squared_norms(&self) -> Vec<Tensor<1>> {
+    fn squared_norms(&self) -> Vec<Tensor<1>> {
         let gradients = self.tensors.iter().filter_map(|tensor| tensor.grad.clone());
         gradients.map(|grad| kernel::squared_norm(flat(grad))).collect()
     }
 
-    pub(super) fn step(&mut self, transformer: &mut Transformer, settings: &AdamW, squared_norm: &Tensor<1>) {
+    fn step(&mut self, transformer: &mut Transformer, settings: &AdamW, squared_norm: &Tensor<1>) {
         for tensor in &mut self.tensors {
             let Some(grad) = tensor.grad.take() else { continue };
             let moments = tensor.moments.take().expect("moments are back after every step");
@@ -115,24 +129,16 @@ impl DenseTensors {
         }
     }
 
-    /// Current values, by name.
-    pub(super) fn values(&self, transformer: &Transformer) -> Vec<NamedTensor> {
-        let trained = |parameter: &&Parameter| self.tensors.iter().any(|tensor| tensor.name == parameter.name);
-        let all = transformer.parameters().into_iter().filter(trained);
-        all.map(|parameter| (parameter.name.clone(), parameter.value().clone().reshape([parameter.len()]))).collect()
-    }
-
-    /// Values and moments.
-    pub(super) fn state(&self, transformer: &Transformer) -> Vec<NamedTensor> {
+    fn state(&self, transformer: &Transformer) -> State {
         let moments = self.tensors.iter().map(|tensor| {
             let len: usize = tensor.shape.iter().product();
             let moments = tensor.moments.as_ref().expect("moments are back after every step");
             (format!("{}.moments", tensor.name), moments.clone().reshape([2 * len]))
         });
-        self.values(transformer).into_iter().chain(moments).collect()
+        State { values: self.values(transformer).into_iter().chain(moments).collect(), indices: Vec::new() }
     }
 
-    pub(super) fn restore(&mut self, transformer: &mut Transformer, state: &Weights) -> Result<()> {
+    fn restore(&mut self, transformer: &mut Transformer, state: &Weights) -> Result<()> {
         for tensor in &mut self.tensors {
             let len: usize = tensor.shape.iter().product();
             let moments = stored(state, &format!("{}.moments", tensor.name), 2 * len)?;
@@ -145,6 +151,28 @@ impl DenseTensors {
         }
         Ok(())
     }
+
+    fn save(&self, transformer: &Transformer) -> Saved {
+        Saved {
+            settings: serde_json::json!({ "tensors": self.trained() }),
+            values: self.values(transformer),
+            ..Saved::default()
+        }
+    }
+}
+
+/// What the adapter of tensors that were trained as a whole changes: its values replace the model's.
+pub(super) fn deltas(adapter: &Adapter) -> Result<Vec<TensorDelta>> {
+    #[derive(serde::Deserialize)]
+    struct Settings {
+        tensors: Vec<TrainedTensor>,
+    }
+    let settings: Settings = adapter.settings()?;
+    let read = |tensor: TrainedTensor| {
+        let values = adapter.weights.floats(&tensor.name).map_err(|e| adapter.error(e))?;
+        Ok(TensorDelta { name: tensor.name, shape: tensor.shape, delta: Delta::Replace(values) })
+    };
+    settings.tensors.into_iter().map(read).collect()
 }
 
 /// A gradient as a vector.
@@ -160,7 +188,7 @@ pub fn dense_gradients(
     backward: impl FnOnce(&Transformer) -> Gradients,
 ) -> Vec<Vec<f32>> {
     let mut tensors = DenseTensors::new(transformer, names);
-    tensors.attach(transformer);
+    tensors.attach(transformer, 0);
     tensors.collect(&mut backward(transformer));
     tensors.detach(transformer);
     let values = |name: &String| {

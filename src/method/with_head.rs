@@ -57,7 +57,7 @@ impl Method for WithHead {
 
     fn attach(&mut self, transformer: &mut Transformer, pass: u64) {
         self.body.attach(transformer, pass);
-        self.head.attach(transformer);
+        self.head.attach(transformer, pass);
     }
 
     fn collect(&mut self, gradients: &mut Gradients) {
@@ -83,7 +83,7 @@ impl Method for WithHead {
 
     fn state(&self, transformer: &Transformer) -> State {
         let mut state = self.body.state(transformer);
-        state.values.extend(self.head.state(transformer));
+        state.values.extend(self.head.state(transformer).values);
         state
     }
 
