@@ -18,7 +18,7 @@ use crate::{
     data::Tokenizer,
     event::Metrics,
     hub::Wanted,
-    method::adapter::Adapter,
+    method::{adapter::Adapter, formats::FORMATS},
     model::{Architecture, architecture::Positions, family, fingerprint, weights::Weights},
     train::checkpoint,
 };
@@ -42,14 +42,16 @@ impl Inspect {
             return Err(Error::input(format!("{}: there is no such folder", folder.display())));
         }
         let config = read_json(&folder.join("config.json"))?;
-        let is_model = config.as_ref().is_some_and(|config| config.get("model_type").is_some());
+        // Adapters of the SpaRTA authors' package come with their model's config.json.
+        let has_adapter = FORMATS.iter().any(|format| folder.join(format.marker).exists());
+        let is_model = !has_adapter && config.as_ref().is_some_and(|config| config.get("model_type").is_some());
         let (facts, lines) = if is_model {
             model(folder, config.unwrap_or_default())?
-        } else if config.is_some() || folder.join("adapter.json").exists() {
-            run(folder, config)?
+        } else if config.is_some() || has_adapter {
+            run(folder, config, has_adapter)?
         } else {
             return Err(Error::input(format!(
-                "{}: neither a run (adapter.json, config.json) nor a model folder (config.json with model_type)",
+                "{}: neither a run or an adapter (adapter.json, config.json) nor a model folder (config.json with model_type)",
                 folder.display()
             )));
         };
@@ -122,29 +124,32 @@ fn positions(a: &Architecture) -> String {
     }
 }
 
-fn run(folder: &Path, config: Option<Value>) -> Result<(Value, Vec<String>)> {
+fn run(folder: &Path, config: Option<Value>, has_adapter: bool) -> Result<(Value, Vec<String>)> {
     let mut lines = vec![format!("run          {}", folder.display())];
     let mut facts = json!({ "kind": "run", "config": config });
-    if folder.join("adapter.json").exists() {
+    if has_adapter {
         let adapter = Adapter::read(folder)?;
         let info = &adapter.info;
-        let share = info.trained_parameters as f64 / info.base_model.parameters.max(1) as f64;
-        let size = std::fs::metadata(folder.join("adapter.safetensors")).map_or(0, |meta| meta.len());
-        lines.push(format!(
-            "method       {}, {} of {} numbers trained ({})",
-            info.method,
-            count(info.trained_parameters),
-            count(info.base_model.parameters),
-            percent(share)
-        ));
-        lines.push(format!(
-            "base model   {} ({}), fingerprint {}",
-            info.base_model.name,
-            info.base_model.model_type,
-            &info.base_model.fingerprint.get(..16).unwrap_or(&info.base_model.fingerprint)
-        ));
-        lines.push(format!("adapter      {} in {}", bytes(size), info.dtype));
-        lines.extend(modules(info.settings.get("tensors")));
+        let base = &info.base_model;
+        // Other programs do not say how large the model is, nor which weights it has.
+        let share = match base.parameters {
+            0 => String::new(),
+            all => format!(" of {} ({})", count(all), percent(info.trained_parameters as f64 / all as f64)),
+        };
+        lines.push(format!("method       {}, {} numbers trained{share}", info.method, count(info.trained_parameters)));
+        let known = match (&base.model_type[..], base.fingerprint.get(..16)) {
+            (model_type, Some(fingerprint)) => format!(" ({model_type}), fingerprint {fingerprint}"),
+            _ => String::new(),
+        };
+        lines.push(format!("base model   {}{known}", base.name));
+        if let Some(classify) = &info.classify {
+            lines.push(format!("classes      {}", classify.classes.join(", ")));
+            lines.extend(classify.template.iter().map(|template| format!("template     {template}")));
+        }
+        let tensors: u64 =
+            adapter.weights.names().filter_map(|name| adapter.weights.bytes(name)).map(|b| b.len() as u64).sum();
+        lines.push(format!("adapter      {}, {} in {}", adapter.format.about, bytes(tensors), info.dtype));
+        lines.extend(modules(info.settings.get("tensors"), info.settings["rank"].as_u64()));
         facts["adapter"] = json!(info);
     } else {
         lines.push("adapter      none yet".into());
@@ -176,7 +181,7 @@ fn run(folder: &Path, config: Option<Value>) -> Result<(Value, Vec<String>)> {
 }
 
 /// Trained numbers by module name, over all layers.
-fn modules(tensors: Option<&Value>) -> Vec<String> {
+fn modules(tensors: Option<&Value>, rank: Option<u64>) -> Vec<String> {
     let mut by_module: BTreeMap<String, (usize, usize, usize)> = BTreeMap::new();
     for tensor in tensors.and_then(Value::as_array).into_iter().flatten() {
         let Some(name) = tensor["name"].as_str() else { continue };
@@ -184,6 +189,8 @@ fn modules(tensors: Option<&Value>) -> Vec<String> {
         let rows = tensor["rows"].as_array().map_or(0, |rows| rows.len() as u64);
         let width = tensor["shape"].as_array().and_then(|dims| dims.last()?.as_u64()).unwrap_or(0);
         let trained = tensor["drawn"].as_u64().map(|drawn| drawn + rows * width).or(tensor["trained"].as_u64());
+        let sides: u64 = tensor["shape"].as_array().into_iter().flatten().filter_map(Value::as_u64).sum();
+        let trained = trained.or(rank.map(|rank| rank * sides));
         let module = name.trim_end_matches(".weight").rsplit('.').next().unwrap_or(name).to_owned();
         let entry = by_module.entry(module).or_default();
         entry.0 += 1;
@@ -213,7 +220,9 @@ fn read_metrics(path: &Path) -> Result<Vec<Metrics>> {
 #[test]
 fn modules_count_rows_and_drawn_numbers() {
     let tensors = json!([{ "name": "a.0.v_proj.weight", "shape": [4, 8], "drawn": 3, "rows": [1] }]);
-    assert!(modules(Some(&tensors))[0].contains("11"), "{:?}", modules(Some(&tensors)));
+    assert!(modules(Some(&tensors), None)[0].contains("11"), "{:?}", modules(Some(&tensors), None));
     let full = json!([crate::event::TrainedTensor { name: "x.norm.weight".into(), shape: vec![8], trained: 8 }]);
-    assert!(modules(Some(&full))[0].contains("100 %"), "{:?}", modules(Some(&full)));
+    let low_rank = json!([{ "name": "a.0.v_proj.weight", "shape": [4, 8] }]);
+    assert!(modules(Some(&low_rank), Some(2))[0].contains("24"), "{:?}", modules(Some(&low_rank), Some(2)));
+    assert!(modules(Some(&full), None)[0].contains("100 %"), "{:?}", modules(Some(&full), None));
 }
