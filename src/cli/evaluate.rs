@@ -4,10 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, ValueEnum};
 
-use super::{
-    ModelArgs,
-    format::{count, percent},
-};
+use super::{ModelArgs, format::count};
 use crate::{
     Error, Result,
     config::{List, MaskPrompt, RunConfig, Task},
@@ -111,7 +108,8 @@ impl Evaluate {
 
 /// Figures and confusion matrix for people.
 fn print(figures: &Classification, classes: &[String]) {
-    println!("accuracy    {} (balanced {})", percent(figures.accuracy), percent(figures.balanced_accuracy));
+    let share = |share: f64| format!("{:.1} %", 100.0 * share);
+    println!("accuracy    {} (balanced {})", share(figures.accuracy), share(figures.balanced_accuracy));
     println!("F1          {:.4} (mean over classes {:.4})", figures.f1, figures.macro_f1);
     println!("Matthews    {:.4}", figures.matthews);
     let width = classes.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(7);
@@ -120,6 +118,6 @@ fn print(figures: &Classification, classes: &[String]) {
     println!("{:width$}  {:>8}{heads}", "", "");
     for ((name, row), &accuracy) in classes.iter().zip(&figures.confusion).zip(&figures.per_class) {
         let cells: String = row.iter().map(|&rows| format!("  {:>width$}", count(rows))).collect();
-        println!("{name:width$}  {:>8}{cells}", percent(accuracy));
+        println!("{name:width$}  {:>8}{cells}", share(accuracy));
     }
 }

@@ -148,7 +148,7 @@ fn run(folder: &Path, config: Option<Value>, has_adapter: bool) -> Result<(Value
         }
         let tensors: u64 =
             adapter.weights.names().filter_map(|name| adapter.weights.bytes(name)).map(|b| b.len() as u64).sum();
-        lines.push(format!("adapter      {}, {} in {}", adapter.format.about, bytes(tensors), info.dtype));
+        lines.push(format!("adapter      {} in {}, layout {}", bytes(tensors), info.dtype, adapter.format.name));
         lines.extend(modules(info.settings.get("tensors"), info.settings["rank"].as_u64()));
         facts["adapter"] = json!(info);
     } else {
@@ -175,7 +175,10 @@ fn run(folder: &Path, config: Option<Value>, has_adapter: bool) -> Result<(Value
     }
     let checkpoints = checkpoint::list(&folder.join("checkpoints"));
     let steps: Vec<String> = checkpoints.iter().map(|(step, _)| step.to_string()).collect();
-    lines.push(format!("checkpoints  {}", if steps.is_empty() { "none".into() } else { steps.join(", ") }));
+    let is_run = folder.join("metrics.jsonl").exists();
+    if is_run {
+        lines.push(format!("checkpoints  {}", if steps.is_empty() { "none".into() } else { steps.join(", ") }));
+    }
     facts["checkpoints"] = json!(checkpoints.iter().map(|(step, _)| step).collect::<Vec<_>>());
     Ok((facts, lines))
 }
