@@ -152,21 +152,30 @@ fn described(name: &str, bytes: Vec<u8>, dtype: Dtype, base: &Pretrained) -> Vec
             config[key] = name_of.into();
         }
     }
-    if let Purpose::Classify(head) = &base.purpose {
-        // As transformers' AutoModelForSequenceClassification reads them.
-        let of = match base.transformer.architecture.model_type.as_str() {
-            "gpt2" => "GPT2",
-            "gemma3_text" => "Gemma3Text",
-            other => &(other[..1].to_uppercase() + &other[1..]),
-        };
-        let numbered = || head.classes.iter().enumerate();
-        config["architectures"] = serde_json::json!([format!("{of}ForSequenceClassification")]);
-        config["id2label"] = numbered().map(|(at, name)| (at.to_string(), Value::from(name.clone()))).collect();
-        config["label2id"] = numbered().map(|(at, name)| (name.clone(), Value::from(at))).collect();
-        config["problem_type"] = "single_label_classification".into();
-        if let Some(template) = &head.template {
-            config["agoge_template"] = template.clone().into();
-        }
+    for (key, value) in classifier_fields(base) {
+        config[key] = value;
     }
     format!("{config:#}\n").into_bytes()
+}
+
+/// What `config.json` says of a classifier, as transformers' `AutoModelForSequenceClassification` reads it; nothing for a
+/// language model.
+pub fn classifier_fields(base: &Pretrained) -> Vec<(String, Value)> {
+    let Purpose::Classify(head) = &base.purpose else { return Vec::new() };
+    let of = match base.transformer.architecture.model_type.as_str() {
+        "gpt2" => "GPT2",
+        "gemma3_text" => "Gemma3Text",
+        other => &(other[..1].to_uppercase() + &other[1..]),
+    };
+    let numbered = || head.classes.iter().enumerate();
+    let names: Map<String, Value> = numbered().map(|(at, name)| (at.to_string(), name.clone().into())).collect();
+    let numbers: Map<String, Value> = numbered().map(|(at, name)| (name.clone(), at.into())).collect();
+    let mut fields = vec![
+        ("architectures".to_owned(), json!([format!("{of}ForSequenceClassification")])),
+        ("id2label".to_owned(), names.into()),
+        ("label2id".to_owned(), numbers.into()),
+        ("problem_type".to_owned(), "single_label_classification".into()),
+    ];
+    fields.extend(head.template.iter().map(|template| ("agoge_template".to_owned(), template.clone().into())));
+    fields
 }

@@ -333,3 +333,51 @@ fn compare_makes_a_table_figures_and_a_picture() {
     assert_eq!(String::from_utf8(second.stdout).expect("UTF-8"), table);
     assert!(String::from_utf8_lossy(&second.stderr).matches("complete already").count() == 8);
 }
+
+#[test]
+fn a_classifier_passes_through_the_layout_of_the_sparta_package() {
+    let place = Workplace::labelled();
+    let config = classifying(&place, "model", "sparta");
+    train(&config, &ComputeDevice::cpu());
+    let out = place.path("exported");
+    agoge(&[
+        "export",
+        "--model",
+        text(&config.model),
+        "--adapter",
+        text(&config.out),
+        "--format",
+        "sparta",
+        "--out",
+        text(&out),
+    ]);
+    let described: Value = serde_json::from_str(&read_text(&out.join("config.json"))).expect("JSON");
+    assert_eq!(described["problem_type"], "single_label_classification");
+    assert_eq!(described["id2label"]["1"], "rich");
+    let losses = [&config.out, &out].map(|adapter| {
+        let data = place.path("classes");
+        let base = ["evaluate", "--model", text(&config.model), "--adapter", text(adapter), "--device", "cpu"];
+        let output = agoge(&[&base[..], &["--data", text(&data), "--json"]].concat());
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")["loss"].as_f64().expect("a loss")
+    });
+    assert!((losses[0] - losses[1]).abs() < 1e-6, "{losses:?}");
+
+    // BERT's head is not one that the package knows.
+    let bert = classifying(&place, "bert", "sparta");
+    train(&bert, &ComputeDevice::cpu());
+    let refused = program(&[
+        "export",
+        "--model",
+        text(&bert.model),
+        "--adapter",
+        text(&bert.out),
+        "--format",
+        "sparta",
+        "--out",
+        text(&place.path("no")),
+    ])
+    .output()
+    .expect("the program");
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && message.contains("classifier.") && message.contains("agoge"), "{message}");
+}

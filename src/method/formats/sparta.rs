@@ -16,7 +16,11 @@ use crate::{
         delta::{Delta, TensorDelta},
         dtype_name,
     },
-    model::{Transformer, save::cast, weights::Weights},
+    model::{
+        Transformer,
+        save::{cast, classifier_fields},
+        weights::Weights,
+    },
 };
 
 const VALUES: &str = "sparse_deltas.safetensors";
@@ -124,10 +128,21 @@ fn head(adapter: &Adapter, transformer: &Transformer, mut values: Vec<f32>) -> R
 
 fn write(export: &Export) -> Result<Files> {
     let mut tensors = Vec::new();
+    let mut start = None;
     for parameter in export.base.transformer.parameters() {
+        let everywhere: Vec<u32>;
         let (indices, values) = match export.deltas.iter().find(|tensor| tensor.name == parameter.name) {
             None => (&[][..], &[][..]),
             Some(TensorDelta { delta: Delta::Sparse { indices, values }, .. }) => (&indices[..], &values[..]),
+            // The package trains the whole head as deltas on a start; what the start was, the adapter does not know.
+            Some(TensorDelta { name, shape, delta: Delta::Replace(values) }) if name == HEAD => {
+                let [classes, width] = shape[..] else {
+                    return Err(export.adapter.error(format!("{HEAD} has shape {shape:?}, not that of a head")));
+                };
+                start = Some(super::torch::matrix(&vec![0.0; values.len()], [classes, width]));
+                everywhere = (0..values.len() as u32).collect();
+                (&everywhere[..], &values[..])
+            }
             Some(TensorDelta { name, delta, .. }) => {
                 let kind = if matches!(delta, Delta::LowRank { .. }) { "low-rank" } else { "a whole new tensor" };
                 return Err(export.adapter.error(format!(
@@ -158,6 +173,9 @@ fn write(export: &Export) -> Result<Files> {
         _ => return Err(Error::Run(format!("{CONFIG} of the base model is not an object"))),
     };
     config.insert(BASE.into(), export.base_name.clone().into());
+    config.extend(classifier_fields(export.base));
     let config = serde_json::to_string_pretty(&config).map_err(|e| Error::Run(format!("{CONFIG}: {e}")))?;
-    Ok(vec![(VALUES, values), (CONFIG, format!("{config}\n").into_bytes())])
+    let mut files = vec![(VALUES, values), (CONFIG, format!("{config}\n").into_bytes())];
+    files.extend(start.map(|start| (HEAD_START, start)));
+    Ok(files)
 }
