@@ -362,6 +362,21 @@ fn a_classifier_passes_through_the_layout_of_the_sparta_package() {
     });
     assert!((losses[0] - losses[1]).abs() < 1e-6, "{losses:?}");
 
+    // Newer versions of the package keep the start of the head as safetensors.
+    let start = vec![0u8; 4 * 2 * 32];
+    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![2, 32], &start).expect("a view");
+    let bytes = safetensors::serialize([("head", view)], None).expect("safetensors");
+    std::fs::remove_file(out.join("head_init.pt")).expect("the start that was exported");
+    std::fs::write(out.join("head_init.safetensors"), bytes).expect("a file");
+    let mut base =
+        Pretrained::load_for(&config.model, Adapter::read(&out).expect("an adapter").purpose(), &ComputeDevice::cpu())
+            .expect("a model");
+    Adapter::read(&out).expect("an adapter").apply(&mut base, &ComputeDevice::cpu()).expect("applied");
+    let head = base.transformer.parameters().into_iter().find(|p| p.name == "score.weight").expect("a head");
+    let values: Vec<f32> = head.value().to_data().iter::<f32>().collect();
+    let own = Adapter::read(&config.out).expect("an adapter").weights.floats("score.weight").expect("the head");
+    assert_eq!(values, own);
+
     // BERT's head is not one that the package knows.
     let bert = classifying(&place, "bert", "sparta");
     train(&bert, &ComputeDevice::cpu());

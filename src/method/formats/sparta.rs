@@ -31,6 +31,8 @@ const BASE: &str = "sparta_pretrained_model";
 const HEAD: &str = "score.weight";
 /// Where the start of the head is, if the head was not one of the base model.
 const HEAD_START: &str = "head_init.pt";
+/// The same as newer versions of the package write it, with this tensor.
+const HEAD_START_SAFE: (&str, &str) = ("head_init.safetensors", "head");
 
 pub(super) const FORMAT: Format = Format {
     name: "sparta",
@@ -73,7 +75,7 @@ fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelt
         if values.is_empty() {
             continue;
         }
-        if name == HEAD && adapter.folder.join(HEAD_START).exists() {
+        if name == HEAD && [HEAD_START, HEAD_START_SAFE.0].iter().any(|file| adapter.folder.join(file).exists()) {
             changes.push(head(adapter, transformer, values)?);
             continue;
         }
@@ -112,11 +114,18 @@ fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelt
 
 /// The whole head: its start and its deltas, which the package trains all of.
 fn head(adapter: &Adapter, transformer: &Transformer, mut values: Vec<f32>) -> Result<TensorDelta> {
-    let path = adapter.folder.join(HEAD_START);
-    let bytes = std::fs::read(&path).map_err(|e| Error::file("read", &path, e))?;
+    let (safe, tensor) = HEAD_START_SAFE;
+    let path = adapter.folder.join(safe);
+    let (file, start) = if path.exists() {
+        (safe, super::read_weights(&path)?.floats(tensor).ok())
+    } else {
+        let path = adapter.folder.join(HEAD_START);
+        let bytes = std::fs::read(&path).map_err(|e| Error::file("read", &path, e))?;
+        (HEAD_START, super::torch::tensor(&bytes))
+    };
     let width = transformer.architecture.hidden_size;
-    let start = super::torch::tensor(&bytes).filter(|start| start.len() == values.len()).ok_or_else(|| {
-        adapter.error(format!("{HEAD_START}: not a saved tensor of {} numbers, as many as the head has", values.len()))
+    let start = start.filter(|start| start.len() == values.len()).ok_or_else(|| {
+        adapter.error(format!("{file}: not a saved tensor of {} numbers, as many as the head has", values.len()))
     })?;
     if !values.len().is_multiple_of(width) {
         return Err(adapter.error(format!("{HEAD} has {} numbers, no multiple of the width {width}", values.len())));
