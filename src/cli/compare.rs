@@ -5,7 +5,7 @@ mod plot;
 mod table;
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -220,13 +220,6 @@ async fn match_trainable(planned: &mut [Planned]) -> Result<()> {
         plan.config.trainable_parameters = wanted;
     }
     Ok(())
-}
-
-/// Lines of a run's `metrics.jsonl`.
-fn metrics(folder: &Path) -> Result<Vec<crate::event::Metrics>> {
-    let path = folder.join("metrics.jsonl");
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
-    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
 #[cfg(test)]

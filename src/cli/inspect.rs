@@ -16,11 +16,10 @@ use super::{
 use crate::{
     Error, Result,
     data::Tokenizer,
-    event::Metrics,
     hub::Wanted,
     method::{adapter::Adapter, formats::FORMATS},
     model::{Architecture, architecture::Positions, family, fingerprint, weights::Weights},
-    train::checkpoint,
+    train::{checkpoint, metrics},
 };
 
 /// Arguments of `agoge inspect`.
@@ -154,7 +153,7 @@ fn run(folder: &Path, config: Option<Value>, has_adapter: bool) -> Result<(Value
     } else {
         lines.push("adapter      none yet".into());
     }
-    let metrics = read_metrics(&folder.join("metrics.jsonl"))?;
+    let metrics = metrics::read(&folder.join("metrics.jsonl"))?;
     let losses: Vec<f64> = metrics.iter().filter_map(|m| m.loss).collect();
     if let (Some(first), Some(last)) = (losses.first(), losses.last()) {
         lines.push(format!("loss         {first:.4} {} {last:.4}", sparkline(&losses, 40)));
@@ -211,14 +210,6 @@ fn modules(tensors: Option<&Value>, rank: Option<u64>) -> Vec<String> {
 }
 
 /// The lines of `metrics.jsonl` that are whole.
-fn read_metrics(path: &Path) -> Result<Vec<Metrics>> {
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let bytes = std::fs::read(path).map_err(|e| Error::file("read", path, e))?;
-    Ok(String::from_utf8_lossy(&bytes).lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
-}
-
 #[cfg(test)]
 #[test]
 fn modules_count_rows_and_drawn_numbers() {

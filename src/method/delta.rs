@@ -174,7 +174,6 @@ fn all_of(adapter: &Adapter, problems: &[String]) -> Result<()> {
 ///
 /// # Errors
 /// Settings that are not those of the method, or a matrix that is missing or has no whole number of rows.
-#[allow(dead_code, reason = "named by the entry of the low-rank method")]
 pub(super) fn lora_deltas(adapter: &Adapter) -> Result<Vec<TensorDelta>> {
     #[derive(Deserialize)]
     struct Settings {

@@ -4,7 +4,7 @@ use super::{
     Entry, Setup,
     delta::Delta,
     dense::{self, DenseTensors},
-    parameter_for, targets,
+    replace, targets,
 };
 use crate::{Result, model::Transformer};
 
@@ -19,9 +19,7 @@ pub(super) const ENTRY: Entry = Entry {
 fn start(setup: &mut Setup, transformer: &mut Transformer) -> Result<DenseTensors> {
     for change in setup.take_initial(|delta| matches!(delta, Delta::Replace(_))) {
         let Delta::Replace(values) = change.delta else { continue };
-        let parameter = parameter_for(transformer, &change.name, &change.shape)?;
-        let dims = parameter.matrix_dims();
-        parameter.update(|_| setup.device.floats(values, dims));
+        replace(transformer, &change.name, &change.shape, values, setup.device)?;
     }
     let names = targets::select(transformer, &setup.config.target_modules, &setup.config.frozen_modules)?;
     Ok(DenseTensors::new(transformer, &names))

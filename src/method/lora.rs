@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Entry, Method, NamedTensor, Saved, Setup, State, TrainedTensor, accumulate,
-    delta::{Delta, TensorDelta, lora_deltas},
+    adapter::TensorShape,
+    delta::{Delta, TensorDelta, layer_dims, lora_deltas},
     dense::flat,
     parameter_for, stored, targets,
 };
@@ -17,7 +18,7 @@ use crate::{
     Error, Result,
     config::MethodConfig,
     kernel::{self, AdamW},
-    model::{Adaptation, Parameter, Transformer, weights::Weights},
+    model::{Adaptation, Transformer, weights::Weights},
     rng::Stream,
 };
 
@@ -63,13 +64,7 @@ struct Settings {
     /// `scale * rank`.
     alpha: f64,
     scale: f32,
-    tensors: Vec<TensorSettings>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct TensorSettings {
-    name: String,
-    shape: Vec<usize>,
+    tensors: Vec<TensorShape>,
 }
 
 /// The hook in one weight.
@@ -110,12 +105,6 @@ fn file_names(name: &str) -> [String; 2] {
 }
 
 impl LowRank {
-    /// `[outputs, inputs]` of the layer.
-    fn layer(parameter: &Parameter) -> [usize; 2] {
-        let [rows, cols] = parameter.matrix_dims();
-        if parameter.transposed() { [cols, rows] } else { [rows, cols] }
-    }
-
     fn adaptation(&self, tensors: [Tensor<2>; 2], dropout: Option<(f32, u64)>, transposed: bool) -> LowRankAdaptation {
         let [a, b] = tensors;
         LowRankAdaptation { a, b, scale: self.scale, dropout, transposed }
@@ -165,7 +154,7 @@ impl Lora {
             let scale = (config.lora_alpha / root) as f32;
             for name in names(config, transformer)? {
                 let parameter = transformer.parameter_mut(&name).expect("selected from the model's parameters");
-                let [outputs, inputs] = LowRank::layer(parameter);
+                let [outputs, inputs] = layer_dims(parameter).expect("linear weights are matrices");
                 if rank > outputs.min(inputs) {
                     return Err(Error::input(format!(
                         "--lora-rank {rank}: {name} has shape {:?}, so the rank can be at most {}",
@@ -185,7 +174,10 @@ impl Lora {
         }
         for TensorDelta { name, shape, delta } in initial {
             let Delta::LowRank { rank, a, b, scale } = delta else { continue };
-            let [outputs, inputs] = LowRank::layer(parameter_for(transformer, &name, &shape)?);
+            let parameter = parameter_for(transformer, &name, &shape)?;
+            let Some([outputs, inputs]) = layer_dims(parameter) else {
+                return Err(Error::input(format!("{name}: a low-rank change needs a matrix")));
+            };
             if a.len() != rank * inputs || b.len() != rank * outputs {
                 return Err(Error::input(format!(
                     "{name}: the low-rank matrices of the adapter do not fit the weight"
@@ -295,7 +287,7 @@ impl Method for Lora {
     }
 
     fn save(&self, _transformer: &Transformer) -> Saved {
-        let tensors = self.tensors.iter().map(|t| TensorSettings { name: t.name.clone(), shape: t.shape.clone() });
+        let tensors = self.tensors.iter().map(|t| TensorShape { name: t.name.clone(), shape: t.shape.clone() });
         let (rank, scale) = (self.tensors[0].rank, self.tensors[0].scale);
         let settings = Settings { rank, alpha: f64::from(scale) * rank as f64, scale, tensors: tensors.collect() };
         let values: Vec<NamedTensor> = self

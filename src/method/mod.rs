@@ -212,6 +212,23 @@ fn parameter_for<'a>(transformer: &'a mut Transformer, name: &str, shape: &[usiz
     Ok(parameter)
 }
 
+/// Puts the values of an adapter's tensor in the place of the model's.
+///
+/// # Errors
+/// No such parameter, or one of another shape.
+fn replace(
+    transformer: &mut Transformer,
+    name: &str,
+    shape: &[usize],
+    values: Vec<f32>,
+    device: &ComputeDevice,
+) -> Result<()> {
+    let parameter = parameter_for(transformer, name, shape)?;
+    let dims = parameter.matrix_dims();
+    parameter.update(|_| device.floats(values, dims));
+    Ok(())
+}
+
 /// A stored vector of exactly `len` f32 values, for [`Method::restore`].
 fn stored(state: &Weights, name: &str, len: usize) -> Result<Vec<f32>> {
     let values = state.floats(name)?;

@@ -6,7 +6,7 @@ use super::{
     Method, Saved, Setup, State, TrainedTensor,
     delta::{Delta, TensorDelta},
     dense::DenseTensors,
-    parameter_for,
+    replace,
 };
 use crate::{
     Error, Result,
@@ -38,12 +38,10 @@ pub(super) fn take_initial(setup: &mut Setup, transformer: &mut Transformer) -> 
     let (head, body): (Vec<TensorDelta>, Vec<TensorDelta>) = all.partition(|change| names.contains(&change.name));
     setup.initial = body;
     for change in head {
-        let parameter = parameter_for(transformer, &change.name, &change.shape)?;
         let Delta::Replace(values) = change.delta else {
             return Err(Error::input(format!("{}: a classification head is stored as a whole", change.name)));
         };
-        let dims = parameter.matrix_dims();
-        parameter.update(|_| setup.device.floats(values, dims));
+        replace(transformer, &change.name, &change.shape, values, setup.device)?;
     }
     Ok(())
 }

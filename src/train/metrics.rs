@@ -8,6 +8,18 @@ use std::{
 
 use crate::{Error, Result, event::Metrics, files};
 
+/// The lines of a `metrics.jsonl`, half-written ones left out; none where there is no file.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read(path: &Path) -> Result<Vec<Metrics>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let bytes = std::fs::read(path).map_err(|e| Error::file("read", path, e))?;
+    Ok(String::from_utf8_lossy(&bytes).lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
 /// An open `metrics.jsonl`.
 #[derive(Debug)]
 pub struct MetricsFile {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
-use super::{metrics, outcome::Outcome};
-use crate::{Error, Result};
+use super::outcome::Outcome;
+use crate::{Error, Result, event::Metrics, train::metrics};
 
 const SIZE: (u32, u32) = (900, 520);
 /// Okabe and Ito's colours, told apart with every kind of colour vision.
@@ -38,10 +38,10 @@ pub(super) fn svg(out: &Path, outcomes: &[Outcome]) -> Result<String> {
         let seeds: Vec<&Outcome> = outcomes.iter().filter(|other| other.method == outcome.method).collect();
         let mut runs = Vec::new();
         for run in &seeds {
-            runs.push(metrics(&out.join(format!("{}-{}", run.method, run.seed)))?);
+            runs.push(metrics::read(&out.join(format!("{}-{}", run.method, run.seed)).join("metrics.jsonl"))?);
         }
-        let series = |figure: fn(&crate::event::Metrics) -> Option<f64>| {
-            let points = |run: &Vec<crate::event::Metrics>| -> Vec<(f64, f64)> {
+        let series = |figure: fn(&Metrics) -> Option<f64>| {
+            let points = |run: &Vec<Metrics>| -> Vec<(f64, f64)> {
                 run.iter().filter_map(|m| figure(m).map(|value| (m.step as f64, value))).collect()
             };
             mean(&runs.iter().map(points).collect::<Vec<_>>())
