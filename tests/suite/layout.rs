@@ -16,8 +16,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("hub", &["error"]),
     // Only what a person can ask for as a device.
     ("config", &["error", "device"]),
-    // Only the report on the data.
-    ("event", &["data"]),
+    // Only the report on the data and the settings of a run.
+    ("event", &["data", "config"]),
     ("kernel", &["error", "device"]),
     ("model", &["error", "rng", "files", "device", "kernel"]),
     ("method", &["error", "rng", "files", "device", "kernel", "model", "config", "event"]),
@@ -29,7 +29,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Narrow passes: the one thing that a module may use of another.
-const ONLY: &[(&str, &str, &str)] = &[("config", "device", "DeviceChoice"), ("event", "data", "DataReport")];
+const ONLY: &[(&str, &str, &str)] = &[("config", "device", "DeviceChoice"), ("event", "data", "DataReport"), ("event", "config", "RunConfig")];
 
 /// Outside crates that only some modules know.
 const CRATES: &[(&str, &[&str])] = &[

@@ -1,5 +1,7 @@
 //! Everything a run tells and hears: plain numbers and strings, the same for terminal, window, page and tests.
 
+pub mod messages;
+
 use serde::{Deserialize, Serialize};
 
 use crate::data::DataReport;
@@ -141,7 +143,8 @@ pub enum Event {
 }
 
 /// Something a run is told. Pausing needs no command: a run that is not polled stands still.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", content = "value", rename_all = "snake_case")]
 pub enum Command {
     /// Finish the step, save, leave.
     Stop,
