@@ -9,8 +9,9 @@
 //! - [`model`]: transformers, weights in and out, generation; knows no training;
 //! - [`method`]: what is trained;
 //! - [`train`]: one step, evaluation, checkpoints, the run;
+//! - [`window`]: the live window, a front end that knows only settings and events;
 //! - [`cli`]: the program;
-//! - [`error`], [`files`] and [`rng`] serve them all.
+//! - [`error`], [`files`], [`format`] and [`rng`] serve them all.
 
 pub mod cli;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod device;
 pub mod error;
 pub mod event;
 pub mod files;
+pub mod format;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod hub;
 pub mod kernel;
@@ -26,5 +28,7 @@ pub mod method;
 pub mod model;
 pub mod rng;
 pub mod train;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod window;
 
 pub use error::{Error, Result};

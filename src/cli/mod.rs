@@ -9,7 +9,6 @@ mod demo;
 mod devices;
 mod evaluate;
 mod export;
-mod format;
 mod generate;
 mod inspect;
 mod merge;
@@ -33,6 +32,7 @@ use crate::{
     Result,
     config::RunConfig,
     device::{self, ComputeDevice, DeviceChoice},
+    format,
     hub::Wanted,
     method::{
         adapter::Adapter,

@@ -4,7 +4,7 @@ pub mod messages;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::DataReport;
+pub use crate::data::DataReport;
 
 /// One trained tensor, for reports and for the window's map of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

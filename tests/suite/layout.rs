@@ -10,6 +10,7 @@ use std::{
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("rng", &[]),
+    ("format", &[]),
     ("files", &["error"]),
     ("device", &["error"]),
     ("data", &["error", "rng"]),
@@ -22,9 +23,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &["error", "rng", "files", "device", "kernel"]),
     ("method", &["error", "rng", "files", "device", "kernel", "model", "config", "event"]),
     ("train", &["error", "rng", "files", "device", "kernel", "model", "method", "config", "event", "data", "hub"]),
+    // A front end knows what a run is told and tells, and nothing of how it is done.
+    ("window", &["error", "format", "config", "event"]),
     (
         "cli",
-        &["error", "rng", "files", "device", "kernel", "model", "method", "config", "event", "data", "hub", "train"],
+        &[
+            "error", "rng", "files", "format", "device", "kernel", "model", "method", "config", "event", "data", "hub",
+            "train", "window",
+        ],
     ),
 ];
 
@@ -45,6 +51,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("ureq", &["hub"]),
     ("rustyline", &["cli"]),
     ("ctrlc", &["cli"]),
+    ("eframe", &["window"]),
+    ("egui_plot", &["window"]),
+    ("rfd", &["window"]),
+    ("image", &["window"]),
 ];
 
 /// Most lines of a file, and the files that have more, with the reason.

@@ -1,0 +1,313 @@
+//! One chart: lines of the visible runs over a shared horizontal axis.
+
+use eframe::egui::{self, Align, Color32, Id, Layout, Rect, RichText, Stroke, Ui, Vec2, Vec2b, vec2};
+use egui_plot::{AxisHints, GridMark, HLine, Legend, Line, LineStyle, MarkerShape, Plot, PlotPoints, Points, VLine};
+
+use super::{
+    metric::{Look, Metric, short},
+    panel::ChartSettings,
+};
+use crate::{
+    format,
+    window::{
+        data::{columns::XAxis, run::RunView},
+        theme,
+    },
+};
+
+/// What a person asks of a chart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Wish {
+    /// A picture of this part of the window.
+    Png(Metric, Rect),
+    /// Its numbers.
+    Csv(Metric),
+}
+
+/// Draws `metric` of the visible runs into a card of `height` points.
+pub fn chart(ui: &mut Ui, metric: Metric, runs: &[RunView], limit: Option<u64>, settings: &mut ChartSettings, height: f32) -> Option<Wish> {
+    let card = theme::card(ui.visuals());
+    let margins = card.total_margin().sum().y;
+    let mut wish = None;
+    let shown = card.show(ui, |ui| {
+        ui.set_min_height(height - margins);
+        ui.set_max_height(height - margins);
+        header(ui, metric, settings, &mut wish);
+        body(ui, metric, runs, limit, settings);
+    });
+    if let Some(Wish::Png(_, rect)) = &mut wish {
+        *rect = shown.response.rect;
+    }
+    wish
+}
+
+fn header(ui: &mut Ui, metric: Metric, settings: &mut ChartSettings, wish: &mut Option<Wish>) {
+    ui.horizontal(|ui| {
+        ui.spacing_mut().interact_size.y = 18.0;
+        ui.spacing_mut().button_padding = vec2(5.0, 1.0);
+        ui.label(RichText::new(metric.title()).strong());
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let menu = ui.menu_button(RichText::new("Save").small(), |ui| {
+                if ui.button("Picture (PNG)…").clicked() {
+                    *wish = Some(Wish::Png(metric, Rect::NOTHING));
+                    ui.close();
+                }
+                if ui.button("Numbers (CSV)…").clicked() {
+                    *wish = Some(Wish::Csv(metric));
+                    ui.close();
+                }
+            });
+            name(&menu.response, &format!("Save the chart of {}", metric.title()));
+            if metric != Metric::Accuracy {
+                let log = settings.log.contains(&metric);
+                let toggle = ui.selectable_label(log, RichText::new("log").small());
+                name(&toggle, &format!("Logarithmic axis for {}", metric.title()));
+                if toggle.on_hover_text("Logarithmic vertical axis").clicked() {
+                    if log {
+                        settings.log.remove(&metric);
+                    } else {
+                        settings.log.insert(metric);
+                    }
+                }
+            }
+        });
+    });
+}
+
+/// Gives a widget without words a name for screen readers.
+pub fn name(response: &egui::Response, name: &str) {
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, name));
+}
+
+fn body(ui: &mut Ui, metric: Metric, runs: &[RunView], limit: Option<u64>, settings: &ChartSettings) {
+    let visible: Vec<&RunView> = runs.iter().filter(|run| run.visible).collect();
+    let (log, axis) = (settings.log.contains(&metric), settings.axis);
+    let visuals = ui.visuals().clone();
+    let scale = ui.ctx().pixels_per_point();
+    let several = visible.len() > 1;
+    let link = Id::unique("charts");
+    // Linked charts share their horizontal range; another measure is another range.
+    let group = link.with(axis.label());
+    let mut plot = Plot::new(("chart", metric.file_stem(), axis.label()))
+        .id(Id::unique(("chart", metric.file_stem(), axis.label(), log)))
+        .link_axis(group, Vec2b::new(true, false))
+        .link_cursor(group, Vec2b::new(true, false))
+        .allow_scroll(false)
+        .label_formatter(|_| None)
+        .show_background(false)
+        .custom_x_axes(vec![AxisHints::new_x().formatter(move |mark, _| place(axis, mark.value))])
+        .custom_y_axes(vec![AxisHints::new_y().min_thickness(52.0).formatter(move |mark: GridMark, _: &_| {
+            if log { power(metric, mark) } else { metric.tick(mark.value, mark.step_size) }
+        })])
+        .set_margin_fraction(vec2(0.01, 0.08));
+    if settings.fit {
+        plot = plot.reset();
+    }
+    if metric == Metric::Loss && several {
+        plot = plot.legend(Legend::default().background_alpha(0.6));
+    }
+    let response = plot.show(ui, |plot| {
+        let bounds = plot.plot_bounds();
+        let auto = plot.auto_bounds();
+        let pixels = (plot.response().rect.width() * scale) as usize;
+        let (low, high) = if auto.x { (f64::NEG_INFINITY, f64::INFINITY) } else { (bounds.min()[0], bounds.max()[0]) };
+        let clip = if settings.clip { clip_range(metric, &visible, settings, low, high) } else { None };
+        let map = move |value: f64| {
+            let value = clip.map_or(value, |(low, high)| value.clamp(low, high));
+            if !log {
+                Some(value)
+            } else if value > 0.0 {
+                Some(value.log10())
+            } else {
+                None
+            }
+        };
+        for run in &visible {
+            let color = theme::run_color(&visuals, run.color);
+            for trace in metric.traces(run, settings.smoothing > 0.0) {
+                let (from, to) = trace.places.range(axis, low, high);
+                let points = trace.series.line(trace.places.by(axis), from, to, pixels, map);
+                if points.is_empty() {
+                    continue;
+                }
+                let color = match trace.look {
+                    // One run alone: validation stands out by its colour too.
+                    Look::Marks if !several => theme::run_color(&visuals, run.color + 1),
+                    _ => color,
+                };
+                let label = if several { run.name.as_str() } else { trace.name };
+                draw(plot, label, trace.name, points, trace.look, color);
+            }
+            if matches!(metric, Metric::Loss | Metric::GradNorm) {
+                for &row in run.steps.not_finite.iter().take(200) {
+                    let x = run.steps.places.by(axis)[row];
+                    plot.vline(VLine::new("not finite", x).color(visuals.error_fg_color).style(LineStyle::dashed_dense()).allow_hover(false));
+                }
+            }
+        }
+        if let (Metric::Memory, Some(limit)) = (metric, limit) {
+            // Far below the limit the line would only flatten the curve.
+            let most = visible.iter().map(|run| run.peak_bytes).max().unwrap_or(0);
+            if limit < 8 * most
+                && let Some(y) = map(limit as f64)
+            {
+                plot.hline(HLine::new("limit of the device", y).color(visuals.warn_fg_color).style(LineStyle::dashed_loose()).allow_hover(false));
+            }
+        }
+        zoom(plot, auto);
+    });
+    let described = describe(metric, &visible);
+    response.response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, &described));
+    if visible.iter().all(|run| metric.traces(run, false).iter().all(|trace| trace.places.is_empty())) {
+        let text = if visible.is_empty() { "no run is shown" } else { "no figures yet" };
+        ui.painter().text(response.response.rect.center(), egui::Align2::CENTER_CENTER, text, egui::TextStyle::Body.resolve(ui.style()), visuals.weak_text_color());
+    } else if response.response.hovered()
+        && let Some(pointer) = response.response.hover_pos()
+    {
+        let x = response.transform.value_from_position(pointer).x;
+        tooltip(ui, &response.response, metric, &visible, settings, x);
+    }
+}
+
+/// Turning the wheel zooms in time around the pointer; the height then fits what is seen.
+fn zoom(plot: &mut egui_plot::PlotUi<'_>, auto: Vec2b) {
+    let (hovered, wheel) = (plot.response().hovered(), plot.ctx().input(|input| input.smooth_scroll_delta.y));
+    if hovered && wheel != 0.0 {
+        plot.zoom_bounds_around_hovered(vec2((wheel / 200.0).exp(), 1.0));
+        plot.set_auto_bounds(Vec2b::new(false, auto.y));
+    }
+}
+
+fn draw(plot: &mut egui_plot::PlotUi<'_>, label: &str, id: &str, points: Vec<[f64; 2]>, look: Look, color: Color32) {
+    let id = Id::unique((label, id));
+    let line = |points: Vec<[f64; 2]>| Line::new(label, PlotPoints::from(points)).id(id).allow_hover(false);
+    match look {
+        Look::Faint => plot.line(line(points).stroke(Stroke::new(1.0, color.gamma_multiply(0.3)))),
+        Look::Strong if points.len() == 1 => {
+            plot.points(Points::new(label, points).id(id).radius(3.0).color(color).allow_hover(false));
+        }
+        Look::Strong => plot.line(line(points).stroke(Stroke::new(2.0, color))),
+        Look::Dashed => plot.line(line(points).stroke(Stroke::new(1.2, color.gamma_multiply(0.7))).style(LineStyle::dashed_dense())),
+        Look::Marks => {
+            plot.line(line(points.clone()).stroke(Stroke::new(1.2, color.gamma_multiply(0.8))).style(LineStyle::dotted_dense()));
+            plot.points(Points::new(label, points).id(id.with("marks")).radius(3.2).shape(MarkerShape::Circle).filled(true).color(color).allow_hover(false));
+        }
+    }
+}
+
+/// The values between which nearly all of what is seen lies; `None` where there are too few numbers to tell.
+///
+/// What lies outside is drawn at the edge. Validation points are never clipped.
+fn clip_range(metric: Metric, runs: &[&RunView], settings: &ChartSettings, low: f64, high: f64) -> Option<(f64, f64)> {
+    /// Numbers looked at of each line.
+    const SAMPLES: usize = 1000;
+    let (mut seen, mut kept) = (Vec::new(), Vec::new());
+    for run in runs {
+        for trace in metric.traces(run, settings.smoothing > 0.0) {
+            let (from, to) = trace.places.range(settings.axis, low, high);
+            let values = &trace.series.values()[from..to.min(trace.series.values().len())];
+            let target = if trace.look == Look::Marks { &mut kept } else { &mut seen };
+            target.extend(values.iter().step_by(values.len() / SAMPLES + 1).copied().filter(|value| value.is_finite()));
+        }
+    }
+    if seen.len() < 20 {
+        return None;
+    }
+    seen.sort_unstable_by(f64::total_cmp);
+    let at = |share: f64| seen[((seen.len() - 1) as f64 * share) as usize];
+    let (bottom, top) = (at(0.02), at(0.98));
+    let room = 0.25 * (top - bottom).max(1e-12 * top.abs());
+    let (bottom, top) = (bottom - room, top + room);
+    let (bottom, top) = (bottom.max(seen[0]), top.min(seen[seen.len() - 1]));
+    Some((kept.iter().copied().fold(bottom, f64::min), kept.iter().copied().fold(top, f64::max)))
+}
+
+/// A place on the horizontal axis.
+fn place(axis: XAxis, value: f64) -> String {
+    match axis {
+        _ if value < 0.0 => String::new(),
+        XAxis::Step | XAxis::Tokens => short(value),
+        XAxis::Time => format::seconds(value),
+    }
+}
+
+/// A mark of a logarithmic axis: powers of ten, and what lies between where there are few of them.
+fn power(metric: Metric, mark: GridMark) -> String {
+    let value = 10f64.powf(mark.value);
+    if mark.step_size >= 1.0 && value < 0.01 { format!("{value:.0e}") } else { metric.tick(value, value / 10.0) }
+}
+
+/// The exact figures at the pointer.
+fn tooltip(ui: &Ui, response: &egui::Response, metric: Metric, runs: &[&RunView], settings: &ChartSettings, x: f64) {
+    let tip = egui::Tooltip::always_open(ui.ctx().clone(), ui.layer_id(), response.id.with("figures"), egui::PopupAnchor::Pointer);
+    tip.gap(14.0).show(|ui| {
+        for (at, run) in runs.iter().enumerate() {
+            if at == 12 {
+                ui.weak(format!("and {} more", runs.len() - at));
+                break;
+            }
+            let places = if run.steps.places.is_empty() { &run.evaluations.places } else { &run.steps.places };
+            let Some(row) = places.nearest(settings.axis, x) else { continue };
+            let value = |axis| places.by(axis)[row];
+            ui.horizontal(|ui| {
+                dot(ui, theme::run_color(ui.visuals(), run.color));
+                ui.strong(&run.name);
+                ui.weak(format!(
+                    "step {}, {} tokens, {}",
+                    format::count(value(XAxis::Step) as usize),
+                    short(value(XAxis::Tokens)),
+                    format::seconds(value(XAxis::Time))
+                ));
+            });
+            for trace in metric.traces(run, settings.smoothing > 0.0) {
+                let Some(row) = trace.places.nearest(settings.axis, x) else { continue };
+                let Some(&figure) = trace.series.values().get(row) else { continue };
+                let text = if figure.is_finite() { metric.value(figure) } else { "—".into() };
+                let at = match trace.look {
+                    Look::Marks => format!(" at step {}", trace.places.by(XAxis::Step)[row]),
+                    _ => String::new(),
+                };
+                ui.label(format!("{}{at}: {text}", trace.name));
+            }
+        }
+    });
+}
+
+/// A dot in the colour of a run.
+pub fn dot(ui: &mut Ui, color: Color32) {
+    let (rect, _) = ui.allocate_exact_size(Vec2::splat(10.0), egui::Sense::hover());
+    ui.painter().circle_filled(rect.center(), 4.5, color);
+}
+
+/// The chart in words, for screen readers.
+fn describe(metric: Metric, runs: &[&RunView]) -> String {
+    let mut text = format!("Chart of {}", metric.title().to_lowercase());
+    for run in runs.iter().take(5) {
+        for trace in metric.traces(run, false) {
+            if let Some(last) = trace.series.values().iter().rfind(|value| value.is_finite()) {
+                text += &format!("; {}, {}: {}", run.name, trace.name, metric.value(*last));
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Event, Metrics};
+
+    #[test]
+    fn clipping_leaves_out_a_spike_but_no_validation_point() {
+        let mut run = RunView::new("runs/a".into(), 0);
+        for step in 1..=1000u64 {
+            let loss = if step == 500 { 1e6 } else { 2.0 + (step as f64 * 0.37).sin() };
+            run.hear(&Event::Step(Metrics { step, loss: Some(loss), ..Metrics::default() }));
+        }
+        let metrics = Metrics { step: 1000, eval_loss: Some(7.0), ..Metrics::default() };
+        run.hear(&Event::Evaluated { metrics, perplexity: 7f64.exp(), best: false });
+        let settings = ChartSettings { smoothing: 0.0, ..ChartSettings::default() };
+        let (low, high) = clip_range(Metric::Loss, &[&run], &settings, f64::NEG_INFINITY, f64::INFINITY).expect("numbers");
+        assert!((0.9..1.1).contains(&low) && high == 7.0, "{low} to {high}");
+    }
+}

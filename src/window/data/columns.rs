@@ -1,0 +1,187 @@
+//! The numbers of a run as columns: one place of x a row, one series a metric.
+
+use super::{pyramid::Pyramid, smooth::Smoothed};
+use crate::event::Metrics;
+
+/// What the horizontal axis counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum XAxis {
+    /// Optimizer steps.
+    #[default]
+    Step,
+    /// Tokens trained on.
+    Tokens,
+    /// Time trained.
+    Time,
+}
+
+impl XAxis {
+    /// All of them, in the order in which they are offered.
+    pub const ALL: [Self; 3] = [Self::Step, Self::Tokens, Self::Time];
+
+    /// Its name in the window.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Step => "Step",
+            Self::Tokens => "Tokens",
+            Self::Time => "Time",
+        }
+    }
+}
+
+/// Where the rows are, by each of the three measures. All three only grow.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    steps: Vec<f64>,
+    tokens: Vec<f64>,
+    secs: Vec<f64>,
+}
+
+impl Places {
+    fn push(&mut self, metrics: &Metrics) {
+        self.steps.push(metrics.step as f64);
+        self.tokens.push(metrics.tokens as f64);
+        // Recorded times may be damaged or out of order; a line that runs backwards cannot be searched.
+        let last = self.secs.last().copied().unwrap_or(0.0);
+        self.secs.push(if metrics.elapsed_secs.is_finite() { metrics.elapsed_secs.max(last) } else { last });
+        if let [.., before, last] = &mut self.tokens[..] {
+            *last = last.max(*before);
+        }
+    }
+
+    /// The places by one measure.
+    pub fn by(&self, axis: XAxis) -> &[f64] {
+        match axis {
+            XAxis::Step => &self.steps,
+            XAxis::Tokens => &self.tokens,
+            XAxis::Time => &self.secs,
+        }
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The rows from `low` to `high`, and one on either side so that lines run out of the picture.
+    pub fn range(&self, axis: XAxis, low: f64, high: f64) -> (usize, usize) {
+        let places = self.by(axis);
+        let from = places.partition_point(|&x| x < low).saturating_sub(1);
+        let to = (places.partition_point(|&x| x <= high) + 1).min(places.len());
+        (from.min(to), to)
+    }
+
+    /// The row nearest to `x`.
+    pub fn nearest(&self, axis: XAxis, x: f64) -> Option<usize> {
+        let places = self.by(axis);
+        let right = places.partition_point(|&place| place < x).min(places.len().checked_sub(1)?);
+        let left = right.saturating_sub(1);
+        Some(if (places[left] - x).abs() < (places[right] - x).abs() { left } else { right })
+    }
+}
+
+/// What is measured at every step.
+#[derive(Clone, Debug, Default)]
+pub struct Steps {
+    /// Where the rows are.
+    pub places: Places,
+    /// Training loss, in nats.
+    pub loss: Pyramid,
+    /// The same, smoothed.
+    pub smoothed: Smoothed,
+    /// Learning rate.
+    pub learning_rate: Pyramid,
+    /// Global gradient norm before clipping.
+    pub grad_norm: Pyramid,
+    /// Tokens a second.
+    pub speed: Pyramid,
+    /// Memory in use, in bytes.
+    pub in_use: Pyramid,
+    /// Memory reserved, in bytes.
+    pub reserved: Pyramid,
+    /// Rows whose loss or gradient norm is not finite.
+    pub not_finite: Vec<usize>,
+}
+
+impl Steps {
+    /// Adds a row. Rows that go back (damaged or repeated lines of a record) are left out.
+    pub fn push(&mut self, metrics: &Metrics) {
+        if self.places.steps.last().is_some_and(|&last| metrics.step as f64 <= last) {
+            return;
+        }
+        let missing = f64::NAN;
+        let (loss, norm) = (metrics.loss.unwrap_or(missing), metrics.grad_norm.unwrap_or(missing));
+        // A figure that is not in the record is missing; one that is there and not finite is a fault to show.
+        if metrics.loss.is_some_and(|loss| !loss.is_finite()) || metrics.grad_norm.is_some_and(|norm| !norm.is_finite()) {
+            self.not_finite.push(self.places.len());
+        }
+        self.places.push(metrics);
+        self.loss.push(loss);
+        self.learning_rate.push(metrics.learning_rate.unwrap_or(missing));
+        self.grad_norm.push(norm);
+        self.speed.push(metrics.tokens_per_sec);
+        self.in_use.push(metrics.memory_in_use_bytes as f64);
+        self.reserved.push(metrics.memory_reserved_bytes as f64);
+    }
+}
+
+/// What is measured at every evaluation.
+#[derive(Clone, Debug, Default)]
+pub struct Evaluations {
+    /// Where the rows are.
+    pub places: Places,
+    /// Validation loss, in nats.
+    pub loss: Pyramid,
+    /// Share of the validation rows whose class was found; NaN where there are no classes.
+    pub accuracy: Pyramid,
+}
+
+impl Evaluations {
+    /// Adds a row; one that goes back is left out.
+    pub fn push(&mut self, metrics: &Metrics) {
+        if self.places.steps.last().is_some_and(|&last| metrics.step as f64 <= last) {
+            return;
+        }
+        self.places.push(metrics);
+        self.loss.push(metrics.eval_loss.unwrap_or(f64::NAN));
+        self.accuracy.push(metrics.eval_accuracy.unwrap_or(f64::NAN));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(step: u64, loss: f64) -> Metrics {
+        Metrics { step, loss: Some(loss), tokens: 10 * step, elapsed_secs: step as f64 / 2.0, ..Metrics::default() }
+    }
+
+    #[test]
+    fn rows_are_found_by_any_measure() {
+        let mut steps = Steps::default();
+        (1..=100).for_each(|step| steps.push(&row(step, 1.0)));
+        assert_eq!(steps.places.range(XAxis::Step, 10.0, 20.0), (8, 21));
+        assert_eq!(steps.places.range(XAxis::Tokens, -1e9, 1e9), (0, 100));
+        assert_eq!(steps.places.nearest(XAxis::Time, 25.1), Some(49));
+        assert_eq!(steps.places.nearest(XAxis::Step, 1e9), Some(99));
+        assert_eq!(Steps::default().places.nearest(XAxis::Step, 1.0), None);
+    }
+
+    #[test]
+    fn damaged_rows_leave_the_columns_in_order() {
+        let mut steps = Steps::default();
+        for metrics in [row(1, 2.0), row(2, f64::NAN), row(2, 9.0), row(1, 9.0), Metrics { tokens: 3, elapsed_secs: f64::NAN, ..row(5, 1.0) }] {
+            steps.push(&metrics);
+        }
+        assert_eq!(steps.places.by(XAxis::Step), [1.0, 2.0, 5.0]);
+        assert_eq!(steps.not_finite, [1]);
+        for axis in XAxis::ALL {
+            assert!(steps.places.by(axis).is_sorted(), "{axis:?}");
+        }
+    }
+}

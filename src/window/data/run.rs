@@ -1,0 +1,223 @@
+//! One run as the window sees it: everything heard of it, in a form that can be drawn.
+
+use std::path::PathBuf;
+
+use super::columns::{Evaluations, Steps};
+use crate::event::{DataReport, Ending, Event, Metrics, Started, messages::RunState};
+
+/// What a run is doing, as far as the window knows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Status {
+    /// This window's own run.
+    Live(RunState),
+    /// Another process is at it.
+    Elsewhere,
+    /// It is over.
+    Over(Ending),
+    /// It went wrong.
+    Failed(String),
+    /// No process is at it, and it never said that it was over: it was killed, or the machine went off.
+    Interrupted,
+    /// Nothing is known yet.
+    Opening,
+}
+
+impl Status {
+    /// One or two words.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Live(RunState::Idle) | Self::Opening => "opening",
+            Self::Live(RunState::Preparing { .. }) => "preparing",
+            Self::Live(RunState::Running) => "training",
+            Self::Live(RunState::Paused) => "paused",
+            Self::Live(RunState::Ended) | Self::Over(Ending::Completed) => "done",
+            Self::Live(RunState::Failed { .. }) | Self::Failed(_) => "failed",
+            Self::Over(Ending::EarlyStop) => "stopped early",
+            Self::Over(Ending::Stopped) => "stopped",
+            Self::Elsewhere => "training elsewhere",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// Whether steps are being taken or can be taken by going on.
+    pub fn is_under_way(&self) -> bool {
+        matches!(self, Self::Elsewhere | Self::Live(RunState::Preparing { .. } | RunState::Running | RunState::Paused))
+    }
+}
+
+/// The answers to one prompt over time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answers {
+    /// The prompt.
+    pub prompt: String,
+    /// Steps done and the text, in order.
+    pub texts: Vec<(u64, String)>,
+}
+
+/// A line of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// Steps done.
+    pub step: u64,
+    /// What happened.
+    pub text: String,
+    /// Whether it is bad news.
+    pub is_fault: bool,
+}
+
+/// A run.
+#[derive(Clone, Debug)]
+pub struct RunView {
+    /// Name in lists and legends.
+    pub name: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Whether its curves are drawn.
+    pub visible: bool,
+    /// Place in the palette.
+    pub color: usize,
+    /// What it is doing.
+    pub status: Status,
+    /// What it is.
+    pub started: Option<Started>,
+    /// What it learns from.
+    pub data: Option<DataReport>,
+    /// Figures of every step.
+    pub steps: Steps,
+    /// Figures of every evaluation.
+    pub evaluations: Evaluations,
+    /// The last figures heard.
+    pub latest: Option<Metrics>,
+    /// Lowest validation loss and the step it was reached at.
+    pub best: Option<(f64, u64)>,
+    /// Most memory seen in use, in bytes.
+    pub peak_bytes: u64,
+    /// What it says to its prompts.
+    pub samples: Vec<Answers>,
+    /// What happened.
+    pub log: Vec<LogLine>,
+}
+
+impl RunView {
+    /// A run of which nothing is known yet.
+    pub fn new(folder: PathBuf, color: usize) -> Self {
+        let name = folder.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
+        Self {
+            name,
+            folder,
+            visible: true,
+            color,
+            status: Status::Opening,
+            started: None,
+            data: None,
+            steps: Steps::default(),
+            evaluations: Evaluations::default(),
+            latest: None,
+            best: None,
+            peak_bytes: 0,
+            samples: Vec::new(),
+            log: Vec::new(),
+        }
+    }
+
+    /// Forgets what was heard: the run began anew.
+    pub fn begin_anew(&mut self) {
+        let Self { name, folder, visible, color, .. } = self;
+        *self = Self { name: std::mem::take(name), visible: *visible, ..Self::new(std::mem::take(folder), *color) };
+    }
+
+    /// Takes in what the run tells.
+    pub fn hear(&mut self, event: &Event) {
+        match event {
+            Event::Started(started) => {
+                let share = started.trained_parameters as f64 / started.total_parameters.max(1) as f64;
+                let resumed = if started.done > 0 { format!(", resumed after step {}", started.done) } else { String::new() };
+                let text = format!(
+                    "{} on {} trains {} of its numbers on {}{resumed}",
+                    started.method,
+                    started.model,
+                    crate::format::percent(share),
+                    started.device
+                );
+                self.note(started.done, text, false);
+                self.started = Some((**started).clone());
+                self.status = Status::Opening;
+            }
+            Event::Data { report } => self.data = Some((**report).clone()),
+            Event::Step(metrics) => {
+                self.steps.push(metrics);
+                self.take(metrics);
+                if [metrics.loss, metrics.grad_norm].into_iter().flatten().any(|value| !value.is_finite()) {
+                    self.note(metrics.step, "the loss or the gradient norm is not a finite number".into(), true);
+                }
+            }
+            Event::Evaluated { metrics, best, .. } => self.evaluated(metrics, *best),
+            Event::Sample { step, prompt, text } => {
+                let at = self.samples.iter().position(|answers| answers.prompt == *prompt).unwrap_or_else(|| {
+                    self.samples.push(Answers { prompt: prompt.clone(), texts: Vec::new() });
+                    self.samples.len() - 1
+                });
+                let texts = &mut self.samples[at].texts;
+                // After a resume the same step may be sampled again.
+                texts.retain(|(earlier, _)| earlier < step);
+                texts.push((*step, text.clone()));
+            }
+            Event::Saved { step, path } => self.note(*step, format!("checkpoint {path}"), false),
+            Event::Finished { ending, step, elapsed_secs, tokens, best_eval } => {
+                self.best = best_eval.or(self.best);
+                let how = match ending {
+                    Ending::Completed => "done",
+                    Ending::EarlyStop => "stopped early: the validation loss no longer falls",
+                    Ending::Stopped => "stopped",
+                };
+                let (tokens, time) = (crate::format::count(*tokens as usize), crate::format::seconds(*elapsed_secs));
+                self.note(*step, format!("{how} after {step} steps and {tokens} tokens in {time}"), false);
+                self.status = Status::Over(*ending);
+            }
+        }
+    }
+
+    fn evaluated(&mut self, metrics: &Metrics, best: bool) {
+        self.evaluations.push(metrics);
+        self.take(metrics);
+        let Some(loss) = metrics.eval_loss else { return };
+        // A record does not say which evaluation was the best: it is the lowest after the start.
+        let lower = metrics.step > 0 && loss.is_finite() && self.best.is_none_or(|(known, _)| loss < known);
+        if best || lower {
+            self.best = Some((loss, metrics.step));
+        }
+        let quality = match metrics.eval_accuracy {
+            Some(accuracy) => format!(", accuracy {}", crate::format::percent(accuracy)),
+            None => String::new(),
+        };
+        let mark = if best || lower { ", the best so far" } else { "" };
+        self.note(metrics.step, format!("validation loss {loss:.4}{quality}{mark}"), !loss.is_finite());
+    }
+
+    fn take(&mut self, metrics: &Metrics) {
+        self.peak_bytes = self.peak_bytes.max(metrics.memory_in_use_bytes);
+        self.latest = Some(metrics.clone());
+    }
+
+    /// Writes a line into the log.
+    pub fn note(&mut self, step: u64, text: String, is_fault: bool) {
+        self.log.push(LogLine { step, text, is_fault });
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> u64 {
+        let done = self.started.as_ref().map_or(0, |started| started.done);
+        self.latest.as_ref().map_or(done, |metrics| metrics.step.max(done))
+    }
+
+    /// Share of the model's numbers that are trained.
+    pub fn trained_share(&self) -> Option<f64> {
+        let started = self.started.as_ref()?;
+        Some(started.trained_parameters as f64 / started.total_parameters.max(1) as f64)
+    }
+
+    /// Whether it tells classes apart instead of writing text.
+    pub fn classifies(&self) -> bool {
+        self.evaluations.accuracy.values().iter().any(|value| value.is_finite())
+    }
+}

@@ -1,0 +1,61 @@
+//! Opening the window on the desktop.
+
+use std::sync::{Arc, Mutex};
+
+use eframe::egui::{self, ViewportBuilder};
+
+use super::{
+    app::{App, Closing, Options, STORAGE_KEY},
+    link::{Link, Wake},
+    pace::Pace,
+    remember::Remembered,
+};
+use crate::{Error, Result};
+
+const ICON: &[u8] = include_bytes!("../../assets/icon.png");
+
+/// Opens the window and stays in it until it is closed. `connect` makes the line to the desk, once there is a window to
+/// wake. Gives what is to become of a run that is under way.
+///
+/// # Errors
+/// There is no display, or nothing that can draw on it.
+pub fn open(options: Options, connect: impl FnOnce(Wake) -> Link) -> Result<Closing> {
+    let closing = Arc::new(Mutex::new(Closing::default()));
+    let decided = closing.clone();
+    let mut viewport = ViewportBuilder::default()
+        .with_title("agoge")
+        .with_app_id("agoge")
+        .with_inner_size([1280.0, 760.0])
+        .with_min_inner_size([760.0, 480.0])
+        .with_drag_and_drop(true);
+    if let Ok(icon) = eframe::icon_data::from_png_bytes(ICON) {
+        viewport = viewport.with_icon(icon);
+    }
+    let native = eframe::NativeOptions { viewport, ..eframe::NativeOptions::default() };
+    let create = move |context: &eframe::CreationContext<'_>| {
+        let is_software = context
+            .wgpu_render_state
+            .as_ref()
+            .is_some_and(|state| state.adapter.get_info().device_type == eframe::wgpu::DeviceType::Cpu);
+        let pace = Pace::new(is_software);
+        let link = connect(wake(&context.egui_ctx, &pace));
+        let stored = context.storage.and_then(|storage| eframe::get_value::<Remembered>(storage, STORAGE_KEY));
+        let remembered = stored.unwrap_or_else(Remembered::first);
+        let app = App::new(&context.egui_ctx, link, options, remembered, pace, closing);
+        Ok(Box::new(app) as Box<dyn eframe::App>)
+    };
+    eframe::run_native("agoge", native, Box::new(create)).map_err(|e| {
+        Error::Device(format!(
+            "the window cannot be opened: {e}; without a display use the commands of `agoge --help` (train, watch a run \
+             with inspect)"
+        ))
+    })?;
+    let closing = decided.lock().map(|closing| *closing).unwrap_or_default();
+    Ok(closing)
+}
+
+/// Makes the window look for news, no sooner than its pace allows.
+pub fn wake(ctx: &egui::Context, pace: &Pace) -> Wake {
+    let (ctx, pace) = (ctx.clone(), pace.clone());
+    Arc::new(move || ctx.request_repaint_after(pace.wait()))
+}

@@ -1,0 +1,63 @@
+//! What a run is: device, model, method, how far it is, and where its trained numbers are.
+
+use eframe::egui::{Grid, RichText, Ui};
+
+use super::map;
+use crate::{
+    format::{bytes, count, percent, seconds},
+    window::data::run::{RunView, Status},
+};
+
+/// Draws the facts of a run.
+pub fn facts(ui: &mut Ui, run: &RunView) {
+    if let Status::Failed(message) = &run.status {
+        ui.colored_label(ui.visuals().error_fg_color, message);
+        ui.add_space(6.0);
+    }
+    let Some(started) = &run.started else {
+        ui.weak("Nothing is known of this run yet.");
+        return;
+    };
+    let mut lines: Vec<(&str, String)> = Vec::new();
+    let (device, reason) = started.device.split_once(": ").unwrap_or((&started.device, ""));
+    lines.push(("Device", device.to_owned()));
+    if !reason.is_empty() {
+        lines.push(("Chosen", reason.to_owned()));
+    }
+    lines.push(("Model", started.model.clone()));
+    lines.push(("Parameters", count(started.total_parameters)));
+    lines.push(("Method", started.method.clone()));
+    let share = started.trained_parameters as f64 / started.total_parameters.max(1) as f64;
+    lines.push(("Trained", format!("{} ({})", count(started.trained_parameters), percent(share))));
+    lines.push(("In", format!("{} tensors", started.trained.len())));
+    lines.push(("Step", format!("{} of {}", count(run.step() as usize), count(started.steps as usize))));
+    if started.batches_per_epoch > 0 && started.steps > 0 {
+        let epochs = run.step() as f64 / started.batches_per_epoch as f64;
+        lines.push(("Epoch", format!("{epochs:.2} ({} batches each)", count(started.batches_per_epoch as usize))));
+    }
+    if let Some(metrics) = &run.latest {
+        lines.push(("Tokens", count(metrics.tokens as usize)));
+        lines.push(("Time trained", seconds(metrics.elapsed_secs)));
+        if run.status.is_under_way() {
+            lines.push(("Time left", seconds(metrics.remaining_secs)));
+        }
+        lines.push(("Memory", format!("{} in use, {} reserved", bytes(metrics.memory_in_use_bytes), bytes(metrics.memory_reserved_bytes))));
+        lines.push(("Peak", bytes(run.peak_bytes)));
+    }
+    if let Some((loss, step)) = run.best {
+        lines.push(("Best validation", format!("{loss:.4} at step {step}")));
+    }
+    if !run.folder.as_os_str().is_empty() {
+        lines.push(("Folder", run.folder.display().to_string()));
+    }
+    Grid::new("facts").num_columns(2).spacing([12.0, 4.0]).show(ui, |ui| {
+        for (name, value) in lines {
+            ui.label(RichText::new(name).weak());
+            ui.add(eframe::egui::Label::new(value).wrap());
+            ui.end_row();
+        }
+    });
+    ui.add_space(10.0);
+    ui.strong("Where the trained numbers are");
+    map::map(ui, &started.trained);
+}

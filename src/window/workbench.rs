@@ -1,0 +1,260 @@
+//! What one does with a trained adapter: generate with it and without it side by side, merge it, export it.
+
+use std::path::PathBuf;
+
+use eframe::egui::{self, Button, ComboBox, DragValue, Frame, Label, Margin, RichText, ScrollArea, Slider, TextEdit, Ui};
+
+use super::{
+    data::run::RunView,
+    dialogs::{Dialogs, Kind, Purpose},
+    theme,
+};
+use crate::event::messages::{Request, TaskEnding};
+
+/// Layouts that an adapter can be exported in, with a word on each.
+const LAYOUTS: [(&str, &str); 3] = [
+    ("peft", "PEFT (Hugging Face): LoRA and SHiRA"),
+    ("sparta", "the SpaRTA authors' package"),
+    ("agoge", "agoge itself, for a run of another program"),
+];
+
+/// One side of a generation.
+#[derive(Clone, Debug, Default)]
+struct Answer {
+    text: String,
+    done: bool,
+}
+
+/// A task that was asked for.
+#[derive(Clone, Debug)]
+struct Task {
+    number: u64,
+    text: String,
+    ending: Option<TaskEnding>,
+}
+
+/// The page's state.
+pub struct Workbench {
+    /// What is continued.
+    pub prompt: String,
+    temperature: f32,
+    max_tokens: usize,
+    seed: u64,
+    /// Number of the generation whose text is shown, and its two sides: without and with the adapter.
+    generation: Option<u64>,
+    answers: [Answer; 2],
+    /// Where the merged model goes, as text.
+    pub merge_into: String,
+    /// Where the exported adapter goes, as text.
+    pub export_into: String,
+    layout: usize,
+    tasks: Vec<Task>,
+    number: u64,
+}
+
+impl Default for Workbench {
+    fn default() -> Self {
+        Self {
+            prompt: String::new(),
+            temperature: 0.0,
+            max_tokens: 120,
+            seed: 0,
+            generation: None,
+            answers: Default::default(),
+            merge_into: String::new(),
+            export_into: String::new(),
+            layout: 0,
+            tasks: Vec::new(),
+            number: 0,
+        }
+    }
+}
+
+impl Workbench {
+    /// Takes in a stretch of text.
+    pub fn text(&mut self, number: u64, adapted: bool, text: &str, done: bool) {
+        if self.generation == Some(number) {
+            let answer = &mut self.answers[usize::from(adapted)];
+            answer.text += text;
+            answer.done |= done;
+        }
+    }
+
+    /// Takes in how far a task is.
+    pub fn task(&mut self, number: u64, text: String, ending: Option<TaskEnding>) {
+        if self.generation == Some(number) && ending.is_some() {
+            self.answers.iter_mut().for_each(|answer| answer.done = true);
+        }
+        match self.tasks.iter_mut().find(|task| task.number == number) {
+            Some(task) => (task.text, task.ending) = (text, ending),
+            None => self.tasks.push(Task { number, text, ending }),
+        }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    fn is_generating(&self) -> bool {
+        self.generation.is_some() && !self.answers.iter().all(|answer| answer.done)
+    }
+
+    /// Draws the page for one run.
+    pub fn page(&mut self, ui: &mut Ui, run: Option<&RunView>, dialogs: &Dialogs) -> Vec<Request> {
+        let mut requests = Vec::new();
+        let Some(run) = run else {
+            ui.heading("Use an adapter");
+            ui.weak("Choose a run on the left, or open the folder of one.");
+            return requests;
+        };
+        if self.prompt.is_empty()
+            && let Some(answers) = run.samples.first()
+        {
+            self.prompt.clone_from(&answers.prompt);
+        }
+        ScrollArea::vertical().id_salt("workbench").auto_shrink(false).show(ui, |ui| {
+            ui.heading(format!("Use {}", run.name));
+            if run.status.is_under_way() {
+                ui.weak("The run is under way: what is used is the best adapter so far.");
+            }
+            ui.add_space(4.0);
+            self.generate(ui, run, &mut requests);
+            ui.add_space(16.0);
+            ui.columns(2, |columns| {
+                self.merge(&mut columns[0], run, dialogs, &mut requests);
+                self.export(&mut columns[1], run, dialogs, &mut requests);
+            });
+            self.tasks(ui);
+        });
+        requests
+    }
+
+    fn generate(&mut self, ui: &mut Ui, run: &RunView, requests: &mut Vec<Request>) {
+        let label = ui.label("Prompt");
+        ui.add(TextEdit::multiline(&mut self.prompt).desired_rows(3).desired_width(f32::INFINITY)).labelled_by(label.id);
+        let by_key = ui.input_mut(|input| input.consume_key(egui::Modifiers::COMMAND, egui::Key::Enter));
+        ui.horizontal_wrapped(|ui| {
+            let generating = self.is_generating();
+            let go = ui.add_enabled(!generating, Button::new(RichText::new("Generate").strong()));
+            if (go.on_hover_text("Continue the prompt with the adapter and without it (Ctrl+Enter)").clicked() || by_key) && !generating {
+                let number = self.next();
+                self.generation = Some(number);
+                self.answers = Default::default();
+                requests.push(Request::Generate {
+                    number,
+                    folder: run.folder.clone(),
+                    prompt: self.prompt.clone(),
+                    temperature: self.temperature,
+                    max_tokens: self.max_tokens,
+                    seed: self.seed,
+                });
+            }
+            if ui.add_enabled(generating, Button::new("Stop")).clicked() {
+                requests.push(Request::StopGenerating);
+            }
+            ui.separator();
+            let label = ui.label("Temperature");
+            ui.add(Slider::new(&mut self.temperature, 0.0..=2.0).fixed_decimals(2))
+                .labelled_by(label.id)
+                .on_hover_text("0 always takes the most likely token; higher is more varied");
+            let label = ui.label("Most tokens");
+            ui.add(DragValue::new(&mut self.max_tokens).range(1..=4096)).labelled_by(label.id);
+            let label = ui.label("Seed");
+            ui.add(DragValue::new(&mut self.seed)).labelled_by(label.id);
+        });
+        let generating = self.is_generating();
+        ui.columns(2, |columns| {
+            for (at, (ui, title)) in columns.iter_mut().zip(["Without the adapter", "With the adapter"]).enumerate() {
+                let answer = &self.answers[at];
+                ui.horizontal(|ui| {
+                    ui.strong(title);
+                    if generating && !answer.done {
+                        ui.spinner();
+                    }
+                });
+                let stroke = if at == 1 { egui::Stroke::new(1.0, theme::good(ui.visuals())) } else { ui.visuals().widgets.noninteractive.bg_stroke };
+                let frame = Frame::new().fill(ui.visuals().faint_bg_color).stroke(stroke).corner_radius(6).inner_margin(Margin::same(10));
+                frame.show(ui, |ui| {
+                    ui.set_min_height(120.0);
+                    ui.set_width(ui.available_width());
+                    match answer.text.is_empty() {
+                        true => ui.weak(if self.generation.is_none() { "Press Generate." } else if answer.done { "(nothing)" } else { "…" }),
+                        false => ui.add(Label::new(answer.text.trim()).wrap().selectable(true)),
+                    };
+                });
+            }
+        });
+    }
+
+    fn merge(&mut self, ui: &mut Ui, run: &RunView, dialogs: &Dialogs, requests: &mut Vec<Request>) {
+        ui.strong("Merge");
+        ui.weak("Fold the adapter into the base model and write a model folder.");
+        if self.merge_into.is_empty() {
+            self.merge_into = beside(run, "merged");
+        }
+        let path = path_field(ui, "Into the folder", &mut self.merge_into, dialogs, Purpose::MergeInto);
+        if ui.button("Merge").clicked() {
+            requests.push(Request::Merge { number: self.next(), folder: run.folder.clone(), out: path });
+        }
+    }
+
+    fn export(&mut self, ui: &mut Ui, run: &RunView, dialogs: &Dialogs, requests: &mut Vec<Request>) {
+        ui.strong("Export");
+        ui.weak("Write the adapter in the layout of another program.");
+        if self.export_into.is_empty() {
+            self.export_into = beside(run, "exported");
+        }
+        let path = path_field(ui, "To the folder", &mut self.export_into, dialogs, Purpose::ExportInto);
+        ui.horizontal_wrapped(|ui| {
+            let label = ui.label("Layout");
+            let shown = LAYOUTS[self.layout].0;
+            let combo = ComboBox::from_id_salt("layout").selected_text(shown).show_ui(ui, |ui| {
+                for (at, (name, about)) in LAYOUTS.iter().enumerate() {
+                    ui.selectable_value(&mut self.layout, at, *name).on_hover_text(*about);
+                }
+            });
+            combo.response.labelled_by(label.id);
+            if ui.button("Export").clicked() {
+                let format = LAYOUTS[self.layout].0.to_owned();
+                requests.push(Request::Export { number: self.next(), folder: run.folder.clone(), format, out: path });
+            }
+        });
+    }
+
+    fn tasks(&mut self, ui: &mut Ui) {
+        ui.add_space(8.0);
+        for task in self.tasks.iter().rev().take(6) {
+            ui.horizontal_wrapped(|ui| match task.ending {
+                None => {
+                    ui.spinner();
+                    ui.label(&task.text);
+                }
+                Some(TaskEnding::Done) => {
+                    ui.colored_label(theme::good(ui.visuals()), &task.text);
+                }
+                Some(TaskEnding::Failed) => {
+                    ui.colored_label(ui.visuals().error_fg_color, &task.text);
+                }
+            });
+        }
+    }
+}
+
+/// A folder beside that of the run.
+fn beside(run: &RunView, what: &str) -> String {
+    let parent = run.folder.parent().map(PathBuf::from).unwrap_or_default();
+    parent.join(format!("{}-{what}", run.name)).display().to_string()
+}
+
+fn path_field(ui: &mut Ui, title: &str, text: &mut String, dialogs: &Dialogs, purpose: Purpose) -> PathBuf {
+    let label = ui.label(title);
+    ui.horizontal(|ui| {
+        let width = (ui.available_width() - 90.0).max(80.0);
+        ui.add(TextEdit::singleline(text).desired_width(width)).labelled_by(label.id);
+        if ui.button("Browse…").clicked() {
+            dialogs.open(ui.ctx(), Kind::Folder, title, purpose);
+        }
+    });
+    PathBuf::from(text.trim())
+}

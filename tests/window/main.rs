@@ -1,0 +1,5 @@
+//! The live window, driven as a person would: the real application on a software adapter, with the real desk behind it or
+//! with scripted replies.
+
+mod look;
+mod scripted;
