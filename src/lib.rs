@@ -5,16 +5,18 @@
 //! - [`data`]: bytes to rows to token ids to batches; knows no tensors;
 //! - [`device`]: what there is to compute on;
 //! - [`hub`]: models by name, fetched from the Hugging Face hub;
+//! - [`demo`]: the model and the data inside this program;
 //! - [`kernel`]: the host side of the WGSL shaders, forward and backward;
 //! - [`model`]: transformers, weights in and out, generation; knows no training;
 //! - [`method`]: what is trained;
 //! - [`train`]: one step, evaluation, checkpoints, the run;
 //! - [`cli`]: the program;
-//! - [`error`], [`files`] and [`rng`] serve them all.
+//! - [`error`], [`files`], [`panics`] and [`rng`] serve them all.
 
 pub mod cli;
 pub mod config;
 pub mod data;
+pub mod demo;
 pub mod device;
 pub mod error;
 pub mod event;
@@ -24,6 +26,7 @@ pub mod hub;
 pub mod kernel;
 pub mod method;
 pub mod model;
+pub mod panics;
 pub mod rng;
 pub mod train;
 

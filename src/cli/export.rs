@@ -7,6 +7,7 @@ use clap::{Args, builder::PossibleValuesParser};
 use super::format::{bytes, count};
 use crate::{
     Error, Result,
+    demo::locate,
     device::ComputeDevice,
     files,
     hub::Wanted,
@@ -20,7 +21,7 @@ use crate::{
 /// Arguments of `agoge export`.
 #[derive(Debug, Args)]
 pub(super) struct Export {
-    /// Model folder in the Hugging Face layout
+    /// Model folder in the Hugging Face layout, org/name on the Hugging Face hub, or agoge-demo
     #[arg(long, value_name = "FOLDER")]
     model: PathBuf,
     /// Folder of a run, or of another program's adapter
@@ -46,7 +47,7 @@ impl Export {
         let format = formats::find(&self.format)?;
         let adapter = Adapter::read(&self.adapter)?;
         self.check_out()?;
-        let folder = Wanted::whole(&self.model).locate()?.folder;
+        let folder = locate(&Wanted::whole(&self.model))?.folder;
         let base = Pretrained::load_for(&folder, adapter.purpose(), &ComputeDevice::cpu())?;
         let base_name = self.base_name.clone().unwrap_or_else(|| self.known_base(&adapter));
         let written = formats::export(&adapter, &base, format, base_name)?;

@@ -12,7 +12,7 @@ use crate::{
     Error, Result,
     config::{Overrides, RunConfig},
     data::DataFiles,
-    method,
+    demo, method,
     train::{
         Inputs, Run,
         folder::{prepare_out, resume_config},
@@ -59,7 +59,7 @@ impl Train {
         method::find(&config.method)?;
         // A typing error in a path should not cost a download.
         let valid = (!config.valid_data.as_os_str().is_empty()).then_some(config.valid_data.as_path());
-        DataFiles::find(&config.data, valid)?;
+        DataFiles::find(&demo::data(&config.data)?, valid)?;
         pin(&mut config, self.verbosity.quiet || self.verbosity.json)?;
         let stop = signals::stop_flag();
         let inputs = Inputs::load(&config).await?;

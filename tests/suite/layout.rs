@@ -10,6 +10,7 @@ use std::{
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("rng", &[]),
+    ("panics", &["error"]),
     ("files", &["error"]),
     ("device", &["error"]),
     ("data", &["error", "rng"]),
@@ -18,18 +19,29 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["error", "device"]),
     // Only the report on the data and the settings of a run.
     ("event", &["data", "config"]),
+    ("demo", &["error", "files", "config", "hub"]),
     ("kernel", &["error", "device"]),
     ("model", &["error", "rng", "files", "device", "kernel"]),
     ("method", &["error", "rng", "files", "device", "kernel", "model", "config", "event"]),
-    ("train", &["error", "rng", "files", "device", "kernel", "model", "method", "config", "event", "data", "hub"]),
+    (
+        "train",
+        &[
+            "error", "rng", "files", "device", "kernel", "model", "method", "config", "event", "data", "hub", "demo",
+            "panics",
+        ],
+    ),
     (
         "cli",
-        &["error", "rng", "files", "device", "kernel", "model", "method", "config", "event", "data", "hub", "train"],
+        &[
+            "error", "rng", "files", "device", "kernel", "model", "method", "config", "event", "data", "hub", "demo",
+            "panics", "train",
+        ],
     ),
 ];
 
 /// Narrow passes: the one thing that a module may use of another.
-const ONLY: &[(&str, &str, &str)] = &[("config", "device", "DeviceChoice"), ("event", "data", "DataReport"), ("event", "config", "RunConfig")];
+const ONLY: &[(&str, &str, &str)] =
+    &[("config", "device", "DeviceChoice"), ("event", "data", "DataReport"), ("event", "config", "RunConfig")];
 
 /// Outside crates that only some modules know.
 const CRATES: &[(&str, &[&str])] = &[
