@@ -10,17 +10,21 @@
 //! - [`model`]: transformers, weights in and out, generation; knows no training;
 //! - [`method`]: what is trained;
 //! - [`train`]: one step, evaluation, checkpoints, the run;
+//! - [`desk`]: the threads behind a front end;
 //! - [`cli`]: the program;
-//! - [`error`], [`files`], [`panics`] and [`rng`] serve them all.
+//! - [`error`], [`files`], [`format`](mod@format), [`panics`] and [`rng`] serve them all.
 
 pub mod cli;
 pub mod config;
 pub mod data;
 pub mod demo;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod desk;
 pub mod device;
 pub mod error;
 pub mod event;
 pub mod files;
+pub mod format;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod hub;
 pub mod kernel;

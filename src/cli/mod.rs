@@ -9,7 +9,6 @@ mod demo;
 mod devices;
 mod evaluate;
 mod export;
-mod format;
 mod generate;
 mod inspect;
 mod merge;
@@ -34,6 +33,7 @@ use crate::{
     config::{RunConfig, settings},
     demo::locate,
     device::{self, ComputeDevice, DeviceChoice},
+    format,
     hub::Wanted,
     method::{
         adapter::Adapter,

@@ -9,7 +9,7 @@ use crate::{
     data::{ClassifySettings, DataSettings, DataTask, Dataset, Source, Tokenizer},
     demo,
     device::{self, ComputeDevice},
-    model::{Pretrained, pretrained::read_architecture},
+    model::{Pretrained, classifier::Purpose, pretrained::read_architecture},
 };
 
 /// What a run works on. A front end may bring its own (the embedded demo, a browser's files).
@@ -67,11 +67,7 @@ impl Inputs {
         let dataset = Dataset::load(&settings, &tokenizer)?;
         let purpose = purpose(config, &dataset.classes, &tokenizer)?;
         tell("loading the model");
-        let base = match config.init {
-            Init::Pretrained => Pretrained::load_for(&folder, purpose, &device)?,
-            Init::Random => Pretrained::random(&folder, config.seed, purpose, &device)?,
-        };
-        Ok(Self { base, tokenizer, dataset, device })
+        Ok(Self { base: load_base(config, purpose, &device)?, tokenizer, dataset, device })
     }
 
     /// The model and the data inside this program, read where they are, without any file.
@@ -108,6 +104,18 @@ pub fn is_demo(config: &RunConfig) -> bool {
     embedded && plain && config.task == Task::CausalLm && config.init == Init::Pretrained
 }
 
+/// The model that a run starts from, on a device.
+///
+/// # Errors
+/// No such model, or one that cannot serve the purpose.
+pub fn load_base(config: &RunConfig, purpose: Purpose, device: &ComputeDevice) -> Result<Pretrained> {
+    let folder = model_folder(config)?;
+    match config.init {
+        Init::Pretrained => Pretrained::load_for(&folder, purpose, device),
+        Init::Random => Pretrained::random(&folder, config.seed, purpose, device),
+    }
+}
+
 /// Where the model is; one of the hub is in its cache already if [`pin`] was called.
 ///
 /// # Errors
@@ -140,8 +148,9 @@ pub fn pin(config: &mut RunConfig, quiet: bool) -> Result<()> {
     Ok(())
 }
 
+/// The model of a run, to be looked for.
 #[cfg(not(target_arch = "wasm32"))]
-fn wanted(config: &RunConfig, quiet: bool) -> crate::hub::Wanted<'_> {
+pub fn wanted(config: &RunConfig, quiet: bool) -> crate::hub::Wanted<'_> {
     let weights = config.init == Init::Pretrained;
     crate::hub::Wanted { model: &config.model, revision: &config.revision, weights, quiet }
 }

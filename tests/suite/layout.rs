@@ -11,6 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("rng", &[]),
     ("panics", &["error"]),
+    ("format", &[]),
     ("files", &["error"]),
     ("device", &["error"]),
     ("data", &["error", "rng"]),
@@ -31,10 +32,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "desk",
+        &[
+            "error", "files", "panics", "format", "device", "model", "method", "config", "event", "data", "hub",
+            "demo", "train",
+        ],
+    ),
+    (
         "cli",
         &[
-            "error", "rng", "files", "device", "kernel", "model", "method", "config", "event", "data", "hub", "demo",
-            "panics", "train",
+            "error", "rng", "files", "panics", "format", "device", "kernel", "model", "method", "config", "event",
+            "data", "hub", "demo", "train", "desk",
         ],
     ),
 ];

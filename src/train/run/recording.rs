@@ -11,8 +11,12 @@ impl Run {
         recorded
     }
 
-    /// Ends the run because of a failure, which goes into its record.
-    pub(super) fn fail(&mut self, message: &str) {
+    /// Ends the run because of a failure, which goes into its record. Who catches a panic of the layers below says so
+    /// here; other failures end it by themselves.
+    pub fn fail(&mut self, message: &str) {
+        if self.phase == Phase::Done {
+            return;
+        }
         self.phase = Phase::Done;
         if let Some(journal) = &mut self.journal {
             // The failure itself is told in any case; perhaps it is a disk that is full.
@@ -46,7 +50,7 @@ impl Run {
 impl Drop for Run {
     /// A panic of the layers below ends a run as much as an error does.
     fn drop(&mut self) {
-        if std::thread::panicking() && self.phase != Phase::Done {
+        if std::thread::panicking() {
             self.fail(&panics::sentence());
         }
     }
