@@ -161,50 +161,53 @@ pub async fn open(choice: &DeviceChoice) -> Result<ComputeDevice> {
     }
     let instance = instance();
     let candidates = candidates(&instance).await;
-    let names =
-        || candidates.iter().map(|c| format!("{} ({})", c.facts.index, c.facts.name)).collect::<Vec<_>>().join(", ");
-    let (position, reason) = match choice {
-        DeviceChoice::Auto => match candidates.first() {
-            Some(best) if best.facts.kind < Kind::SoftwareGpu => (0, format!("best {} here", best.facts.kind)),
-            Some(best) if best.facts.kind == Kind::SoftwareGpu => {
-                return Ok(cpu("no hardware GPU here, and the CPU device is faster than software Vulkan"));
-            }
-            _ => return Ok(cpu("no GPU adapter here")),
-        },
-        DeviceChoice::Gpu => match candidates.first() {
-            Some(best) if best.facts.kind < Kind::Cpu => (0, "best adapter here".to_owned()),
-            _ => {
-                return Err(Error::Device(
-                    "--device gpu: no Vulkan, Metal or DX12 adapter found; install a GPU driver (or Mesa's lavapipe), \
-                     or use --device cpu"
-                        .into(),
-                ));
-            }
-        },
-        DeviceChoice::Index(index) => {
-            if *index >= candidates.len() {
-                return Err(Error::input(format!("--device {index}: there is no such device; there are {}", names())));
-            }
-            (*index, "asked for".to_owned())
-        }
-        DeviceChoice::Name(part) => {
-            let wanted = part.to_lowercase();
-            match candidates.iter().position(|c| c.facts.name.to_lowercase().contains(&wanted)) {
-                Some(position) => (position, format!("its name contains '{part}'")),
-                None => {
-                    return Err(Error::input(format!(
-                        "--device {part}: no device has this in its name; there are {}",
-                        names()
-                    )));
-                }
-            }
-        }
-        DeviceChoice::Cpu => unreachable!("answered above"),
-    };
+    let facts: Vec<DeviceFacts> = candidates.iter().map(|candidate| candidate.facts.clone()).collect();
+    let (position, reason) = choose(choice, &facts)?;
     let Candidate { facts, adapter } = candidates.into_iter().nth(position).expect("position is in the list");
     let Some(adapter) = adapter else { return Ok(cpu(&reason)) };
     let handle = adopt(instance, adapter, &facts).await?;
     Ok(ComputeDevice { handle, facts, reason })
+}
+
+/// The place in the list of [`list()`] that `choice` means, and why, as half a sentence.
+///
+/// # Errors
+/// Nothing in the list matches the choice.
+pub fn choose(choice: &DeviceChoice, devices: &[DeviceFacts]) -> Result<(usize, String)> {
+    let names = || devices.iter().map(|d| format!("{} ({})", d.index, d.name)).collect::<Vec<_>>().join(", ");
+    let last = devices.len().saturating_sub(1);
+    match choice {
+        DeviceChoice::Cpu => Ok((last, "asked for".to_owned())),
+        DeviceChoice::Auto => Ok(match devices.first() {
+            Some(best) if best.kind < Kind::SoftwareGpu => (0, format!("best {} here", best.kind)),
+            Some(best) if best.kind == Kind::SoftwareGpu => {
+                (last, "no hardware GPU here, and the CPU device is faster than software Vulkan".to_owned())
+            }
+            _ => (last, "no GPU adapter here".to_owned()),
+        }),
+        DeviceChoice::Gpu => match devices.first() {
+            Some(best) if best.kind < Kind::Cpu => Ok((0, "best adapter here".to_owned())),
+            _ => Err(Error::Device(
+                "--device gpu: no Vulkan, Metal or DX12 adapter found; install a GPU driver (or Mesa's lavapipe), or use \
+                 --device cpu"
+                    .into(),
+            )),
+        },
+        DeviceChoice::Index(index) if *index < devices.len() => Ok((*index, "asked for".to_owned())),
+        DeviceChoice::Index(index) => {
+            Err(Error::input(format!("--device {index}: there is no such device; there are {}", names())))
+        }
+        DeviceChoice::Name(part) => {
+            let wanted = part.to_lowercase();
+            match devices.iter().position(|device| device.name.to_lowercase().contains(&wanted)) {
+                Some(position) => Ok((position, format!("its name contains '{part}'"))),
+                None => Err(Error::input(format!(
+                    "--device {part}: no device has this in its name; there are {}",
+                    names()
+                ))),
+            }
+        }
+    }
 }
 
 /// Registers an adapter with Burn, with every feature and limit it offers.

@@ -5,17 +5,22 @@
 //! - [`data`]: bytes to rows to token ids to batches; knows no tensors;
 //! - [`device`]: what there is to compute on;
 //! - [`hub`]: models by name, fetched from the Hugging Face hub;
+//! - [`demo`]: the model and the data inside this program;
 //! - [`kernel`]: the host side of the WGSL shaders, forward and backward;
 //! - [`model`]: transformers, weights in and out, generation; knows no training;
 //! - [`method`]: what is trained;
 //! - [`train`]: one step, evaluation, checkpoints, the run;
+//! - [`desk`]: the threads behind a front end;
 //! - [`window`]: the live window, a front end that knows only settings and events;
 //! - [`cli`]: the program;
-//! - [`error`], [`files`], [`format`] and [`rng`] serve them all.
+//! - [`error`], [`files`], [`format`](mod@format), [`panics`] and [`rng`] serve them all.
 
 pub mod cli;
 pub mod config;
 pub mod data;
+pub mod demo;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod desk;
 pub mod device;
 pub mod error;
 pub mod event;
@@ -26,6 +31,7 @@ pub mod hub;
 pub mod kernel;
 pub mod method;
 pub mod model;
+pub mod panics;
 pub mod rng;
 pub mod train;
 #[cfg(not(target_arch = "wasm32"))]

@@ -11,6 +11,7 @@ use crate::{
     Error, Result,
     config::{List, RunConfig},
     data::Batch,
+    demo,
     device::{self, ComputeDevice, DeviceChoice},
     hub::Wanted,
     kernel::{AdamW, Strategy, masked_gather},
@@ -235,8 +236,8 @@ impl Memory {
         };
         let start = in_use()?;
         let mut base = match &self.model {
-            Some(model) => Pretrained::load(&Wanted::whole(model).locate()?.folder, device)?,
-            None => super::demo::embedded_model(device)?,
+            Some(model) => Pretrained::load(&demo::locate(&Wanted::whole(model))?.folder, device)?,
+            None => Pretrained::from_bytes(demo::NAME, demo::CONFIG, demo::WEIGHTS.to_vec(), device)?,
         };
         let loaded = in_use()?;
         let config = RunConfig { density, target_modules: List(vec!["all-linear".into()]), ..RunConfig::default() };

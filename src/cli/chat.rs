@@ -4,7 +4,6 @@
 
 mod conversation;
 mod lines;
-mod sides;
 mod style;
 
 use std::{io::Write, path::Path, process::ExitCode, time::Instant};
@@ -14,7 +13,6 @@ use clap::Args;
 use self::{
     conversation::Conversation,
     lines::{Line, Lines},
-    sides::Sides,
     style::Style,
 };
 use super::{
@@ -26,6 +24,7 @@ use super::{
 use crate::{
     Error, Result,
     data::{StreamDecoder, Tokenizer},
+    method::sides::Sides,
     model::{Pretrained, generate::Generation, sample::Sampling},
 };
 

@@ -7,7 +7,6 @@ use std::{
 };
 
 use clap::Args;
-use serde::Deserialize;
 
 use super::{
     chart::sparkline,
@@ -17,58 +16,27 @@ use super::{
 };
 use crate::{
     Error, Result,
-    config::{Prompts, RunConfig},
-    data::{Dataset, Source, Tokenizer},
-    device::{self, ComputeDevice, DeviceChoice},
+    config::Overrides,
+    demo::{self, Example},
     event::{Ending, Event},
-    files,
-    model::Pretrained,
-    train::{Inputs, Run, folder::prepare_out, inputs::data_settings},
+    train::{Inputs, Run, folder::prepare_out},
 };
 
-const MODEL: &str = "agoge-demo";
-const CONFIG: &str = include_str!("../../assets/model/config.json");
-const WEIGHTS: &[u8] = include_bytes!("../../assets/model/model.safetensors");
-const TOKENIZER: &str = include_str!("../../assets/model/tokenizer.json");
-const TOKENIZER_CONFIG: &str = include_str!("../../assets/model/tokenizer_config.json");
-const TRAIN: &str = include_str!("../../assets/demo/train.jsonl");
-const VALID: &str = include_str!("../../assets/demo/valid.jsonl");
-const PROMPTS: &str = include_str!("../../assets/demo/prompts.jsonl");
-
-/// Longest answer that is shown, in tokens.
-const ANSWER_TOKENS: usize = 120;
+/// Settings that the demo has no use for: its model and data are inside the program.
+pub(super) const NOT_TAKEN: &[&str] = &["model", "revision", "data", "valid_data"];
+/// Settings that the short help shows.
+pub(super) const SHOWN: &[&str] = &["device", "steps", "seed", "out"];
 
 /// Arguments of `agoge demo`.
 #[derive(Debug, Args)]
 pub(super) struct Demo {
-    /// auto, gpu, cpu, a number of `agoge devices`, or a part of an adapter's name
-    #[arg(long, default_value_t)]
-    device: DeviceChoice,
-    /// Optimizer steps
-    #[arg(long, default_value_t = 200)]
-    steps: u64,
-    /// Seed of the mask and the data order
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Keep the run (adapter, metrics, checkpoints) in this folder
-    #[arg(long, value_name = "FOLDER")]
-    out: Option<PathBuf>,
     /// Write the embedded model and data to this folder, for `agoge train`, and leave
     #[arg(long, value_name = "FOLDER")]
     export: Option<PathBuf>,
     #[command(flatten)]
+    settings: Overrides,
+    #[command(flatten)]
     verbosity: Verbosity,
-}
-
-#[derive(Deserialize)]
-struct Example {
-    prompt: String,
-    completion: String,
-}
-
-/// The embedded model on a device.
-pub(super) fn embedded_model(device: &ComputeDevice) -> Result<Pretrained> {
-    Pretrained::from_bytes(MODEL, CONFIG, WEIGHTS.to_vec(), device)
 }
 
 impl Demo {
@@ -76,59 +44,30 @@ impl Demo {
         if let Some(folder) = &self.export {
             return export(folder);
         }
-        let prompts = examples(PROMPTS)?;
-        let config = RunConfig {
-            steps: self.steps,
-            seed: self.seed,
-            out: self.out.clone().unwrap_or_default(),
-            device: self.device.clone(),
-            target_modules: crate::config::List(vec!["all-linear".into()]),
-            batch_size: 16,
-            learning_rate: 1e-2,
-            warmup_steps: 10,
-            eval_steps: 100,
-            save_steps: 0,
-            logging_steps: 5,
-            sample_prompts: Prompts(prompts.iter().map(|example| example.prompt.clone()).collect()),
-            sample_tokens: ANSWER_TOKENS,
-            ..RunConfig::default()
-        };
-        if let Some(out) = &self.out {
-            prepare_out(out, false)?;
+        if let Some(name) = self.settings.given().into_iter().find(|name| NOT_TAKEN.contains(name)) {
+            return Err(Error::input(format!(
+                "--{}: the demo has a model and data of its own; use agoge train for others",
+                name.replace('_', "-")
+            )));
+        }
+        let mut config = demo::config();
+        self.settings.apply(&mut config);
+        config.check()?;
+        if !config.out.as_os_str().is_empty() {
+            prepare_out(&config.out, false)?;
         }
         let stop = signals::stop_flag();
-        let device = device::open(&self.device).await?;
-        let base = embedded_model(&device)?;
-        let tokenizer = tokenizer(&base)?;
-        let settings = data_settings(&config, base.transformer.architecture.max_positions)?;
-        let source = |name: &str, text: &'static str| Source::from_bytes(name, text.as_bytes());
-        let dataset = Dataset::from_sources(
-            source("demo train", TRAIN)?,
-            Some(source("demo valid", VALID)?),
-            &settings,
-            &tokenizer,
-        )?;
-        let mut run = Run::new(config, Inputs { base, tokenizer, dataset, device }, false)?;
+        let inputs = Inputs::load(&config).await?;
+        let mut run = Run::new(config, inputs, false)?;
         let mut terminal = Terminal::new(self.verbosity);
         (terminal.show_data, terminal.show_samples) = (false, false);
         let mut story = Story::default();
         let ending = terminal.follow(&mut run, &stop, |event| story.hear(event)).await?;
         if !self.verbosity.quiet && !self.verbosity.json {
-            story.tell(&prompts, ending);
+            story.tell(&demo::examples(), ending);
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-fn examples(text: &str) -> Result<Vec<Example>> {
-    text.lines()
-        .map(|line| serde_json::from_str(line).map_err(|e| Error::Run(format!("embedded prompts: {e}"))))
-        .collect()
-}
-
-fn tokenizer(base: &Pretrained) -> Result<Tokenizer> {
-    let eos = base.config["eos_token_id"].as_u64().map(|id| id as u32);
-    Tokenizer::from_parts(TOKENIZER.as_bytes(), Some(TOKENIZER_CONFIG.as_bytes()), None, eos.as_slice())
 }
 
 /// What happened, for the summary.
@@ -209,20 +148,12 @@ fn wrapped(label: &str, text: &str) -> String {
 }
 
 fn export(folder: &Path) -> Result<ExitCode> {
-    let model = folder.join("model");
-    let data = folder.join("data");
-    for folder in [&model, &data] {
-        std::fs::create_dir_all(folder).map_err(|e| Error::file("create", folder, e))?;
-    }
-    files::write(&model.join("config.json"), CONFIG.as_bytes())?;
-    files::write(&model.join("model.safetensors"), WEIGHTS)?;
-    files::write(&model.join("tokenizer.json"), TOKENIZER.as_bytes())?;
-    files::write(&model.join("tokenizer_config.json"), TOKENIZER_CONFIG.as_bytes())?;
-    files::write(&data.join("train.jsonl"), TRAIN.as_bytes())?;
-    files::write(&data.join("valid.jsonl"), VALID.as_bytes())?;
-    let example = &examples(PROMPTS)?[0];
+    let (model, data) = (folder.join("model"), folder.join("data"));
+    demo::write(&model, &data)?;
     println!("model in {}, data in {}", model.display(), data.display());
-    println!("try: agoge generate --model {} --prompt {:?}", model.display(), example.prompt);
-    println!("(a laconic answer would be:{})", example.completion);
+    if let Some(example) = demo::examples().first() {
+        println!("try: agoge generate --model {} --prompt {:?}", model.display(), example.prompt);
+        println!("(a laconic answer would be:{})", example.completion);
+    }
     Ok(ExitCode::SUCCESS)
 }

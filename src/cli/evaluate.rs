@@ -9,6 +9,7 @@ use crate::{
     Error, Result,
     config::{List, MaskPrompt, RunConfig, Task},
     data::{DataFiles, Dataset, Source, Tokenizer},
+    demo,
     model::classifier::Purpose,
     train::{classification::Classification, evaluate::evaluate, inputs::data_settings},
 };
@@ -93,7 +94,7 @@ impl Evaluate {
     }
 
     fn file(&self) -> Result<PathBuf> {
-        let files = DataFiles::find(&self.data, None)?;
+        let files = DataFiles::find(&demo::data(&self.data)?, None)?;
         let missing = |what: &str| {
             Error::input(format!("--split {what}: there is no {what} file beside {}", files.train.display()))
         };

@@ -6,21 +6,22 @@ use clap::{Args, builder::PossibleValuesParser};
 
 use super::format::{bytes, count};
 use crate::{
-    Error, Result,
+    Result,
+    demo::locate,
     device::ComputeDevice,
-    files,
     hub::Wanted,
     method::{
         adapter::Adapter,
         formats::{self, FORMATS},
     },
     model::Pretrained,
+    train::results,
 };
 
 /// Arguments of `agoge export`.
 #[derive(Debug, Args)]
 pub(super) struct Export {
-    /// Model folder in the Hugging Face layout
+    /// Model folder in the Hugging Face layout, org/name on the Hugging Face hub, or agoge-demo
     #[arg(long, value_name = "FOLDER")]
     model: PathBuf,
     /// Folder of a run, or of another program's adapter
@@ -45,53 +46,18 @@ impl Export {
     pub(super) fn run(self) -> Result<ExitCode> {
         let format = formats::find(&self.format)?;
         let adapter = Adapter::read(&self.adapter)?;
-        self.check_out()?;
-        let folder = Wanted::whole(&self.model).locate()?.folder;
+        results::check_export_out(&self.out, format, self.overwrite)?;
+        let folder = locate(&Wanted::whole(&self.model))?.folder;
         let base = Pretrained::load_for(&folder, adapter.purpose(), &ComputeDevice::cpu())?;
-        let base_name = self.base_name.clone().unwrap_or_else(|| self.known_base(&adapter));
-        let written = formats::export(&adapter, &base, format, base_name)?;
-        std::fs::create_dir_all(&self.out).map_err(|e| Error::file("create", &self.out, e))?;
-        for (name, content) in &written {
-            files::write(&self.out.join(name), content)?;
-        }
+        let base_name = self.base_name.clone().unwrap_or_else(|| results::known_base(&adapter, &self.model));
+        let written = results::export(&adapter, &base, format, base_name, &self.out)?;
         println!(
             "adapter in {}: {}, {} trained numbers, {}",
             self.out.display(),
             format.about,
             count(adapter.info.trained_parameters),
-            bytes(written.iter().map(|(_, content)| content.len() as u64).sum())
+            bytes(written)
         );
         Ok(ExitCode::SUCCESS)
-    }
-
-    /// Other programs' adapters say where their base model is; agoge's know only the name of its folder.
-    fn known_base(&self, adapter: &Adapter) -> String {
-        let told = &adapter.info.base_model;
-        if told.fingerprint.is_empty() && !told.name.is_empty() {
-            return told.name.clone();
-        }
-        self.model.display().to_string()
-    }
-
-    fn check_out(&self) -> Result<()> {
-        let out = self.out.display();
-        if self.out.join("checkpoints").exists() || self.out.join("metrics.jsonl").exists() {
-            return Err(Error::input(format!("--out {out}: there is a run in this folder; give another folder")));
-        }
-        if self.out.join("model.safetensors").exists() || self.out.join("model.safetensors.index.json").exists() {
-            return Err(Error::input(format!("--out {out}: there is a model in this folder; give another folder")));
-        }
-        // A folder with two adapters would be read as one of them.
-        match FORMATS.iter().find(|format| self.out.join(format.marker).exists()) {
-            Some(there) if there.name != self.format => Err(Error::input(format!(
-                "--out {out}: there is an adapter in another layout ({}) in this folder; give another folder",
-                there.name
-            ))),
-            Some(_) if !self.overwrite => Err(Error::input(format!(
-                "--out {out}: there is an adapter in this folder already; use --overwrite to replace it, or another \
-                 folder"
-            ))),
-            _ => Ok(()),
-        }
     }
 }

@@ -80,15 +80,6 @@ impl Generate {
             let messages: Vec<_> = system.chain([Message::new("user", &self.prompt)]).collect();
             return tokenizer.encode_chat(&messages, true);
         }
-        let mut ids = tokenizer.encode(&self.prompt, true)?;
-        if ids.is_empty() {
-            ids.extend(tokenizer.bos_id());
-        }
-        if ids.is_empty() {
-            return Err(Error::input(
-                "--prompt is empty and this tokenizer has no start token; give at least one word",
-            ));
-        }
-        Ok(ids)
+        tokenizer.encode_prompt(&self.prompt)
     }
 }

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     Error, Result,
     data::Tokenizer,
+    demo::locate,
     hub::Wanted,
     method::{adapter::Adapter, formats::FORMATS},
     model::{Architecture, architecture::Positions, family, fingerprint, weights::Weights},
@@ -25,7 +26,7 @@ use crate::{
 /// Arguments of `agoge inspect`.
 #[derive(Debug, Args)]
 pub(super) struct Inspect {
-    /// Folder of a run, an adapter or a model, or org/name (org/name@revision) on the Hugging Face hub
+    /// Folder of a run, an adapter or a model, org/name (org/name@revision) on the Hugging Face hub, or agoge-demo
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
     /// Write the facts as JSON
@@ -35,7 +36,7 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let located = Wanted::whole(&self.folder).locate()?;
+        let located = locate(&Wanted::whole(&self.folder))?;
         let folder = &located.folder;
         if !folder.is_dir() {
             return Err(Error::input(format!("{}: there is no such folder", folder.display())));

@@ -1,9 +1,6 @@
 //! `agoge merge`
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, ValueEnum};
 use safetensors::Dtype;
@@ -21,6 +18,7 @@ use crate::{
         save,
         weights::Weights,
     },
+    train::results::check_merged_out,
 };
 
 /// Storage type of the merged weights.
@@ -75,26 +73,7 @@ impl Merge {
         if self.model.adapter.is_empty() {
             return Err(Error::input("--adapter is missing: give the folder of the run to merge"));
         }
-        if self.out.exists() && self.model.model.exists() && same(&self.out, &self.model.model) {
-            return Err(Error::input(format!(
-                "--out {}: this is the folder of the base model itself; give another folder",
-                self.out.display()
-            )));
-        }
-        if self.out.join("adapter.json").exists() || self.out.join("checkpoints").exists() {
-            return Err(Error::input(format!(
-                "--out {}: there is a run in this folder, whose config.json a model would replace; give another folder",
-                self.out.display()
-            )));
-        }
-        let there = std::fs::read_dir(&self.out).into_iter().flatten().flatten();
-        if !self.overwrite && there.map(|entry| entry.file_name()).any(|name| save::is_weights(&name.to_string_lossy()))
-        {
-            return Err(Error::input(format!(
-                "--out {}: there is a model in this folder already; use --overwrite to replace it, or another folder",
-                self.out.display()
-            )));
-        }
+        check_merged_out(&self.out, &self.model.model, self.overwrite)?;
         if self.dtype == Some(MergedDtype::Q8) {
             return Err(Error::input(
                 "--dtype q8_0 is a type of GGUF files; add --format gguf, or take f32, f16 or bf16",
@@ -177,8 +156,4 @@ impl Merge {
             );
         }
     }
-}
-
-fn same(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }

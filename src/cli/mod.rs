@@ -12,11 +12,11 @@ mod export;
 mod generate;
 mod inspect;
 mod merge;
-pub mod panics;
 mod sampling;
 mod signals;
 mod terminal;
 mod train;
+mod window;
 
 use std::{
     convert::Infallible,
@@ -28,9 +28,11 @@ use std::{
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::Value;
 
+pub use crate::panics;
 use crate::{
     Result,
-    config::RunConfig,
+    config::{RunConfig, settings},
+    demo::locate,
     device::{self, ComputeDevice, DeviceChoice},
     format,
     hub::Wanted,
@@ -45,18 +47,21 @@ use crate::{
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
 pub struct Cli {
+    /// What to do; without it the live window opens
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Fine-tune the model inside this program and see its words before and after
-    Demo(demo::Demo),
+    Demo(Box<demo::Demo>),
     /// Fine-tune a model on your data
     Train(Box<train::Train>),
     /// Train with several methods in turn and compare them in one table
     Compare(Box<compare::Compare>),
+    /// Look at runs, running or over, in the live window
+    Watch(window::Watch),
     /// Tell the class of texts
     Classify(classify::Classify),
     /// Continue a prompt
@@ -80,8 +85,8 @@ enum Command {
 impl Cli {
     /// Reads the command line; the help of `train` shows the default of every setting, from the one list of them.
     pub fn read() -> Self {
-        let defaults = serde_json::json!(RunConfig::default());
-        let with_defaults = |command: clap::Command| {
+        let with_defaults = |command: clap::Command, defaults: &RunConfig| {
+            let defaults = serde_json::json!(defaults);
             command.mut_args(|arg| {
                 let default = match &defaults[arg.get_id().as_str()] {
                     Value::Bool(_) | Value::Null | Value::Array(_) => return arg,
@@ -93,7 +98,19 @@ impl Cli {
                 arg.help(format!("{help} [default: {default}]"))
             })
         };
-        let command = Self::command().mut_subcommand("train", with_defaults).mut_subcommand("compare", with_defaults);
+        let of_a_run = |command| with_defaults(command, &RunConfig::default());
+        let of_the_demo = |command| {
+            let settings: Vec<String> = settings().into_iter().map(|setting| setting.name).collect();
+            with_defaults(command, &crate::demo::config()).mut_args(|arg| {
+                let name = arg.get_id().to_string();
+                let more = settings.contains(&name) && !demo::SHOWN.contains(&name.as_str());
+                arg.hide_short_help(more).hide(demo::NOT_TAKEN.contains(&name.as_str()))
+            })
+        };
+        let command = Self::command()
+            .mut_subcommand("train", of_a_run)
+            .mut_subcommand("compare", of_a_run)
+            .mut_subcommand("demo", of_the_demo);
         let matches = command.get_matches();
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
@@ -102,7 +119,7 @@ impl Cli {
 /// A base model, perhaps with an adapter, on a device.
 #[derive(Debug, Args)]
 struct ModelArgs {
-    /// Model folder in the Hugging Face layout, or org/name on the Hugging Face hub
+    /// Model folder in the Hugging Face layout, org/name on the Hugging Face hub, or agoge-demo (the model inside this program)
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// Branch, tag or commit of a model on the hub [default: main]
@@ -120,8 +137,7 @@ struct ModelArgs {
 impl ModelArgs {
     /// Where the model is, fetched from the hub if it has to be.
     fn folder(&self) -> Result<PathBuf> {
-        let wanted = Wanted { revision: &self.revision, ..Wanted::whole(&self.model) };
-        wanted.locate().map(|located| located.folder)
+        locate(&Wanted { revision: &self.revision, ..Wanted::whole(&self.model) }).map(|located| located.folder)
     }
 
     /// The adapters and their weights, read but not applied.
@@ -183,10 +199,12 @@ impl FromStr for AdapterArg {
 /// Whatever went wrong, as one sentence.
 pub fn dispatch(cli: Cli) -> Result<ExitCode> {
     pollster::block_on(async {
-        match cli.command {
+        let Some(command) = cli.command else { return window::open(None, Vec::new()) };
+        match command {
             Command::Demo(command) => command.run().await,
             Command::Train(command) => command.run().await,
             Command::Compare(command) => command.run().await,
+            Command::Watch(command) => command.run(),
             Command::Classify(command) => command.run().await,
             Command::Generate(command) => command.run().await,
             Command::Chat(command) => command.run().await,

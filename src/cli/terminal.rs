@@ -3,6 +3,7 @@
 use std::{
     io::{IsTerminal, Write},
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use clap::Args;
@@ -12,8 +13,11 @@ use super::format::{bytes, count, percent, seconds};
 use crate::{
     Error, Result,
     event::{Command, Ending, Event, Metrics, Started},
-    train::Run,
+    train::{Run, run::Turn},
 };
+
+/// How often a run that stands still looks whether it may go on.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// How much is told.
 #[derive(Clone, Copy, Debug, Default, Args)]
@@ -50,26 +54,41 @@ impl Terminal {
         mut also: impl FnMut(&Event),
     ) -> Result<Ending> {
         let mut ending = Ending::Stopped;
-        let mut told = false;
+        let (mut told, mut waiting) = (false, false);
         loop {
             if stop.load(Ordering::Relaxed) && !told {
                 told = true;
                 run.tell(Command::Stop);
                 self.line("stopping: the step is finished and saved (once more to leave at once)");
             }
-            let event = match run.next().await {
-                Ok(Some(event)) => event,
-                Ok(None) => break,
+            if run.paused() && !stop.load(Ordering::Relaxed) {
+                if !waiting {
+                    self.line("paused by another process, which can resume it");
+                }
+                waiting = true;
+                std::thread::sleep(LOOK_AGAIN);
+                run.listen();
+                continue;
+            }
+            waiting = false;
+            let turn = match run.turn().await {
+                Ok(turn) => turn,
                 Err(error) => {
                     self.finish();
                     return Err(error);
                 }
             };
-            if let Event::Finished { ending: how, .. } = &event {
-                ending = *how;
+            match turn {
+                Turn::Event(event) => {
+                    if let Event::Finished { ending: how, .. } = &event {
+                        ending = *how;
+                    }
+                    also(&event);
+                    self.draw(&event)?;
+                }
+                Turn::Worked => {}
+                Turn::Over => break,
             }
-            also(&event);
-            self.draw(&event)?;
         }
         self.finish();
         Ok(ending)

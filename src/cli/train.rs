@@ -7,12 +7,14 @@ use clap::Args;
 use super::{
     signals,
     terminal::{Terminal, Verbosity},
+    window,
 };
 use crate::{
     Error, Result,
     config::{Overrides, RunConfig},
     data::DataFiles,
-    method,
+    event::messages::Setup,
+    demo, method,
     train::{
         Inputs, Run,
         folder::{prepare_out, resume_config},
@@ -32,6 +34,9 @@ pub(super) struct Train {
     /// Replace a run that is in the --out folder already
     #[arg(long)]
     overwrite: bool,
+    /// Open the live window on the run
+    #[arg(long, conflicts_with_all = ["quiet", "json"])]
+    window: bool,
     #[command(flatten)]
     settings: Overrides,
     #[command(flatten)]
@@ -59,8 +64,15 @@ impl Train {
         method::find(&config.method)?;
         // A typing error in a path should not cost a download.
         let valid = (!config.valid_data.as_os_str().is_empty()).then_some(config.valid_data.as_path());
-        DataFiles::find(&config.data, valid)?;
+        DataFiles::find(&demo::data(&config.data)?, valid)?;
         pin(&mut config, self.verbosity.quiet || self.verbosity.json)?;
+        if self.window {
+            if !resume {
+                prepare_out(&config.out, self.overwrite)?;
+            }
+            let setup = Setup { config, demo: false, resume, overwrite: self.overwrite };
+            return window::open(Some(setup), Vec::new());
+        }
         let stop = signals::stop_flag();
         let inputs = Inputs::load(&config).await?;
         if !resume {

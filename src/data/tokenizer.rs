@@ -173,6 +173,23 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// The ids of a text that is to be continued; the start token, where it is empty.
+    ///
+    /// # Errors
+    /// An empty text without a start token, or a tokenizer that fails.
+    pub fn encode_prompt(&self, prompt: &str) -> Result<Vec<u32>> {
+        let mut ids = self.encode(prompt, true)?;
+        if ids.is_empty() {
+            ids.extend(self.bos);
+        }
+        if ids.is_empty() {
+            return Err(Error::input(
+                "--prompt is empty and this tokenizer has no start token; give at least one word",
+            ));
+        }
+        Ok(ids)
+    }
+
     /// The text of `ids`; with `skip_special` special tokens are left out.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Everything a run tells and hears: plain numbers and strings, the same for terminal, window, page and tests.
 
+mod figure;
 pub mod messages;
 
 use serde::{Deserialize, Serialize};
@@ -48,19 +49,19 @@ pub struct Metrics {
     /// Optimizer steps done, from 1; 0 is the evaluation before training.
     pub step: u64,
     /// Mean loss over the target tokens of the step, in nats.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "figure::optional")]
     pub loss: Option<f64>,
     /// Mean loss over the target tokens of the validation set, in nats.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "figure::optional")]
     pub eval_loss: Option<f64>,
     /// Share of the validation rows whose class was found (classification).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "figure::optional")]
     pub eval_accuracy: Option<f64>,
     /// Learning rate of the step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "figure::optional")]
     pub learning_rate: Option<f64>,
     /// Global gradient norm before clipping.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "figure::optional")]
     pub grad_norm: Option<f64>,
     /// Tokens trained on so far, padding not counted.
     pub tokens: u64,
@@ -107,6 +108,7 @@ pub enum Event {
         #[serde(flatten)]
         metrics: Metrics,
         /// `exp(eval_loss)`.
+        #[serde(with = "figure::plain")]
         perplexity: f64,
         /// Whether this is the best so far.
         best: bool,
@@ -140,9 +142,26 @@ pub enum Event {
         /// Tokens trained on.
         tokens: u64,
     },
+    /// The run is over because something went wrong. Only a run's record has it: who polls the run gets the error.
+    Failed {
+        /// What, and what to do.
+        message: String,
+    },
 }
 
-/// Something a run is told. Pausing needs no command: a run that is not polled stands still.
+impl Event {
+    /// Steps done when it happened, where it says so.
+    pub fn step(&self) -> Option<u64> {
+        match self {
+            Self::Started(started) => Some(started.done),
+            Self::Step(metrics) | Self::Evaluated { metrics, .. } => Some(metrics.step),
+            Self::Sample { step, .. } | Self::Saved { step, .. } | Self::Finished { step, .. } => Some(*step),
+            Self::Data { .. } | Self::Failed { .. } => None,
+        }
+    }
+}
+
+/// Something a run is told.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", content = "value", rename_all = "snake_case")]
 pub enum Command {
@@ -150,6 +169,10 @@ pub enum Command {
     Stop,
     /// Write a checkpoint now.
     Save,
-    /// Use this peak learning rate from now on.
+    /// Use this peak learning rate from now on; nothing changes if it is negative or not finite.
     SetLearningRate(f64),
+    /// Stand still after the step. A run that is not polled stands still too; this asks the one who polls.
+    Pause,
+    /// Go on.
+    Resume,
 }

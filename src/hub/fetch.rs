@@ -80,6 +80,11 @@ pub(super) fn snapshot(
     Ok((fetch.cached.folder(&info.sha), info.sha))
 }
 
+/// The same, as far as the cache has it.
+pub(super) fn cached(place: &Place, repository: &str, revision: &str, weights: bool) -> Option<(PathBuf, String)> {
+    Cached::new(place, repository, weights).last(revision, "").ok()
+}
+
 fn short(commit: &str) -> &str {
     commit.get(..7).unwrap_or(commit)
 }

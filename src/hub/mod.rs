@@ -56,7 +56,40 @@ impl<'a> Wanted<'a> {
     /// A revision for a local folder or one that is not a name, no network, no such repository or revision, no
     /// access, a repository without safetensors, a full disk.
     pub fn locate(&self) -> Result<Located> {
-        let local = Located { folder: self.model.to_path_buf(), origin: None };
+        let Some(reference) = self.reference()? else { return Ok(self.as_it_is()) };
+        let place = Place::from_environment()?;
+        let quiet = self.quiet;
+        let tell = |text: &str| {
+            if !quiet {
+                eprintln!("{text}");
+            }
+        };
+        let revision = reference.revision();
+        let (folder, commit) = fetch::snapshot(&place, &reference.repository, revision, self.weights, &tell)?;
+        Ok(Located { folder, origin: Some(Origin { repository: reference.repository, commit }) })
+    }
+
+    /// The folder, as far as it is on this machine; `None` for a model that would have to be fetched from the hub. The
+    /// hub is not asked.
+    ///
+    /// # Errors
+    /// A revision for a local folder or one that is not a name.
+    pub fn nearby(&self) -> Result<Option<Located>> {
+        let Some(reference) = self.reference()? else { return Ok(Some(self.as_it_is())) };
+        let place = Place::from_environment()?;
+        let found = fetch::cached(&place, &reference.repository, reference.revision(), self.weights);
+        Ok(found.map(|(folder, commit)| Located {
+            folder,
+            origin: Some(Origin { repository: reference.repository, commit }),
+        }))
+    }
+
+    fn as_it_is(&self) -> Located {
+        Located { folder: self.model.to_path_buf(), origin: None }
+    }
+
+    /// What is meant on the hub; `None` for a path.
+    fn reference(&self) -> Result<Option<Reference>> {
         let name = self.model.to_str().unwrap_or_default();
         let exists = self.model.exists();
         let reference = if exists { None } else { Reference::parse(name) };
@@ -68,7 +101,7 @@ impl<'a> Wanted<'a> {
                     self.revision
                 )));
             }
-            return Ok(local);
+            return Ok(None);
         };
         if !self.revision.is_empty() {
             if reference.revision.as_deref().is_some_and(|other| other != self.revision) {
@@ -79,19 +112,13 @@ impl<'a> Wanted<'a> {
             }
             reference.revision = Some(self.revision.to_owned());
         }
-        let revision = reference.revision.as_deref().unwrap_or("main");
-        if !is_revision(revision) {
-            return Err(Error::input(format!("--revision {revision:?}: give a branch, a tag or a commit")));
+        if !is_revision(reference.revision()) {
+            return Err(Error::input(format!(
+                "--revision {:?}: give a branch, a tag or a commit",
+                reference.revision()
+            )));
         }
-        let place = Place::from_environment()?;
-        let quiet = self.quiet;
-        let tell = |text: &str| {
-            if !quiet {
-                eprintln!("{text}");
-            }
-        };
-        let (folder, commit) = fetch::snapshot(&place, &reference.repository, revision, self.weights, &tell)?;
-        Ok(Located { folder, origin: Some(Origin { repository: reference.repository, commit }) })
+        Ok(Some(reference))
     }
 }
 
@@ -103,6 +130,10 @@ struct Reference {
 }
 
 impl Reference {
+    fn revision(&self) -> &str {
+        self.revision.as_deref().unwrap_or("main")
+    }
+
     /// `None` for what cannot be a repository of the hub.
     fn parse(text: &str) -> Option<Self> {
         let (repository, revision) = match text.split_once('@') {
@@ -177,6 +208,7 @@ mod tests {
         assert!(error.contains("--revision main") && error.contains("leave it out"), "{error}");
         let twice = Wanted { revision: "v1", ..Wanted::whole(Path::new("org/name@v2")) };
         assert!(twice.locate().expect_err("two revisions").to_string().contains("once"));
+        assert_eq!(wanted.nearby().expect("a path").map(|located| located.folder), Some(folder.path().into()));
         let outside = Wanted { revision: "../v1", ..Wanted::whole(Path::new("org/name")) };
         assert!(outside.locate().expect_err("not a revision").to_string().contains("a tag or a commit"));
     }

@@ -7,6 +7,7 @@ pub mod adapter;
 pub mod delta;
 pub mod formats;
 pub mod mask;
+pub mod sides;
 pub mod stack;
 pub mod targets;
 

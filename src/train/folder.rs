@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use super::checkpoint::{self, Progress};
+use super::{
+    checkpoint::{self, Progress},
+    journal::EVENTS,
+    lock, metrics,
+};
 use crate::{
     Error, Result,
     config::{Overrides, RunConfig},
@@ -13,11 +17,28 @@ use crate::{
 const RESUMABLE: &[&str] =
     &["steps", "epochs", "device", "eval_steps", "save_steps", "keep_checkpoints", "logging_steps", "patience"];
 
+/// What a run leaves in its folder.
+const LEFT: &[&str] = &["adapter.json", "adapter.safetensors", metrics::FILE, EVENTS, "config.json", "checkpoints"];
+
 /// The configuration of the run in `folder`, with the settings laid over it that may change.
 ///
 /// # Errors
-/// No run there, or a typed setting that a resumed run cannot change.
+/// No run there, one that another process is at, or a typed setting that a resumed run cannot change.
 pub fn resume_config(folder: &Path, typed: Overrides) -> Result<RunConfig> {
+    let mut config = stored_config(folder)?;
+    lock::refuse_held(folder)?;
+    if let Some(name) = typed.given().into_iter().find(|name| !RESUMABLE.contains(name)) {
+        return Err(unchangeable(name));
+    }
+    typed.apply(&mut config);
+    Ok(config)
+}
+
+/// The settings of the run in `folder`, with `out` where it is now.
+///
+/// # Errors
+/// No run there, or settings that cannot be read.
+pub fn stored_config(folder: &Path) -> Result<RunConfig> {
     let path = folder.join("config.json");
     if !path.exists() {
         return Err(Error::input(format!(
@@ -25,18 +46,25 @@ pub fn resume_config(folder: &Path, typed: Overrides) -> Result<RunConfig> {
             folder.display()
         )));
     }
-    if let Some(name) = typed.given().into_iter().find(|name| !RESUMABLE.contains(name)) {
-        return Err(Error::input(format!(
-            "--{} cannot be changed when a run is resumed; start a new run, or leave it out",
-            name.replace('_', "-")
-        )));
-    }
     let text = std::fs::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
     let mut config: RunConfig = serde_json::from_str(&text)
         .map_err(|e| Error::input(format!("{}: not the settings of a run: {e}", path.display())))?;
-    typed.apply(&mut config);
     config.out = folder.to_path_buf();
     Ok(config)
+}
+
+/// The settings in which `config` differs from those `stored` with a run, although a resumed run cannot change them;
+/// each with a sentence that says so.
+pub fn unresumable(stored: &RunConfig, config: &RunConfig) -> Vec<(&'static str, String)> {
+    let differing = config.differing(stored).into_iter().map(|(name, _)| name);
+    differing.filter(|name| !RESUMABLE.contains(name)).map(|name| (name, unchangeable(name).to_string())).collect()
+}
+
+fn unchangeable(name: &str) -> Error {
+    Error::input(format!(
+        "--{} cannot be changed when a run is resumed; start a new run, or leave it out",
+        name.replace('_', "-")
+    ))
 }
 
 /// Makes sure that a new run can be written to `out`, before anything expensive is done.
@@ -44,15 +72,33 @@ pub fn resume_config(folder: &Path, typed: Overrides) -> Result<RunConfig> {
 /// # Errors
 /// A folder that holds a run already (unless `overwrite`) or a model, or cannot be written.
 pub fn prepare_out(out: &Path, overwrite: bool) -> Result<()> {
+    check_out(out, overwrite)?;
+    std::fs::create_dir_all(out).map_err(|e| Error::file("create", out, e))?;
+    // Proves that the folder can be written.
+    tempfile::tempfile_in(out).map_err(|e| Error::file("write to", out, e))?;
+    Ok(())
+}
+
+/// What can be known of that without writing anything.
+///
+/// # Errors
+/// A folder that holds a run already (unless `overwrite`) or a model, is being trained in, or is no folder.
+pub fn check_out(out: &Path, overwrite: bool) -> Result<()> {
+    if let Some(above) = out.ancestors().find(|above| above.exists()).filter(|above| !above.is_dir()) {
+        return Err(Error::input(format!(
+            "--out {}: {} is a file, not a folder; give another folder",
+            out.display(),
+            above.display()
+        )));
+    }
     if read_config(out).is_ok_and(|config| config.get("model_type").is_some()) {
         return Err(Error::input(format!(
             "--out {}: there is a model in this folder, which a run would damage; give another folder",
             out.display()
         )));
     }
-    let in_use =
-        ["config.json", "adapter.json", "metrics.jsonl", "checkpoints"].iter().any(|name| out.join(name).exists());
-    if in_use && !overwrite {
+    lock::refuse_held(out)?;
+    if LEFT.iter().any(|name| out.join(name).exists()) && !overwrite {
         return Err(Error::input(format!(
             "--out {}: there is a run in this folder already; use --resume {} to go on with it, --overwrite to replace \
              it, or another folder",
@@ -60,23 +106,18 @@ pub fn prepare_out(out: &Path, overwrite: bool) -> Result<()> {
             out.display()
         )));
     }
-    std::fs::create_dir_all(out).map_err(|e| Error::file("create", out, e))?;
-    // Proves that the folder can be written.
-    tempfile::tempfile_in(out).map_err(|e| Error::file("write to", out, e))?;
     Ok(())
 }
 
 /// Removes what an earlier run left in `out`.
 pub(super) fn clear_out(out: &Path) -> Result<()> {
-    for name in ["adapter.json", "adapter.safetensors", "metrics.jsonl", "config.json"] {
+    for name in LEFT {
         let path = out.join(name);
-        if path.exists() {
-            std::fs::remove_file(&path).map_err(|e| Error::file("remove", &path, e))?;
+        let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        match removed {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::file("remove", &path, e)),
+            _ => {}
         }
-    }
-    let checkpoints = out.join("checkpoints");
-    if checkpoints.exists() {
-        std::fs::remove_dir_all(&checkpoints).map_err(|e| Error::file("remove", &checkpoints, e))?;
     }
     Ok(())
 }

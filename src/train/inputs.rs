@@ -6,9 +6,10 @@ use super::purpose::purpose;
 use crate::{
     Error, Result,
     config::{Init, RunConfig, Task},
-    data::{ClassifySettings, DataSettings, DataTask, Dataset, Tokenizer},
+    data::{ClassifySettings, DataSettings, DataTask, Dataset, Source, Tokenizer},
+    demo,
     device::{self, ComputeDevice},
-    model::{Pretrained, pretrained::read_architecture},
+    model::{Pretrained, classifier::Purpose, pretrained::read_architecture},
 };
 
 /// What a run works on. A front end may bring its own (the embedded demo, a browser's files).
@@ -29,8 +30,10 @@ impl Inputs {
     /// # Errors
     /// Whatever is wrong with them.
     pub async fn load(config: &RunConfig) -> Result<Self> {
-        // A typing error in a path should not cost the opening of a device.
-        read_architecture(&model_folder(config)?)?;
+        if !is_demo(config) {
+            // A typing error in a path should not cost the opening of a device.
+            read_architecture(&model_folder(config)?)?;
+        }
         Self::load_on(config, device::open(&config.device).await?, false)
     }
 
@@ -39,28 +42,95 @@ impl Inputs {
     /// # Errors
     /// Whatever is wrong with them.
     pub fn load_on(config: &RunConfig, device: ComputeDevice, with_test: bool) -> Result<Self> {
+        Self::load_telling(config, device, with_test, &mut |_| {})
+    }
+
+    /// As [`Self::load_on`]; tells what is loaded, as half a sentence, before it is.
+    ///
+    /// # Errors
+    /// Whatever is wrong with it.
+    pub fn load_telling(
+        config: &RunConfig,
+        device: ComputeDevice,
+        with_test: bool,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<Self> {
+        if is_demo(config) {
+            tell("loading the model and the data inside this program");
+            return Self::embedded(config, device);
+        }
         let folder = model_folder(config)?;
         let (_, architecture) = read_architecture(&folder)?;
+        tell("reading the tokenizer and the data");
         let tokenizer = Tokenizer::from_folder(&folder)?;
         let settings = DataSettings { with_test, ..data_settings(config, architecture.max_positions)? };
         let dataset = Dataset::load(&settings, &tokenizer)?;
         let purpose = purpose(config, &dataset.classes, &tokenizer)?;
-        let base = match config.init {
-            Init::Pretrained => Pretrained::load_for(&folder, purpose, &device)?,
-            Init::Random => Pretrained::random(&folder, config.seed, purpose, &device)?,
-        };
+        tell("loading the model");
+        Ok(Self { base: load_base(config, purpose, &device)?, tokenizer, dataset, device })
+    }
+
+    /// The model and the data inside this program, read where they are, without any file.
+    ///
+    /// # Errors
+    /// Settings that do not fit them.
+    pub fn embedded(config: &RunConfig, device: ComputeDevice) -> Result<Self> {
+        let base = Pretrained::from_bytes(demo::NAME, demo::CONFIG, demo::WEIGHTS.to_vec(), &device)?;
+        let tokenizer = embedded_tokenizer()?;
+        let settings = data_settings(config, base.transformer.architecture.max_positions)?;
+        let source = |name: &str, text: &'static str| Source::from_bytes(name, text.as_bytes());
+        let (train, valid) = (source("demo train", demo::TRAIN)?, source("demo valid", demo::VALID)?);
+        let dataset = Dataset::from_sources(train, Some(valid), &settings, &tokenizer)?;
         Ok(Self { base, tokenizer, dataset, device })
     }
 }
 
-/// Where the model is; one of the hub is in its cache already if [`pin`] was called.
-#[cfg(not(target_arch = "wasm32"))]
-fn model_folder(config: &RunConfig) -> Result<PathBuf> {
-    wanted(config, true).locate().map(|located| located.folder)
+/// The tokenizer of the model inside this program.
+///
+/// # Errors
+/// None that a released program has.
+pub fn embedded_tokenizer() -> Result<Tokenizer> {
+    let config: serde_json::Value =
+        serde_json::from_str(demo::CONFIG).map_err(|e| Error::Run(format!("the embedded config.json: {e}")))?;
+    let eos = config["eos_token_id"].as_u64().map(|id| id as u32);
+    let described = Some(demo::TOKENIZER_CONFIG.as_bytes());
+    Tokenizer::from_parts(demo::TOKENIZER.as_bytes(), described, None, eos.as_slice())
 }
 
+/// Whether model and data are those inside this program, used as they are.
+pub fn is_demo(config: &RunConfig) -> bool {
+    let embedded = demo::is_embedded(&config.model) && demo::is_embedded(&config.data);
+    let plain = config.revision.is_empty() && config.valid_data.as_os_str().is_empty();
+    embedded && plain && config.task == Task::CausalLm && config.init == Init::Pretrained
+}
+
+/// The model that a run starts from, on a device.
+///
+/// # Errors
+/// No such model, or one that cannot serve the purpose.
+pub fn load_base(config: &RunConfig, purpose: Purpose, device: &ComputeDevice) -> Result<Pretrained> {
+    let folder = model_folder(config)?;
+    match config.init {
+        Init::Pretrained => Pretrained::load_for(&folder, purpose, device),
+        Init::Random => Pretrained::random(&folder, config.seed, purpose, device),
+    }
+}
+
+/// Where the model is; one of the hub is in its cache already if [`pin`] was called.
+///
+/// # Errors
+/// As [`demo::locate`].
+#[cfg(not(target_arch = "wasm32"))]
+pub fn model_folder(config: &RunConfig) -> Result<PathBuf> {
+    demo::locate(&wanted(config, true)).map(|located| located.folder)
+}
+
+/// Where the model is.
+///
+/// # Errors
+/// None in a browser.
 #[cfg(target_arch = "wasm32")]
-fn model_folder(config: &RunConfig) -> Result<PathBuf> {
+pub fn model_folder(config: &RunConfig) -> Result<PathBuf> {
     Ok(config.model.clone())
 }
 
@@ -68,18 +138,19 @@ fn model_folder(config: &RunConfig) -> Result<PathBuf> {
 /// A model folder stays as it is.
 ///
 /// # Errors
-/// As [`Wanted::locate`](crate::hub::Wanted::locate).
+/// As [`demo::locate`].
 #[cfg(not(target_arch = "wasm32"))]
 pub fn pin(config: &mut RunConfig, quiet: bool) -> Result<()> {
-    if let Some(origin) = wanted(config, quiet).locate()?.origin {
+    if let Some(origin) = demo::locate(&wanted(config, quiet))?.origin {
         config.model = origin.repository.into();
         config.revision = origin.commit;
     }
     Ok(())
 }
 
+/// The model of a run, to be looked for.
 #[cfg(not(target_arch = "wasm32"))]
-fn wanted(config: &RunConfig, quiet: bool) -> crate::hub::Wanted<'_> {
+pub fn wanted(config: &RunConfig, quiet: bool) -> crate::hub::Wanted<'_> {
     let weights = config.init == Init::Pretrained;
     crate::hub::Wanted { model: &config.model, revision: &config.revision, weights, quiet }
 }
@@ -87,7 +158,7 @@ fn wanted(config: &RunConfig, quiet: bool) -> crate::hub::Wanted<'_> {
 /// What the data module is asked for. A length of 0 means 512 or the model's limit.
 ///
 /// # Errors
-/// A length beyond the model's positions.
+/// A length beyond the model's positions, or no place to unpack the embedded data.
 pub fn data_settings(config: &RunConfig, max_positions: usize) -> Result<DataSettings> {
     if config.max_seq_length > max_positions {
         return Err(Error::input(format!(
@@ -97,7 +168,7 @@ pub fn data_settings(config: &RunConfig, max_positions: usize) -> Result<DataSet
     }
     let given = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
     Ok(DataSettings {
-        data: config.data.clone(),
+        data: demo::data(&config.data)?,
         valid: given(&config.valid_data),
         max_seq_length: if config.max_seq_length == 0 { max_positions.min(512) } else { config.max_seq_length },
         mask_prompt: config.mask_prompt.as_option(),

@@ -8,7 +8,10 @@ use crate::{
 };
 
 /// What the model is loaded for.
-pub(super) fn purpose(config: &RunConfig, classes: &[String], tokenizer: &Tokenizer) -> Result<Purpose> {
+///
+/// # Errors
+/// Response words that do not fit the classes.
+pub fn purpose(config: &RunConfig, classes: &[String], tokenizer: &Tokenizer) -> Result<Purpose> {
     if config.task == Task::CausalLm {
         return Ok(Purpose::LanguageModel);
     }

@@ -1,6 +1,9 @@
 //! A run as a stream of events. Poll [`Run::next`] until it gives `None`; not polling pauses the run, dropping it stops
 //! it. All tensors live on the thread that polls.
 
+mod judging;
+mod recording;
+
 use std::{collections::VecDeque, time::Duration};
 
 use burn::tensor::Tensor;
@@ -8,10 +11,12 @@ use web_time::Instant;
 
 use super::{
     checkpoint::{self, Progress},
-    evaluate::{ROUND_TO, evaluate},
+    evaluate::ROUND_TO,
     folder::{clear_out, latest_checkpoint},
     inputs::Inputs,
-    metrics::MetricsFile,
+    journal::Journal,
+    letterbox,
+    lock::Lock,
     schedule::LearningRate,
     start::start_method,
     step::optimizer_step,
@@ -45,6 +50,17 @@ enum Phase {
     Done,
 }
 
+/// What one turn of a run came to.
+#[derive(Debug)]
+pub enum Turn {
+    /// It told something.
+    Event(Event),
+    /// It did a step, and will tell of it later.
+    Worked,
+    /// The run is over.
+    Over,
+}
+
 /// One fine-tuning run.
 pub struct Run {
     config: RunConfig,
@@ -58,7 +74,11 @@ pub struct Run {
     phase: Phase,
     events: VecDeque<Event>,
     queued: Vec<Queued>,
-    metrics: Option<MetricsFile>,
+    journal: Option<Journal>,
+    /// Keeps others out of the folder until the run is over.
+    lock: Option<Lock>,
+    /// What ended the run, until it is told.
+    failure: Option<Error>,
     /// Steps of the last checkpoint written.
     saved: Option<u64>,
     /// Speed and remaining time at the last report.
@@ -67,6 +87,7 @@ pub struct Run {
     memory: Memory,
     stop: bool,
     save: bool,
+    paused: bool,
 }
 
 impl Run {
@@ -96,9 +117,12 @@ impl Run {
         let steps = total_batches.map_or(config.steps, |all| all.div_ceil(config.grad_accumulation_steps as u64));
 
         let mut progress = Progress { base_fingerprint: inputs.base.fingerprint.clone(), ..Progress::default() };
-        let mut metrics = None;
-        let mut saved = None;
+        let (mut journal, mut lock, mut saved) = (None, None, None);
         if !config.out.as_os_str().is_empty() {
+            std::fs::create_dir_all(&config.out).map_err(|e| Error::file("create", &config.out, e))?;
+            lock = Some(Lock::take(&config.out)?);
+            // What was told to a run before this one.
+            letterbox::take(&config.out);
             if resume {
                 let (found, state) = latest_checkpoint(&config.out)?;
                 if found.base_fingerprint != inputs.base.fingerprint {
@@ -115,7 +139,7 @@ impl Run {
             } else {
                 clear_out(&config.out)?;
             }
-            metrics = Some(MetricsFile::open(&config.out.join("metrics.jsonl"), progress.step)?);
+            journal = Some(Journal::open(&config.out, progress.step)?);
             files::write_json(&config.out.join("config.json"), &config)?;
         }
         let mut schedule = LearningRate::new(&config, steps);
@@ -131,13 +155,16 @@ impl Run {
             phase: Phase::Opening,
             events: VecDeque::new(),
             queued: Vec::new(),
-            metrics,
+            journal,
+            lock,
+            failure: None,
             saved,
             tokens_per_sec: 0.0,
             remaining_secs: 0.0,
             memory: Memory::default(),
             stop: false,
             save: false,
+            paused: false,
         })
     }
 
@@ -146,11 +173,27 @@ impl Run {
         match command {
             Command::Stop => self.stop = true,
             Command::Save => self.save = true,
-            Command::SetLearningRate(rate) => {
+            Command::SetLearningRate(rate) if rate.is_finite() && rate >= 0.0 => {
                 self.schedule.peak = rate;
                 self.progress.learning_rate = Some(rate);
             }
+            Command::SetLearningRate(_) => {}
+            Command::Pause => self.paused = true,
+            Command::Resume => self.paused = false,
         }
+    }
+
+    /// Hears what other processes have told the run through its folder. A run does so itself at each report; who keeps
+    /// a paused run waiting does it in its place.
+    pub fn listen(&mut self) {
+        if self.lock.is_some() {
+            letterbox::take(&self.config.out).into_iter().for_each(|command| self.tell(command));
+        }
+    }
+
+    /// Whether the run was told to stand still; it is for its front end not to poll it then.
+    pub fn paused(&self) -> bool {
+        self.paused && !self.stop && self.phase == Phase::Training
     }
 
     /// The next event; `None` when the run is over.
@@ -159,25 +202,42 @@ impl Run {
     /// A loss that is not finite, a device that failed, a disk that is full. The run is over then.
     pub async fn next(&mut self) -> Result<Option<Event>> {
         loop {
-            if let Some(event) = self.events.pop_front() {
-                return Ok(Some(event));
-            }
-            let done = match self.phase {
-                Phase::Opening => self.open().await,
-                Phase::Training => self.train().await,
-                Phase::Closing(ending) => self.close(ending).await,
-                Phase::Done => return Ok(None),
-            };
-            if let Err(error) = done {
-                self.phase = Phase::Done;
-                return Err(error);
+            match self.turn().await? {
+                Turn::Event(event) => return Ok(Some(event)),
+                Turn::Worked => {}
+                Turn::Over => return Ok(None),
             }
         }
     }
 
+    /// As [`Self::next`], but gives control back after every step, also where there is nothing to tell yet.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn turn(&mut self) -> Result<Turn> {
+        if let Some(event) = self.events.pop_front() {
+            return Ok(Turn::Event(event));
+        }
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        let done = match self.phase {
+            Phase::Opening => self.open().await,
+            Phase::Training => self.train().await,
+            Phase::Closing(ending) => self.close(ending).await,
+            Phase::Done => return Ok(Turn::Over),
+        };
+        if let Err(error) = done {
+            // What was told before it is heard first.
+            self.fail(&error.to_string());
+            self.failure = Some(error);
+        }
+        Ok(Turn::Worked)
+    }
+
     async fn open(&mut self) -> Result<()> {
         let facts = &self.inputs.device.facts;
-        self.events.push_back(Event::Started(Box::new(Started {
+        let started = Event::Started(Box::new(Started {
             device: format!("{} ({}, {}): {}", facts.name, facts.backend, facts.kind, self.inputs.device.reason),
             model: self.inputs.base.name(),
             method: self.config.method.clone(),
@@ -188,8 +248,9 @@ impl Run {
             done: self.progress.step,
             batches_per_epoch: self.plan.batches_per_epoch(),
             learning_rate: self.schedule.peak,
-        })));
-        self.events.push_back(Event::Data { report: Box::new(self.inputs.dataset.report.clone()) });
+        }));
+        self.say(started)?;
+        self.say(Event::Data { report: Box::new(self.inputs.dataset.report.clone()) })?;
         self.phase = Phase::Training;
         if self.progress.step == 0 {
             self.evaluate().await?;
@@ -301,10 +362,6 @@ impl Run {
         let mut so_far = before;
         for (step, pair) in queued.iter().zip(figures.chunks(2)) {
             let (loss, norm) = (f64::from(pair[0]), f64::from(pair[1]).sqrt());
-            if !loss.is_finite() || !norm.is_finite() {
-                let what = if loss.is_finite() { "gradient norm" } else { "loss" };
-                return Err(self.not_finite(step.step, what, if loss.is_finite() { norm } else { loss }));
-            }
             so_far += step.tokens;
             // Steps that were read together share the time between the reports evenly.
             let share = (step.step - first + 1) as f64 / queued.len() as f64;
@@ -315,9 +372,13 @@ impl Run {
                 elapsed_secs: all_secs - (1.0 - share) * per_step * queued.len() as f64,
                 ..self.metrics_at(step.step, so_far)
             };
-            self.record(&metrics)?;
-            self.events.push_back(Event::Step(metrics));
+            self.say(Event::Step(metrics))?;
+            if !loss.is_finite() || !norm.is_finite() {
+                let what = if loss.is_finite() { "gradient norm" } else { "loss" };
+                return Err(self.not_finite(step.step, what, if loss.is_finite() { norm } else { loss }));
+            }
         }
+        self.listen();
         Ok(())
     }
 
@@ -332,87 +393,6 @@ impl Run {
             memory_reserved_bytes: self.memory.reserved_bytes,
             ..Metrics::default()
         }
-    }
-
-    fn record(&mut self, metrics: &Metrics) -> Result<()> {
-        self.metrics.as_mut().map_or(Ok(()), |file| file.append(metrics))
-    }
-
-    fn not_finite(&self, step: u64, what: &str, value: f64) -> Error {
-        if step == 0 {
-            return Error::Run(format!(
-                "the {what} is {value} before the first step: the model's weights are damaged; copy or \
-                 download the model again"
-            ));
-        }
-        let last = match (self.saved, self.config.out.as_os_str().is_empty()) {
-            (Some(saved), false) => {
-                format!("the last good checkpoint is step {saved} in {}", self.config.out.join("checkpoints").display())
-            }
-            _ => "there is no checkpoint yet".into(),
-        };
-        let bound = if self.config.max_grad_norm > 0.0 { "a smaller --max-grad-norm" } else { "--max-grad-norm 1" };
-        Error::Run(format!(
-            "step {step}: the {what} is {value}; the run has stopped, {last}; try a lower --learning-rate (now {:e}), \
-             more --warmup-steps or {bound}",
-            self.schedule.peak
-        ))
-    }
-
-    /// Evaluates the validation set and makes samples; true if the run should stop early.
-    async fn evaluate(&mut self) -> Result<bool> {
-        let step = self.progress.step;
-        self.progress.evaluated = Some(step);
-        let mut stop_early = false;
-        if let Some(valid) = &self.inputs.dataset.valid {
-            let base = &self.inputs.base;
-            let (size, most) = (self.config.batch_size, self.config.eval_batches);
-            let result = evaluate(base, valid, size, most, &self.inputs.device).await?;
-            if !result.loss.is_finite() {
-                return Err(self.not_finite(step, "validation loss", result.loss));
-            }
-            let best = step > 0 && self.progress.best_eval.is_none_or(|(loss, _)| result.loss < loss);
-            if best {
-                self.progress.best_eval = Some((result.loss, step));
-                self.progress.evals_since_best = 0;
-                self.write_adapter().await?;
-            } else if step > 0 {
-                self.progress.evals_since_best += 1;
-                stop_early = self.config.patience > 0 && self.progress.evals_since_best >= self.config.patience;
-            }
-            let metrics = Metrics {
-                eval_loss: Some(result.loss),
-                eval_accuracy: result.classification.map(|figures| figures.accuracy),
-                ..self.metrics_at(step, self.progress.tokens)
-            };
-            self.record(&metrics)?;
-            self.events.push_back(Event::Evaluated { metrics, perplexity: result.perplexity, best });
-        }
-        for prompt in self.config.sample_prompts.0.clone() {
-            let text = self.sample(&prompt).await?;
-            self.events.push_back(Event::Sample { step, prompt, text });
-        }
-        Ok(stop_early)
-    }
-
-    async fn sample(&self, prompt: &str) -> Result<String> {
-        let tokenizer = &self.inputs.tokenizer;
-        let ids = tokenizer.encode(prompt, true)?;
-        let mut generation = Generation::new(
-            &self.inputs.base.transformer,
-            &ids,
-            Sampling::default(),
-            tokenizer.eos_ids(),
-            self.config.seed,
-        )?;
-        let mut made = Vec::new();
-        while made.len() < self.config.sample_tokens {
-            match generation.next().await? {
-                Some(id) => made.push(id),
-                None => break,
-            }
-        }
-        tokenizer.decode(&made, true)
     }
 
     async fn write_adapter(&self) -> Result<()> {
@@ -438,8 +418,7 @@ impl Run {
             return Err(self.not_finite(self.progress.step, "result of the step", f64::NAN));
         };
         self.saved = Some(self.progress.step);
-        self.events.push_back(Event::Saved { step: self.progress.step, path: place.display().to_string() });
-        Ok(())
+        self.say(Event::Saved { step: self.progress.step, path: place.display().to_string() })
     }
 
     async fn close(&mut self, ending: Ending) -> Result<()> {
@@ -458,14 +437,15 @@ impl Run {
         if self.progress.best_eval.is_none() {
             self.write_adapter().await?;
         }
-        self.events.push_back(Event::Finished {
+        self.say(Event::Finished {
             ending,
             step: self.progress.step,
             best_eval: self.progress.best_eval,
             elapsed_secs: self.progress.elapsed_secs,
             tokens: self.progress.tokens,
-        });
+        })?;
         self.phase = Phase::Done;
+        self.lock = None;
         Ok(())
     }
 

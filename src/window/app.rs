@@ -2,7 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use eframe::egui::{self, CentralPanel, Key, KeyboardShortcut, Modifiers, Panel, RichText, Ui, ViewportCommand};
@@ -40,6 +43,8 @@ pub struct Options {
     pub start: Option<Setup>,
     /// Folders of runs to look at.
     pub watch: Vec<PathBuf>,
+    /// Becomes true when the program is told to end (Ctrl-C): the window closes and the run is stopped and saved.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// What is to become of a run that is under way when the window is closed.
@@ -320,6 +325,7 @@ impl App {
                     Command::SetLearningRate(rate) => self.say(format!("The learning rate is {rate:e} from the next step on."), false),
                     Command::Save => self.say("A checkpoint is written after this step.", false),
                     Command::Stop => self.say("The run stops after this step and saves.", false),
+                    Command::Pause | Command::Resume => {}
                 }
             }
             Steering::Tell(command) => {
@@ -530,6 +536,10 @@ impl App {
     }
 
     fn close(&mut self, ctx: &egui::Context) {
+        if self.options.stop.load(Ordering::Relaxed) && !self.may_close {
+            self.may_close = true;
+            ctx.send_viewport_cmd(ViewportCommand::Close);
+        }
         let asked = ctx.input(|input| input.viewport().close_requested());
         if asked && self.live.is_some() && !self.may_close {
             ctx.send_viewport_cmd(ViewportCommand::CancelClose);

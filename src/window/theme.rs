@@ -105,6 +105,8 @@ fn visuals(theme: Theme) -> Visuals {
         v.widgets.inactive.bg_fill = Color32::from_rgb(0xd3, 0xd8, 0xe0);
         v.weak_text_color = Some(Color32::from_rgb(0x5d, 0x66, 0x73));
     }
+    // Fields have an edge, so that one sees where to type.
+    v.widgets.inactive.bg_stroke = Stroke::new(1.0, v.widgets.noninteractive.bg_stroke.color);
     v.error_fg_color = if dark { Color32::from_rgb(0xff, 0x8a, 0x80) } else { Color32::from_rgb(0xb7, 0x1c, 0x1c) };
     v.warn_fg_color = if dark { Color32::from_rgb(0xff, 0xc1, 0x57) } else { Color32::from_rgb(0x8a, 0x5a, 0x00) };
     v.hyperlink_color = accent(&v);

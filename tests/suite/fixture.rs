@@ -270,3 +270,22 @@ pub fn agoge(arguments: &[&str]) -> Output {
 pub fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
+
+/// The same JSON, keys in the same order; numbers may differ in the last digit that a reader is allowed to lose.
+pub fn assert_same(said: &Value, read: &Value) {
+    match (said, read) {
+        (Value::Object(said), Value::Object(read)) => {
+            assert!(said.keys().eq(read.keys()), "{said:?} {read:?}");
+            said.values().zip(read.values()).for_each(|(said, read)| assert_same(said, read));
+        }
+        (Value::Array(said), Value::Array(read)) => {
+            assert_eq!(said.len(), read.len());
+            said.iter().zip(read).for_each(|(said, read)| assert_same(said, read));
+        }
+        (Value::Number(said), Value::Number(read)) if said.is_f64() => {
+            let (said, read) = (said.as_f64().expect("a float"), read.as_f64().expect("a number"));
+            assert!((said - read).abs() <= 4.0 * f64::EPSILON * read.abs(), "{said} {read}");
+        }
+        _ => assert_eq!(said, read),
+    }
+}

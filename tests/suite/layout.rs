@@ -10,6 +10,7 @@ use std::{
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("rng", &[]),
+    ("panics", &["error"]),
     ("format", &[]),
     ("files", &["error"]),
     ("device", &["error"]),
@@ -19,23 +20,38 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["error", "device"]),
     // Only the report on the data and the settings of a run.
     ("event", &["data", "config"]),
+    ("demo", &["error", "files", "config", "hub"]),
     ("kernel", &["error", "device"]),
     ("model", &["error", "rng", "files", "device", "kernel"]),
     ("method", &["error", "rng", "files", "device", "kernel", "model", "config", "event"]),
-    ("train", &["error", "rng", "files", "device", "kernel", "model", "method", "config", "event", "data", "hub"]),
+    (
+        "train",
+        &[
+            "error", "rng", "files", "device", "kernel", "model", "method", "config", "event", "data", "hub", "demo",
+            "panics",
+        ],
+    ),
+    (
+        "desk",
+        &[
+            "error", "files", "panics", "format", "device", "model", "method", "config", "event", "data", "hub",
+            "demo", "train",
+        ],
+    ),
     // A front end knows what a run is told and tells, and nothing of how it is done.
-    ("window", &["error", "format", "config", "event"]),
+    ("window", &["error", "files", "format", "config", "event"]),
     (
         "cli",
         &[
-            "error", "rng", "files", "format", "device", "kernel", "model", "method", "config", "event", "data", "hub",
-            "train", "window",
+            "error", "rng", "files", "panics", "format", "device", "kernel", "model", "method", "config", "event",
+            "data", "hub", "demo", "train", "desk", "window",
         ],
     ),
 ];
 
 /// Narrow passes: the one thing that a module may use of another.
-const ONLY: &[(&str, &str, &str)] = &[("config", "device", "DeviceChoice"), ("event", "data", "DataReport"), ("event", "config", "RunConfig")];
+const ONLY: &[(&str, &str, &str)] =
+    &[("config", "device", "DeviceChoice"), ("event", "data", "DataReport"), ("event", "config", "RunConfig")];
 
 /// Outside crates that only some modules know.
 const CRATES: &[(&str, &[&str])] = &[

@@ -14,9 +14,7 @@ use agoge::{
     train::checkpoint,
 };
 
-use serde_json::Value;
-
-use crate::fixture::{Workplace, agoge, assert_each_step_once, metrics, program, read, read_text, text};
+use crate::fixture::{Workplace, agoge, assert_each_step_once, assert_same, metrics, program, read, read_text, text};
 
 const STEPS: u64 = 400;
 
@@ -110,25 +108,6 @@ fn interrupted_runs_end_as_if_nothing_had_happened() {
     }
     agoge(&["train", "--quiet", "--resume", text(&killed)]);
     same(&killed);
-}
-
-/// The same JSON, keys in the same order; numbers may differ in the last digit that a reader is allowed to lose.
-fn assert_same(said: &Value, read: &Value) {
-    match (said, read) {
-        (Value::Object(said), Value::Object(read)) => {
-            assert!(said.keys().eq(read.keys()), "{said:?} {read:?}");
-            said.values().zip(read.values()).for_each(|(said, read)| assert_same(said, read));
-        }
-        (Value::Array(said), Value::Array(read)) => {
-            assert_eq!(said.len(), read.len());
-            said.iter().zip(read).for_each(|(said, read)| assert_same(said, read));
-        }
-        (Value::Number(said), Value::Number(read)) if said.is_f64() => {
-            let (said, read) = (said.as_f64().expect("a float"), read.as_f64().expect("a number"));
-            assert!((said - read).abs() <= 4.0 * f64::EPSILON * read.abs(), "{said} {read}");
-        }
-        _ => assert_eq!(said, read),
-    }
 }
 
 #[test]

@@ -49,6 +49,15 @@ impl Places {
         }
     }
 
+    /// The first row after `step`.
+    fn after(&self, step: u64) -> usize {
+        self.steps.partition_point(|&at| at <= step as f64)
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        [&mut self.steps, &mut self.tokens, &mut self.secs].into_iter().for_each(|places| places.truncate(rows));
+    }
+
     /// The places by one measure.
     pub fn by(&self, axis: XAxis) -> &[f64] {
         match axis {
@@ -130,6 +139,24 @@ impl Steps {
     }
 }
 
+impl Steps {
+    /// Forgets the rows after `step`.
+    pub fn keep_until(&mut self, step: u64) {
+        let rows = self.places.after(step);
+        if rows == self.places.len() {
+            return;
+        }
+        self.places.truncate(rows);
+        self.not_finite.retain(|&row| row < rows);
+        let Self { loss, learning_rate, grad_norm, speed, in_use, reserved, .. } = self;
+        for series in [loss, learning_rate, grad_norm, speed, in_use, reserved] {
+            series.truncate(rows);
+        }
+        // Smoothing starts over: its memory holds what is void.
+        self.smoothed = Smoothed::default();
+    }
+}
+
 /// What is measured at every evaluation.
 #[derive(Clone, Debug, Default)]
 pub struct Evaluations {
@@ -142,6 +169,16 @@ pub struct Evaluations {
 }
 
 impl Evaluations {
+    /// Forgets the rows after `step`.
+    pub fn keep_until(&mut self, step: u64) {
+        let rows = self.places.after(step);
+        if rows < self.places.len() {
+            self.places.truncate(rows);
+            self.loss.truncate(rows);
+            self.accuracy.truncate(rows);
+        }
+    }
+
     /// Adds a row; one that goes back is left out.
     pub fn push(&mut self, metrics: &Metrics) {
         if self.places.steps.last().is_some_and(|&last| metrics.step as f64 <= last) {

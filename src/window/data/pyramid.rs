@@ -52,9 +52,10 @@ impl Pyramid {
         }
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        *self = Self::default();
+    /// Forgets all but the first `len` numbers.
+    pub fn truncate(&mut self, len: usize) {
+        let kept = std::mem::take(self).values;
+        kept.into_iter().take(len).for_each(|value| self.push(value));
     }
 
     /// The numbers `from..to` as a line over the places `x`, at most about two points a pixel: all of them where they are

@@ -141,7 +141,12 @@ impl RunView {
                 );
                 self.note(started.done, text, false);
                 self.started = Some((**started).clone());
-                self.status = Status::Opening;
+                // What came after the checkpoint that a resumed run starts from is void.
+                self.steps.keep_until(started.done);
+                self.evaluations.keep_until(started.done);
+                if !matches!(self.status, Status::Live(_)) {
+                    self.status = Status::Opening;
+                }
             }
             Event::Data { report } => self.data = Some((**report).clone()),
             Event::Step(metrics) => {
@@ -173,6 +178,10 @@ impl RunView {
                 let (tokens, time) = (crate::format::count(*tokens as usize), crate::format::seconds(*elapsed_secs));
                 self.note(*step, format!("{how} after {step} steps and {tokens} tokens in {time}"), false);
                 self.status = Status::Over(*ending);
+            }
+            Event::Failed { message } => {
+                self.note(self.step(), message.clone(), true);
+                self.status = Status::Failed(message.clone());
             }
         }
     }

@@ -162,9 +162,11 @@ impl Form {
         };
         let text = RichText::new("Start").size(17.0).strong().color(egui::Color32::WHITE);
         let fill = theme::accent(ui.visuals()).gamma_multiply(if ui.visuals().dark_mode { 0.7 } else { 1.0 });
-        let button = Button::new(text).fill(fill).min_size(vec2(ui.available_width(), 38.0));
+        let button = Button::new(text).fill(fill);
         let enabled = !busy && self.faults.is_empty();
-        let start = ui.add_enabled(enabled, button).on_hover_text(hover).on_disabled_hover_text(hover).clicked();
+        let size = vec2(ui.available_width(), 38.0);
+        let start = ui.add_enabled_ui(enabled, |ui| ui.add_sized(size, button)).inner;
+        let start = start.on_hover_text(hover).on_disabled_hover_text(hover).clicked();
         if !self.is_checked() {
             ui.horizontal(|ui| {
                 ui.spinner();

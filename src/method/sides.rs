@@ -2,16 +2,12 @@
 
 use std::path::Path;
 
-use crate::{
-    Result,
-    device::ComputeDevice,
-    method::{adapter::Adapter, stack::AdapterStack},
-    model::Pretrained,
-};
+use super::{adapter::Adapter, stack::AdapterStack};
+use crate::{Result, device::ComputeDevice, model::Pretrained};
 
-/// The adapters of a conversation.
+/// Adapters that are on or off.
 #[derive(Debug)]
-pub(super) struct Sides {
+pub struct Sides {
     adapters: Vec<(Adapter, f32)>,
     /// What it takes to take them off, while the model answers with them.
     stack: Option<AdapterStack>,
@@ -23,7 +19,7 @@ impl Sides {
     ///
     /// # Errors
     /// Another base model, or values that do not fit.
-    pub(super) fn apply(adapters: Vec<(Adapter, f32)>, base: &mut Pretrained, device: ComputeDevice) -> Result<Self> {
+    pub fn apply(adapters: Vec<(Adapter, f32)>, base: &mut Pretrained, device: ComputeDevice) -> Result<Self> {
         let mut sides = Self { adapters, stack: None, device };
         if !sides.is_empty() {
             sides.toggle(base)?;
@@ -31,18 +27,23 @@ impl Sides {
         Ok(sides)
     }
 
+    /// The adapters, with their weights.
+    pub fn adapters(&self) -> &[(Adapter, f32)] {
+        &self.adapters
+    }
+
     /// Whether there are no adapters at all.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.adapters.is_empty()
     }
 
     /// Whether the model answers with the adapters.
-    pub(super) fn on(&self) -> bool {
+    pub fn on(&self) -> bool {
         self.stack.is_some()
     }
 
     /// Names of the adapters' folders, with their weights where these are not 1.
-    pub(super) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         let name = |(adapter, weight): &(Adapter, f32)| {
             let folder = adapter.folder.file_name().map_or_else(|| "adapter".into(), |name| name.to_string_lossy());
             if *weight == 1.0 { folder.into_owned() } else { format!("{folder}:{weight}") }
@@ -54,7 +55,7 @@ impl Sides {
     ///
     /// # Errors
     /// Values that do not fit; the model is then without adapters.
-    pub(super) fn toggle(&mut self, base: &mut Pretrained) -> Result<()> {
+    pub fn toggle(&mut self, base: &mut Pretrained) -> Result<()> {
         match self.stack.take() {
             Some(stack) => stack.take_off(&mut base.transformer),
             None => {
@@ -69,7 +70,7 @@ impl Sides {
     ///
     /// # Errors
     /// No adapter there, or one that does not fit.
-    pub(super) fn switch(&mut self, folder: &Path, base: &mut Pretrained) -> Result<()> {
+    pub fn switch(&mut self, folder: &Path, base: &mut Pretrained) -> Result<()> {
         let adapter = Adapter::read(folder)?;
         adapter.check_base(base)?;
         adapter.deltas(&base.transformer)?;

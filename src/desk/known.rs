@@ -1,0 +1,108 @@
+//! What the checks have read already: a person changes one setting at a time, and model and data stay the same.
+
+use std::{
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::SystemTime,
+};
+
+use crate::{
+    Result,
+    data::{DataFiles, DataReport, DataSettings, Tokenizer},
+    device::DeviceFacts,
+    model::{Architecture, pretrained::read_architecture},
+};
+
+/// Length and time of change of a file; nothing where there is none.
+pub(super) type Stamp = Option<(u64, SystemTime)>;
+
+/// What was read last.
+#[derive(Default)]
+pub(super) struct Known {
+    /// The devices of this machine.
+    pub devices: Option<Vec<DeviceFacts>>,
+    model: Option<Model>,
+    data: Option<Data>,
+}
+
+/// A model folder without its weights.
+#[derive(Clone)]
+pub(super) struct Model {
+    folder: PathBuf,
+    stamps: Vec<Stamp>,
+    /// What `config.json` describes.
+    pub architecture: Architecture,
+    /// Its tokenizer.
+    pub tokenizer: Rc<Tokenizer>,
+}
+
+/// How data was understood.
+#[derive(Clone, PartialEq)]
+struct DataKey {
+    settings: DataSettings,
+    files: DataFiles,
+    stamps: Vec<Stamp>,
+    model: (PathBuf, Vec<Stamp>),
+}
+
+struct Data {
+    key: DataKey,
+    seen: Seen,
+}
+
+/// What a look at the data found.
+#[derive(Clone)]
+pub(super) struct Seen {
+    /// The report, and the share of the training file that it is about (1: of all of it, and of the validation file).
+    pub report: Option<(DataReport, f64)>,
+    /// Bytes of the training file.
+    pub bytes: u64,
+    /// Names of the classes.
+    pub classes: Vec<String>,
+    /// The largest token id.
+    pub max_id: u32,
+}
+
+impl Known {
+    /// The model in a folder.
+    pub(super) fn model(&mut self, folder: &Path) -> Result<Model> {
+        let names = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"];
+        let stamps: Vec<Stamp> = names.iter().map(|name| stamp(&folder.join(name))).collect();
+        if let Some(known) = self.model.as_ref().filter(|known| known.folder == folder && known.stamps == stamps) {
+            return Ok(known.clone());
+        }
+        let (_, architecture) = read_architecture(folder)?;
+        let tokenizer = Rc::new(Tokenizer::from_folder(folder)?);
+        let model = Model { folder: folder.to_path_buf(), stamps, architecture, tokenizer };
+        self.model = Some(model.clone());
+        Ok(model)
+    }
+
+    /// What `look` finds in the data, which is only asked where it may have changed.
+    pub(super) fn data(
+        &mut self,
+        settings: &DataSettings,
+        files: &DataFiles,
+        model: &Model,
+        look: impl FnOnce() -> Result<Seen>,
+    ) -> Result<Seen> {
+        let paths = [Some(&files.train), files.valid.as_ref()];
+        let key = DataKey {
+            settings: settings.clone(),
+            files: files.clone(),
+            stamps: paths.into_iter().flatten().map(|path| stamp(path)).collect(),
+            model: (model.folder.clone(), model.stamps.clone()),
+        };
+        if let Some(known) = self.data.as_ref().filter(|known| known.key == key) {
+            return Ok(known.seen.clone());
+        }
+        let seen = look()?;
+        self.data = Some(Data { key, seen: seen.clone() });
+        Ok(seen)
+    }
+}
+
+fn stamp(path: &Path) -> Stamp {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.len(), metadata.modified().ok()?))
+}

@@ -1,0 +1,168 @@
+//! The record of a run for whoever follows it: figures in `metrics.jsonl`, everything else that it tells in
+//! `events.jsonl`, one line each, appended as it happens.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use super::metrics;
+use crate::{
+    Error, Result,
+    event::{Event, Metrics},
+    files,
+};
+
+/// Name of the file of events.
+pub const EVENTS: &str = "events.jsonl";
+
+/// An open record.
+#[derive(Debug)]
+pub struct Journal {
+    metrics: Lines,
+    events: Lines,
+}
+
+impl Journal {
+    /// Opens the record in the folder `out` for what comes after step `done`. What a run that was killed or failed told
+    /// after its last checkpoint is removed first, and half-written lines.
+    ///
+    /// # Errors
+    /// A file that cannot be read or written.
+    pub fn open(out: &Path, done: u64) -> Result<Self> {
+        let metrics = Lines::open(&out.join(metrics::FILE), |line| {
+            serde_json::from_str::<Metrics>(line)
+                .is_ok_and(|metrics| metrics.step <= done && (done > 0 || metrics.loss.is_some()))
+        })?;
+        let mut session_holds = false;
+        let events = Lines::open(&out.join(EVENTS), |line| match serde_json::from_str(line) {
+            Ok(Event::Started(started)) => {
+                session_holds = done > 0 && started.done <= done;
+                session_holds
+            }
+            Ok(Event::Data { .. }) => session_holds,
+            // The run goes on: it has not failed after all.
+            Ok(Event::Failed { .. }) | Err(_) => false,
+            Ok(event) => done > 0 && event.step().is_some_and(|step| step <= done),
+        })?;
+        Ok(Self { metrics, events })
+    }
+
+    /// Appends one line to the file it belongs to, whole or not at all as far as the operating system goes.
+    ///
+    /// # Errors
+    /// The disk is full or the file is gone.
+    pub fn write(&mut self, event: &Event) -> Result<()> {
+        match event {
+            Event::Step(metrics) | Event::Evaluated { metrics, .. } => self.metrics.append(metrics),
+            other => self.events.append(other),
+        }
+    }
+}
+
+/// A file that grows by lines of JSON.
+#[derive(Debug)]
+struct Lines {
+    path: PathBuf,
+    file: File,
+}
+
+impl Lines {
+    /// Opens the file, without the lines that `keep` refuses. If it keeps all, the file stays the same one.
+    fn open(path: &Path, mut keep: impl FnMut(&str) -> bool) -> Result<Self> {
+        if path.exists() {
+            let bytes = std::fs::read(path).map_err(|e| Error::file("read", path, e))?;
+            let text = String::from_utf8_lossy(&bytes);
+            let kept: String = text.lines().filter(|line| keep(line)).flat_map(|line| [line, "\n"]).collect();
+            if kept.as_bytes() != bytes {
+                files::write(path, kept.as_bytes())?;
+            }
+        }
+        let file = OpenOptions::new().create(true).append(true).open(path).map_err(|e| Error::file("open", path, e))?;
+        Ok(Self { path: path.to_path_buf(), file })
+    }
+
+    /// One write a line.
+    fn append(&mut self, line: &impl Serialize) -> Result<()> {
+        let line = serde_json::to_string(line).map_err(|e| Error::Run(format!("{}: {e}", self.path.display())))?;
+        self.file.write_all(format!("{line}\n").as_bytes()).map_err(|e| Error::file("write", &self.path, e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Ending, Started};
+
+    fn started(done: u64) -> Event {
+        Event::Started(Box::new(Started {
+            device: "CPU".into(),
+            model: "m".into(),
+            method: "sparta".into(),
+            total_parameters: 9,
+            trained_parameters: 1,
+            trained: Vec::new(),
+            steps: 10,
+            done,
+            batches_per_epoch: 2,
+            learning_rate: 1e-3,
+        }))
+    }
+
+    fn step(step: u64) -> Event {
+        Event::Step(Metrics { step, loss: Some(1.0), ..Metrics::default() })
+    }
+
+    fn sample(step: u64) -> Event {
+        Event::Sample { step, prompt: "p".into(), text: "t".into() }
+    }
+
+    fn events(out: &Path) -> Vec<Event> {
+        let text = std::fs::read_to_string(out.join(EVENTS)).expect("a file");
+        text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+    }
+
+    #[test]
+    fn what_came_after_the_checkpoint_is_forgotten() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path();
+        let stopped =
+            Event::Finished { ending: Ending::Stopped, step: 4, best_eval: None, elapsed_secs: 1.0, tokens: 8 };
+        let failed = Event::Failed { message: "step 6".into() };
+        let told =
+            [started(0), sample(0), step(1), step(2), sample(2), stopped.clone(), started(4), step(5), sample(5)];
+        let mut journal = Journal::open(out, 0).expect("a record");
+        told.iter().chain([&failed]).for_each(|event| journal.write(event).expect("written"));
+        drop(journal);
+        let mut file = OpenOptions::new().append(true).open(out.join(EVENTS)).expect("a file");
+        file.write_all(b"{\"event\":\"sam").expect("half a line");
+
+        let mut journal = Journal::open(out, 4).expect("a record");
+        journal.write(&sample(6)).expect("written");
+        assert_eq!(events(out), [started(0), sample(0), sample(2), stopped, started(4), sample(6)]);
+        let steps: Vec<u64> =
+            metrics::read(&out.join(metrics::FILE)).expect("figures").iter().map(|m| m.step).collect();
+        assert_eq!(steps, [1, 2]);
+        // A run that starts anew tells everything again.
+        drop(Journal::open(out, 0).expect("a record"));
+        assert_eq!(events(out), []);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_record_that_is_good_stays_the_same_file() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let inode = || std::fs::metadata(folder.path().join(EVENTS)).expect("a file").ino();
+        let mut journal = Journal::open(folder.path(), 0).expect("a record");
+        [started(0), sample(3)].iter().for_each(|event| journal.write(event).expect("written"));
+        let before = inode();
+        drop(Journal::open(folder.path(), 3).expect("a record"));
+        assert_eq!(inode(), before);
+        drop(Journal::open(folder.path(), 2).expect("a record"));
+        assert_ne!(inode(), before);
+    }
+}

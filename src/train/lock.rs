@@ -1,0 +1,92 @@
+//! `run.lock`: held by the process that trains in a folder, and gone with it however it ends.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    path::Path,
+    time::Duration,
+};
+
+use crate::{Error, Result};
+
+const FILE: &str = "run.lock";
+
+/// Whoever looks whether the lock is held has it for a moment: this often it is asked for again.
+const TRIES: usize = 20;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The right to train in a folder, until it is dropped.
+#[derive(Debug)]
+pub struct Lock(#[allow(dead_code, reason = "the open file is the lock")] File);
+
+impl Lock {
+    /// Takes the lock of the folder `out`.
+    ///
+    /// # Errors
+    /// Somebody has it, or the folder cannot be written.
+    pub fn take(out: &Path) -> Result<Self> {
+        let path = out.join(FILE);
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(|e| Error::file("open", &path, e))?;
+        for attempt in 0.. {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if attempt < TRIES => std::thread::sleep(PAUSE),
+                Err(TryLockError::WouldBlock) => return Err(refusal(out)),
+                // A file system without locks: then nobody is kept out.
+                Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => break,
+                Err(TryLockError::Error(e)) => return Err(Error::file("lock", &path, e)),
+            }
+        }
+        Ok(Self(file))
+    }
+}
+
+/// Whether some process trains in the folder `out`.
+pub fn is_held(out: &Path) -> bool {
+    let Ok(file) = File::open(out.join(FILE)) else { return false };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+/// Refuses a folder in which some process trains.
+///
+/// # Errors
+/// It is one.
+pub fn refuse_held(out: &Path) -> Result<()> {
+    if is_held(out) { Err(refusal(out)) } else { Ok(()) }
+}
+
+fn refusal(out: &Path) -> Error {
+    Error::input(format!(
+        "{}: the run in this folder is being written by another process; wait until it has ended, stop it, or give \
+         another folder",
+        out.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_holds_it_and_all_see_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(!is_held(folder.path()));
+        let lock = Lock::take(folder.path()).expect("free");
+        assert!(is_held(folder.path()));
+        assert!(refuse_held(folder.path()).expect_err("held").to_string().contains("is being written by another"));
+        assert!(Lock::take(folder.path()).is_err());
+        drop(lock);
+        assert!(!is_held(folder.path()));
+        // Lookers do not keep anyone out.
+        let looking = File::open(folder.path().join(FILE)).expect("a file");
+        looking.lock_shared().expect("shared");
+        let waiting = std::thread::spawn({
+            let folder = folder.path().to_path_buf();
+            move || Lock::take(&folder).is_ok()
+        });
+        std::thread::sleep(3 * PAUSE);
+        drop(looking);
+        assert!(waiting.join().expect("a thread"));
+        assert!(Lock::take(Path::new("/no/such/folder")).is_err());
+    }
+}

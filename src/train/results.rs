@@ -1,0 +1,89 @@
+//! What is made of an adapter for others: a merged model, or a folder in another program's layout. Checked before
+//! anything expensive is done.
+
+use std::path::Path;
+
+use crate::{
+    Error, Result, files,
+    method::{
+        adapter::Adapter,
+        formats::{self, FORMATS, Format},
+    },
+    model::{Pretrained, save},
+};
+
+/// Refuses a folder that a merged model would damage.
+///
+/// # Errors
+/// `out` is the folder of the base model, holds a run, or (unless `overwrite`) a model already.
+pub fn check_merged_out(out: &Path, model: &Path, overwrite: bool) -> Result<()> {
+    let same = matches!((out.canonicalize(), model.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if same {
+        return Err(Error::input(format!(
+            "--out {}: this is the folder of the base model itself; give another folder",
+            out.display()
+        )));
+    }
+    if out.join("adapter.json").exists() || out.join("checkpoints").exists() {
+        return Err(Error::input(format!(
+            "--out {}: there is a run in this folder, whose config.json a model would replace; give another folder",
+            out.display()
+        )));
+    }
+    let there = std::fs::read_dir(out).into_iter().flatten().flatten();
+    if !overwrite && there.map(|entry| entry.file_name()).any(|name| save::is_weights(&name.to_string_lossy())) {
+        return Err(Error::input(format!(
+            "--out {}: there is a model in this folder already; use --overwrite to replace it, or another folder",
+            out.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a folder that an exported adapter would damage.
+///
+/// # Errors
+/// `out` holds a run, a model, an adapter in another layout, or (unless `overwrite`) one in this layout already.
+pub fn check_export_out(out: &Path, format: &Format, overwrite: bool) -> Result<()> {
+    let shown = out.display();
+    if out.join("checkpoints").exists() || out.join("metrics.jsonl").exists() {
+        return Err(Error::input(format!("--out {shown}: there is a run in this folder; give another folder")));
+    }
+    if out.join("model.safetensors").exists() || out.join("model.safetensors.index.json").exists() {
+        return Err(Error::input(format!("--out {shown}: there is a model in this folder; give another folder")));
+    }
+    // A folder with two adapters would be read as one of them.
+    match FORMATS.iter().find(|format| out.join(format.marker).exists()) {
+        Some(there) if there.name != format.name => Err(Error::input(format!(
+            "--out {shown}: there is an adapter in another layout ({}) in this folder; give another folder",
+            there.name
+        ))),
+        Some(_) if !overwrite => Err(Error::input(format!(
+            "--out {shown}: there is an adapter in this folder already; use --overwrite to replace it, or another folder"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Writes an adapter in a layout; returns the bytes of all its files.
+///
+/// # Errors
+/// An adapter that the layout cannot hold or of another base model, or a folder that cannot be written.
+pub fn export(adapter: &Adapter, base: &Pretrained, format: &Format, base_name: String, out: &Path) -> Result<u64> {
+    let written = formats::export(adapter, base, format, base_name)?;
+    std::fs::create_dir_all(out).map_err(|e| Error::file("create", out, e))?;
+    for (name, content) in &written {
+        files::write(&out.join(name), content)?;
+    }
+    Ok(written.iter().map(|(_, content)| content.len() as u64).sum())
+}
+
+/// Where the base model of an adapter is, for other programs: what the adapter says, else `model`. Other programs'
+/// adapters say where their base model is; agoge's know only the name of its folder.
+pub fn known_base(adapter: &Adapter, model: &Path) -> String {
+    let told = &adapter.info.base_model;
+    if told.fingerprint.is_empty() && !told.name.is_empty() {
+        return told.name.clone();
+    }
+    model.display().to_string()
+}

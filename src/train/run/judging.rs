@@ -1,0 +1,67 @@
+//! How a run judges itself: the validation loss, and what the model says to prompts.
+
+use super::Run;
+use crate::{
+    Result,
+    event::{Event, Metrics},
+    model::{generate::Generation, sample::Sampling},
+    train::evaluate::evaluate,
+};
+
+impl Run {
+    /// Evaluates the validation set and makes samples; true if the run should stop early.
+    pub(super) async fn evaluate(&mut self) -> Result<bool> {
+        let step = self.progress.step;
+        self.progress.evaluated = Some(step);
+        let mut stop_early = false;
+        if let Some(valid) = &self.inputs.dataset.valid {
+            let base = &self.inputs.base;
+            let (size, most) = (self.config.batch_size, self.config.eval_batches);
+            let result = evaluate(base, valid, size, most, &self.inputs.device).await?;
+            let finite = result.loss.is_finite();
+            let best = finite && step > 0 && self.progress.best_eval.is_none_or(|(loss, _)| result.loss < loss);
+            if best {
+                self.progress.best_eval = Some((result.loss, step));
+                self.progress.evals_since_best = 0;
+                self.write_adapter().await?;
+            } else if finite && step > 0 {
+                self.progress.evals_since_best += 1;
+                stop_early = self.config.patience > 0 && self.progress.evals_since_best >= self.config.patience;
+            }
+            let metrics = Metrics {
+                eval_loss: Some(result.loss),
+                eval_accuracy: result.classification.map(|figures| figures.accuracy),
+                ..self.metrics_at(step, self.progress.tokens)
+            };
+            self.say(Event::Evaluated { metrics, perplexity: result.perplexity, best })?;
+            if !finite {
+                return Err(self.not_finite(step, "validation loss", result.loss));
+            }
+        }
+        for prompt in self.config.sample_prompts.0.clone() {
+            let text = self.sample(&prompt).await?;
+            self.say(Event::Sample { step, prompt, text })?;
+        }
+        Ok(stop_early)
+    }
+
+    async fn sample(&self, prompt: &str) -> Result<String> {
+        let tokenizer = &self.inputs.tokenizer;
+        let ids = tokenizer.encode(prompt, true)?;
+        let mut generation = Generation::new(
+            &self.inputs.base.transformer,
+            &ids,
+            Sampling::default(),
+            tokenizer.eos_ids(),
+            self.config.seed,
+        )?;
+        let mut made = Vec::new();
+        while made.len() < self.config.sample_tokens {
+            match generation.next().await? {
+                Some(id) => made.push(id),
+                None => break,
+            }
+        }
+        tokenizer.decode(&made, true)
+    }
+}
