@@ -50,6 +50,8 @@ pub struct Workbench {
     layout: usize,
     tasks: Vec<Task>,
     number: u64,
+    /// Folder of the run that all this is about.
+    folder: PathBuf,
 }
 
 impl Default for Workbench {
@@ -66,6 +68,7 @@ impl Default for Workbench {
             layout: 0,
             tasks: Vec::new(),
             number: 0,
+            folder: PathBuf::new(),
         }
     }
 }
@@ -91,6 +94,14 @@ impl Workbench {
         }
     }
 
+    /// What was written of another run is of no use for this one.
+    fn turn_to(&mut self, run: &RunView) {
+        self.folder.clone_from(&run.folder);
+        (self.generation, self.answers) = (None, Default::default());
+        self.merge_into = beside(run, "merged");
+        self.export_into = beside(run, "exported");
+    }
+
     fn next(&mut self) -> u64 {
         self.number += 1;
         self.number
@@ -108,6 +119,9 @@ impl Workbench {
             ui.weak("Choose a run on the left, or open the folder of one.");
             return requests;
         };
+        if self.folder != run.folder {
+            self.turn_to(run);
+        }
         if self.prompt.is_empty()
             && let Some(answers) = run.samples.first()
         {
@@ -180,7 +194,8 @@ impl Workbench {
                     ui.set_width(ui.available_width());
                     match answer.text.is_empty() {
                         true => ui.weak(if self.generation.is_none() { "Press Generate." } else if answer.done { "(nothing)" } else { "…" }),
-                        false => ui.add(Label::new(answer.text.trim()).wrap().selectable(true)),
+                        // Columns would spread the words over the line.
+                        false => ui.vertical(|ui| ui.add(Label::new(answer.text.trim()).wrap().selectable(true))).inner,
                     };
                 });
             }
@@ -190,21 +205,17 @@ impl Workbench {
     fn merge(&mut self, ui: &mut Ui, run: &RunView, dialogs: &Dialogs, requests: &mut Vec<Request>) {
         ui.strong("Merge");
         ui.weak("Fold the adapter into the base model and write a model folder.");
-        if self.merge_into.is_empty() {
-            self.merge_into = beside(run, "merged");
-        }
         let path = path_field(ui, "Into the folder", &mut self.merge_into, dialogs, Purpose::MergeInto);
-        if ui.button("Merge").clicked() {
-            requests.push(Request::Merge { number: self.next(), folder: run.folder.clone(), out: path });
-        }
+        ui.horizontal(|ui| {
+            if ui.button("Merge").clicked() {
+                requests.push(Request::Merge { number: self.next(), folder: run.folder.clone(), out: path });
+            }
+        });
     }
 
     fn export(&mut self, ui: &mut Ui, run: &RunView, dialogs: &Dialogs, requests: &mut Vec<Request>) {
         ui.strong("Export");
         ui.weak("Write the adapter in the layout of another program.");
-        if self.export_into.is_empty() {
-            self.export_into = beside(run, "exported");
-        }
         let path = path_field(ui, "To the folder", &mut self.export_into, dialogs, Purpose::ExportInto);
         ui.horizontal_wrapped(|ui| {
             let label = ui.label("Layout");

@@ -1,7 +1,7 @@
 //! One chart: lines of the visible runs over a shared horizontal axis.
 
 use eframe::egui::{self, Align, Color32, Id, Layout, Rect, RichText, Stroke, Ui, Vec2, Vec2b, vec2};
-use egui_plot::{AxisHints, GridMark, HLine, Legend, Line, LineStyle, MarkerShape, Plot, PlotPoints, Points, VLine};
+use egui_plot::{AxisHints, GridMark, HLine, Line, LineStyle, MarkerShape, Plot, PlotPoints, Points, VLine};
 
 use super::{
     metric::{Look, Metric, short},
@@ -32,7 +32,7 @@ pub fn chart(ui: &mut Ui, metric: Metric, runs: &[RunView], limit: Option<u64>, 
     let shown = card.show(ui, |ui| {
         ui.set_min_height(height - margins);
         ui.set_max_height(height - margins);
-        header(ui, metric, settings, &mut wish);
+        header(ui, metric, runs, settings, &mut wish);
         body(ui, metric, runs, limit, settings);
     });
     if let Some(Wish::Png(_, rect)) = &mut wish {
@@ -41,7 +41,7 @@ pub fn chart(ui: &mut Ui, metric: Metric, runs: &[RunView], limit: Option<u64>, 
     wish
 }
 
-fn header(ui: &mut Ui, metric: Metric, settings: &mut ChartSettings, wish: &mut Option<Wish>) {
+fn header(ui: &mut Ui, metric: Metric, runs: &[RunView], settings: &mut ChartSettings, wish: &mut Option<Wish>) {
     ui.horizontal(|ui| {
         ui.spacing_mut().interact_size.y = 18.0;
         ui.spacing_mut().button_padding = vec2(5.0, 1.0);
@@ -70,8 +70,31 @@ fn header(ui: &mut Ui, metric: Metric, settings: &mut ChartSettings, wish: &mut 
                     }
                 }
             }
+            if metric == Metric::Loss {
+                ui.with_layout(Layout::left_to_right(Align::Center), |ui| legend(ui, runs));
+            }
         });
     });
+}
+
+/// Names of the lines of one run, or of several runs, each behind its colour; as many as there is room for.
+fn legend(ui: &mut Ui, runs: &[RunView]) {
+    let visible: Vec<&RunView> = runs.iter().filter(|run| run.visible).collect();
+    let lines: Vec<(usize, &str)> = match visible[..] {
+        [run] => vec![(run.color, "training"), (run.color + 1, "validation")],
+        _ => visible.iter().map(|run| (run.color, run.name.as_str())).collect(),
+    };
+    ui.spacing_mut().item_spacing.x = 4.0;
+    ui.add_space(10.0);
+    for (color, name) in lines {
+        if ui.available_width() < 60.0 {
+            ui.small("…");
+            return;
+        }
+        dot(ui, theme::run_color(ui.visuals(), color));
+        ui.add(egui::Label::new(RichText::new(name).small()).truncate());
+        ui.add_space(8.0);
+    }
 }
 
 /// Gives a widget without words a name for screen readers.
@@ -95,16 +118,15 @@ fn body(ui: &mut Ui, metric: Metric, runs: &[RunView], limit: Option<u64>, setti
         .allow_scroll(false)
         .label_formatter(|_| None)
         .show_background(false)
-        .custom_x_axes(vec![AxisHints::new_x().formatter(move |mark, _| place(axis, mark.value))])
-        .custom_y_axes(vec![AxisHints::new_y().min_thickness(52.0).formatter(move |mark: GridMark, _: &_| {
+        .grid_color(visuals.widgets.noninteractive.bg_stroke.color)
+        .grid_spacing(egui::Rangef::new(24.0, 220.0))
+        .custom_x_axes(vec![AxisHints::new_x().label_spacing(egui::Rangef::new(45.0, 90.0)).formatter(move |mark, _| place(axis, mark.value))])
+        .custom_y_axes(vec![AxisHints::new_y().min_thickness(52.0).label_spacing(egui::Rangef::new(14.0, 30.0)).formatter(move |mark: GridMark, _: &_| {
             if log { power(metric, mark) } else { metric.tick(mark.value, mark.step_size) }
         })])
         .set_margin_fraction(vec2(0.01, 0.08));
     if settings.fit {
         plot = plot.reset();
-    }
-    if metric == Metric::Loss && several {
-        plot = plot.legend(Legend::default().background_alpha(0.6));
     }
     let response = plot.show(ui, |plot| {
         let bounds = plot.plot_bounds();
@@ -187,7 +209,7 @@ fn draw(plot: &mut egui_plot::PlotUi<'_>, label: &str, id: &str, points: Vec<[f6
             plot.points(Points::new(label, points).id(id).radius(3.0).color(color).allow_hover(false));
         }
         Look::Strong => plot.line(line(points).stroke(Stroke::new(2.0, color))),
-        Look::Dashed => plot.line(line(points).stroke(Stroke::new(1.2, color.gamma_multiply(0.7))).style(LineStyle::dashed_dense())),
+        Look::Beside => plot.line(line(points).stroke(Stroke::new(1.2, color.gamma_multiply(0.55)))),
         Look::Marks => {
             plot.line(line(points.clone()).stroke(Stroke::new(1.2, color.gamma_multiply(0.8))).style(LineStyle::dotted_dense()));
             plot.points(Points::new(label, points).id(id.with("marks")).radius(3.2).shape(MarkerShape::Circle).filled(true).color(color).allow_hover(false));

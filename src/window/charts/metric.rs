@@ -32,7 +32,7 @@ pub enum Look {
     /// Few points that were measured now and then, joined by a thin line.
     Marks,
     /// Beside the line that counts.
-    Dashed,
+    Beside,
 }
 
 /// One line of a chart.
@@ -121,7 +121,7 @@ impl Metric {
             Self::Speed => vec![step("tokens per second", &steps.speed, Look::Strong)],
             Self::Memory => vec![
                 step("in use", &steps.in_use, Look::Strong),
-                step("reserved", &steps.reserved, Look::Dashed),
+                step("reserved", &steps.reserved, Look::Beside),
             ],
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use eframe::egui::{RichText, ScrollArea, Slider, Ui};
+use eframe::egui::{ScrollArea, Slider, Ui};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -82,9 +82,10 @@ fn controls(ui: &mut Ui, settings: &mut ChartSettings) {
         ui.separator();
         ui.checkbox(&mut settings.clip, "Clip outliers").on_hover_text("Draw what lies far outside at the edge");
         ui.separator();
-        if ui.button("Fit").on_hover_text("Show everything again (double-click a chart does the same)").clicked() {
+        let hover = "Show everything again (double-click a chart does the same). In a chart: drag to pan, turn the wheel to zoom, \
+                     drag with the right button for a box";
+        if ui.button("Fit").on_hover_text(hover).clicked() {
             settings.fit = true;
         }
-        ui.label(RichText::new("drag to pan, wheel to zoom, right-drag for a box").weak().small());
     });
 }

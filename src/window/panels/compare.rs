@@ -99,8 +99,10 @@ pub fn table(ui: &mut Ui, runs: &mut [RunView], sorted_by: &mut Column) -> Optio
     let best: Vec<Option<f64>> = COLUMNS
         .iter()
         .map(|(column, _, small)| {
-            let known = runs.iter().map(|run| number(run, *column)).filter(|value| value.is_finite());
-            if *small && runs.len() > 1 { known.min_by(f64::total_cmp) } else { None }
+            let known = || runs.iter().map(|run| number(run, *column)).filter(|value| value.is_finite());
+            let (least, most) = (known().min_by(f64::total_cmp)?, known().max_by(f64::total_cmp)?);
+            // Where all are alike none is the best.
+            (*small && least < most).then_some(least)
         })
         .collect();
     ScrollArea::horizontal().id_salt("compare").show(ui, |ui| {

@@ -33,7 +33,8 @@ pub fn data(ui: &mut Ui, run: &RunView) {
             warn(split.unknown_tokens, format!("{} tokens stand for text that the tokenizer does not know", count(split.unknown_tokens))),
             warn(split.skipped_rows, format!("{} rows could not be used", count(split.skipped_rows))),
         ];
-        Grid::new(("split", title)).num_columns(2).spacing([12.0, 4.0]).show(ui, |ui| {
+        Grid::new(("split", title)).num_columns(2).spacing([12.0, 3.0]).min_row_height(0.0).show(ui, |ui| {
+            ui.spacing_mut().interact_size.y = 0.0;
             for (name, value) in lines {
                 ui.label(RichText::new(name).weak());
                 ui.add(Label::new(value).wrap());

@@ -50,7 +50,8 @@ pub fn facts(ui: &mut Ui, run: &RunView) {
     if !run.folder.as_os_str().is_empty() {
         lines.push(("Folder", run.folder.display().to_string()));
     }
-    Grid::new("facts").num_columns(2).spacing([12.0, 4.0]).show(ui, |ui| {
+    Grid::new("facts").num_columns(2).spacing([12.0, 3.0]).min_row_height(0.0).show(ui, |ui| {
+        ui.spacing_mut().interact_size.y = 0.0;
         for (name, value) in lines {
             ui.label(RichText::new(name).weak());
             ui.add(eframe::egui::Label::new(value).wrap());

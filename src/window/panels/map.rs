@@ -89,7 +89,8 @@ pub fn map(ui: &mut Ui, tensors: &[TrainedTensor]) {
     }
     let map = Map::new(tensors);
     let margin = 36.0;
-    let width = ui.available_width().min(420.0);
+    // Room for the scroll bar.
+    let width = (ui.available_width() - 14.0).min(420.0);
     let across = ((width - margin) / map.columns.len() as f32).min(46.0);
     let down = (220.0 / map.rows.len() as f32).clamp(4.0, 16.0);
     let size = vec2(margin + across * map.columns.len() as f32, down * map.rows.len() as f32);
@@ -130,10 +131,13 @@ pub fn map(ui: &mut Ui, tensors: &[TrainedTensor]) {
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = 4.0;
         for (name, share) in map.columns.iter().zip(&shares) {
-            let (rect, _) = ui.allocate_exact_size(vec2(9.0, 9.0), Sense::hover());
-            ui.painter().rect_filled(rect, CornerRadius::same(2), shade(*share, ui));
-            ui.small(format!("{name} {}", percent(*share)));
-            ui.add_space(4.0);
+            // Square and words stay on one line.
+            ui.horizontal(|ui| {
+                let (rect, _) = ui.allocate_exact_size(vec2(9.0, 9.0), Sense::hover());
+                ui.painter().rect_filled(rect, CornerRadius::same(2), shade(*share, ui));
+                ui.small(format!("{name} {}", percent(*share)));
+                ui.add_space(4.0);
+            });
         }
     });
 }

@@ -68,6 +68,8 @@ fn row(ui: &mut Ui, at: usize, run: &mut RunView, is_selected: bool) -> Option<C
     let fill = if is_selected { visuals.selection.bg_fill } else { egui::Color32::TRANSPARENT };
     let frame = egui::Frame::new().fill(fill).corner_radius(6).inner_margin(egui::Margin::symmetric(6, 4));
     frame.show(ui, |ui| {
+        ui.spacing_mut().interact_size.y = 18.0;
+        ui.spacing_mut().button_padding = egui::vec2(4.0, 1.0);
         ui.horizontal(|ui| {
             let color = theme::run_color(ui.visuals(), run.color);
             if eye(ui, run.visible, color, &run.name).clicked() {

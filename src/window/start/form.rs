@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
 use web_time::Instant;
 
 use crate::{
@@ -74,10 +73,13 @@ impl Form {
         if self.demo { self.demo_base.clone() } else { RunConfig::default() }
     }
 
+    fn default_text(&self, name: &str) -> String {
+        self.base().text(name).unwrap_or_default()
+    }
+
     /// What stands in the field of a setting.
     pub fn text(&self, name: &str) -> String {
-        let default = || text_of(&serde_json::json!(self.base())[name]);
-        self.typed.get(name).cloned().unwrap_or_else(default)
+        self.typed.get(name).cloned().unwrap_or_else(|| self.default_text(name))
     }
 
     /// Whether the setting was changed.
@@ -87,8 +89,7 @@ impl Form {
 
     /// Puts text into the field of a setting; the default is the same as nothing.
     pub fn set(&mut self, name: &str, text: String) {
-        let default = text_of(&serde_json::json!(self.base())[name]);
-        if text == default {
+        if text == self.default_text(name) {
             self.typed.remove(name);
         } else {
             self.typed.insert(name.to_owned(), text);
@@ -223,14 +224,8 @@ impl Form {
     pub fn take_settings_of(&mut self, folder: &Path) -> Result<()> {
         let config = stored(folder)?;
         self.demo = config.model == self.demo_base.model;
-        let (base, config) = (serde_json::json!(self.base()), serde_json::json!(config));
-        self.typed.clear();
-        for setting in &self.settings {
-            let name = setting.name.as_str();
-            if name != "out" && base[name] != config[name] {
-                self.typed.insert(name.to_owned(), text_of(&config[name]));
-            }
-        }
+        let differing = config.differing(&self.base()).into_iter().filter(|(name, _)| *name != "out");
+        self.typed = differing.map(|(name, text)| (name.to_owned(), text)).collect();
         self.overwrite = false;
         self.touch();
         Ok(())
@@ -247,16 +242,6 @@ pub fn stored(folder: &Path) -> Result<RunConfig> {
     let config: RunConfig = serde_json::from_str(&text)
         .map_err(|e| Error::input(format!("{}: not the settings of a run: {e}", path.display())))?;
     Ok(RunConfig { out: folder.to_path_buf(), ..config })
-}
-
-/// A value as it stands in a field.
-fn text_of(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().map(text_of).collect::<Vec<_>>().join(","),
-        Value::Null => String::new(),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]
