@@ -123,7 +123,7 @@ fn from_the_start_page_to_a_finished_run_and_its_use() {
     window.until("the merged model", |harness| harness.query_by_label_contains("merged model in").is_some());
     assert!(folder.path().join("first-merged/model.safetensors").exists());
     window.click("Export");
-    window.until("a word on the export", |harness| harness.query_by_label_contains("adapter in").is_some());
+    window.until("a word on the export", |harness| harness.query_by_label_contains("adapter in /").is_some());
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn a_run_that_fails_says_why_and_the_next_one_works() {
     assert!(window.harness.query_all_by_label_contains("try a lower --learning-rate").next().is_some());
     assert!(!window.run().steps.not_finite.is_empty(), "the step is marked");
     window.click("New like this");
-    window.until("the start page", |harness| harness.query_by_label("New run").is_some());
+    window.until("the start page", |harness| harness.query_by_label("The same as a command").is_some());
     window.click("Reset Learning rate");
     window.click("Reset Warmup steps");
     window.until("a form without faults", |harness| harness.query_by_label_contains("844,928 parameters").is_some());

@@ -24,6 +24,9 @@ pub enum Wish {
     Csv(Metric),
 }
 
+/// Largest number that is drawn: beyond it neighbours cannot be told apart on an axis.
+pub const LARGEST: f64 = 1e14;
+
 /// Draws `metric` of the visible runs into a card of `height` points.
 pub fn chart(ui: &mut Ui, metric: Metric, runs: &[RunView], limit: Option<u64>, settings: &mut ChartSettings, height: f32) -> Option<Wish> {
     let card = theme::card(ui.visuals());
@@ -135,6 +138,7 @@ fn body(ui: &mut Ui, metric: Metric, runs: &[RunView], limit: Option<u64>, setti
         let (low, high) = if auto.x { (f64::NEG_INFINITY, f64::INFINITY) } else { (bounds.min()[0], bounds.max()[0]) };
         let clip = if settings.clip { clip_range(metric, &visible, settings, low, high) } else { None };
         let map = move |value: f64| {
+            let value = value.clamp(-LARGEST, LARGEST);
             let value = clip.map_or(value, |(low, high)| value.clamp(low, high));
             if !log {
                 Some(value)

@@ -29,6 +29,9 @@ impl XAxis {
     }
 }
 
+/// Farthest place: what a record has beyond it is damage.
+const MOST: f64 = 1e14;
+
 /// Where the rows are, by each of the three measures. All three only grow.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
@@ -38,14 +41,17 @@ pub struct Places {
 }
 
 impl Places {
+    /// Whether a row of this step goes on from the last one.
+    fn takes(&self, step: u64) -> bool {
+        step as f64 <= MOST && self.steps.last().is_none_or(|&last| step as f64 > last)
+    }
+
     fn push(&mut self, metrics: &Metrics) {
         self.steps.push(metrics.step as f64);
-        self.tokens.push(metrics.tokens as f64);
-        // Recorded times may be damaged or out of order; a line that runs backwards cannot be searched.
-        let last = self.secs.last().copied().unwrap_or(0.0);
-        self.secs.push(if metrics.elapsed_secs.is_finite() { metrics.elapsed_secs.max(last) } else { last });
-        if let [.., before, last] = &mut self.tokens[..] {
-            *last = last.max(*before);
+        // A damaged record may have figures out of order; a line that runs backwards cannot be searched.
+        for (places, place) in [(&mut self.tokens, metrics.tokens as f64), (&mut self.secs, metrics.elapsed_secs)] {
+            let last = places.last().copied().unwrap_or(0.0);
+            places.push(if place.is_finite() { place.clamp(last, MOST.max(last)) } else { last });
         }
     }
 
@@ -120,7 +126,7 @@ pub struct Steps {
 impl Steps {
     /// Adds a row. Rows that go back (damaged or repeated lines of a record) are left out.
     pub fn push(&mut self, metrics: &Metrics) {
-        if self.places.steps.last().is_some_and(|&last| metrics.step as f64 <= last) {
+        if !self.places.takes(metrics.step) {
             return;
         }
         let missing = f64::NAN;
@@ -181,7 +187,7 @@ impl Evaluations {
 
     /// Adds a row; one that goes back is left out.
     pub fn push(&mut self, metrics: &Metrics) {
-        if self.places.steps.last().is_some_and(|&last| metrics.step as f64 <= last) {
+        if !self.places.takes(metrics.step) {
             return;
         }
         self.places.push(metrics);
