@@ -32,6 +32,14 @@ macro_rules! settings {
                 }
             }
 
+            /// The text of a setting's value, as [`Self::with`] takes it; `None` where there is none of this name.
+            pub fn text(&self, name: &str) -> Option<String> {
+                match name {
+                    $(stringify!($name) => Some(self.$name.write()),)*
+                    _ => None,
+                }
+            }
+
             /// Name and written value of each setting that differs from that of `other`, in the order of the list.
             pub fn differing(&self, other: &Self) -> Vec<(&'static str, String)> {
                 let mut found = Vec::new();

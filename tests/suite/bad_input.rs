@@ -503,7 +503,7 @@ fn settings() {
         ("--schedule step", &["'step'", "--schedule", "cosine"]),
         ("--max-seq-length 1", &["--max-seq-length 1", "at least 2"]),
         ("--max-seq-length 65", &["--max-seq-length 65", "only 64 positions"]),
-        ("--sample-prompts=", &["--sample-prompts", "no tokens", "at least one word"]),
+        ("--sample-prompts=|", &["--sample-prompts", "no tokens", "at least one word"]),
         ("--batchsize 3", &["--batchsize", "--batch-size"]),
     ] {
         place.refuse(&train(extra), words);
@@ -560,7 +560,7 @@ fn runs_that_exist() {
         // A new run takes the place of the old one only when it can start.
         ("--out run --overwrite --sparsity 0.5", &["--sparsity 0.5", "at least 0.826087"]),
         ("--out run --overwrite --target-modules c_attn", &["--target-modules c_attn"]),
-        ("--out run --overwrite --sample-prompts=", &["--sample-prompts"]),
+        ("--out run --overwrite --sample-prompts=|", &["--sample-prompts"]),
         ("--resume nowhere", &["--resume nowhere", "no run in this folder"]),
         ("--resume empty", &["--resume empty", "no run in this folder"]),
         ("--resume run --batch-size 4", &["--batch-size cannot be changed", "resumed", "new run"]),
