@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Overrides, Prompts, RunConfig};
+use super::{Overrides, RunConfig};
 use crate::{Error, Result};
 
 /// One setting, for a form.
@@ -40,7 +40,7 @@ pub fn settings() -> Vec<SettingInfo> {
 
 impl RunConfig {
     /// These settings with one of them changed from text, as its flag takes it; `name` may be written with `_` or `-`.
-    /// No text at all makes a list empty.
+    /// No text at all is an empty list.
     ///
     /// # Errors
     /// No setting of this name, or a text that is not a value of it.
@@ -48,16 +48,14 @@ impl RunConfig {
         let name = name.trim().replace('-', "_");
         let mut changed = self.clone();
         match changed.set(&name, text) {
-            None => return Err(Error::input(format!("there is no setting {name}"))),
-            Some(Err(why)) => return Err(Error::input(format!("{text} is not a value of {name} ({why})"))),
-            // Behind a flag it is one empty prompt; a field that was left empty has none.
-            Some(Ok(())) if text.is_empty() && name == "sample_prompts" => changed.sample_prompts = Prompts::default(),
-            Some(Ok(())) => {}
+            None => Err(Error::input(format!("there is no setting {name}"))),
+            Some(Err(why)) => Err(Error::input(format!("{text} is not a value of {name} ({why})"))),
+            Some(Ok(())) => Ok(changed),
         }
-        Ok(changed)
     }
 
-    /// The settings that differ from those of `base`, as flags for a POSIX shell, each behind a space.
+    /// The settings that differ from those of `base`, as flags for a POSIX shell, each behind a space. Where `base` has a
+    /// path no flag can take it away, and items of lists that are empty or begin or end with a space cannot be written.
     pub fn flags(&self, base: &Self) -> String {
         let flag = |(name, value): (&str, String)| {
             let name = name.replace('_', "-");
@@ -83,7 +81,7 @@ mod tests {
     use clap::FromArgMatches;
 
     use super::*;
-    use crate::config::{List, Schedule};
+    use crate::config::{List, Prompts, Schedule};
 
     #[test]
     fn settings_are_changed_by_name() {
@@ -154,13 +152,21 @@ mod tests {
             device: crate::device::DeviceChoice::Name("Radeon 7".into()),
             ..RunConfig::default()
         };
-        for config in [config, RunConfig::default()] {
-            let line = format!("agoge{}", config.flags(&RunConfig::default()));
+        let emptied = RunConfig { sample_prompts: Prompts::default(), classes: List::default(), ..config.clone() };
+        let default = RunConfig::default();
+        let (model, data, out) = (config.model.clone(), config.data.clone(), config.out.clone());
+        let plain = RunConfig { model, data, out, ..RunConfig::default() };
+        for (config, base) in [(&config, &default), (&default, &default), (&emptied, &config), (&plain, &config)] {
+            let line = format!("agoge{}", config.flags(base));
             let matches = Overrides::augment_args(clap::Command::new("agoge")).try_get_matches_from(words(&line));
             let typed = Overrides::from_arg_matches(&matches.expect(&line)).expect(&line);
-            let mut again = RunConfig::default();
+            let mut again = base.clone();
             typed.apply(&mut again);
-            assert_eq!(again, config, "{line}");
+            assert_eq!(again, *config, "{line}");
+            let by_name = settings().iter().try_fold(base.clone(), |changed, setting| {
+                changed.with(&setting.name, &config.text(&setting.name).expect("a setting"))
+            });
+            assert_eq!(by_name.expect("settings"), *config);
         }
     }
 }

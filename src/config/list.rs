@@ -32,7 +32,7 @@ macro_rules! settings {
                 }
             }
 
-            /// The written value of one setting; `None` where there is none of this name.
+            /// The text of a setting's value, as [`Self::with`] takes it; `None` where there is none of this name.
             pub fn text(&self, name: &str) -> Option<String> {
                 match name {
                     $(stringify!($name) => Some(self.$name.write()),)*

@@ -105,7 +105,8 @@ where
     }
 }
 
-/// Prompts separated by `|`; a new line is written `\n`, a bar `\|`.
+/// Prompts separated by `|`; a new line is written `\n`, a bar `\|`. No text at all is no prompt, a lone backslash an
+/// empty one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Prompts(pub Vec<String>);
@@ -114,12 +115,12 @@ impl FromStr for Prompts {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(pieces(text, '|')))
+        Ok(Self(if text.is_empty() { Vec::new() } else { pieces(text, '|') }))
     }
 }
 
-/// The parts of `text` between separators. A backslash takes its meaning from a separator or a backslash behind it;
-/// between bars `\n` is a new line.
+/// The parts of `text` between separators. A backslash takes its meaning from a separator or a backslash behind it, and
+/// is nothing at the end; between bars `\n` is a new line.
 fn pieces(text: &str, separator: char) -> Vec<String> {
     let mut pieces = vec![String::new()];
     let mut characters = text.chars();
@@ -136,7 +137,8 @@ fn pieces(text: &str, separator: char) -> Vec<String> {
         match characters.next() {
             Some(plain) if plain == separator || plain == '\\' => piece.push(plain),
             Some('n') if separator == '|' => piece.push('\n'),
-            other => piece.extend(['\\'].into_iter().chain(other)),
+            Some(other) => piece.extend(['\\', other]),
+            None => {}
         }
     }
     pieces
@@ -184,7 +186,7 @@ written! {
     u64: parsed, ToString::to_string;
     usize: parsed, ToString::to_string;
     f64: parsed, |number| format!("{number:?}").trim_end_matches(".0").to_owned();
-    Prompts: |text| text.parse().map_err(|never| match never {}), |prompts| joined(prompts.0.clone(), '|');
+    Prompts: |text| text.parse().map_err(|never| match never {}), written_prompts;
     Schedule: named, name;
     Init: named, name;
     Task: named, name;
@@ -203,6 +205,13 @@ where
 
     fn write(&self) -> String {
         joined(self.0.iter().map(ToString::to_string), ',')
+    }
+}
+
+fn written_prompts(prompts: &Prompts) -> String {
+    match &prompts.0[..] {
+        [empty] if empty.is_empty() => r"\".into(),
+        all => joined(all.to_vec(), '|'),
     }
 }
 
@@ -233,6 +242,9 @@ mod tests {
         let prompts = Prompts(vec!["a|b\nc".into(), String::new(), r"\n".into(), "\\".into()]);
         assert_eq!(prompts.write(), r"a\|b\nc||\\n|\\");
         assert_eq!(Prompts::read(&prompts.write()), Ok(prompts));
+        for few in [vec![], vec![String::new()], vec!["\\".to_owned()]].map(Prompts) {
+            assert_eq!(Prompts::read(&few.write()), Ok(few));
+        }
         assert_eq!(r"one\n|two\t".parse(), Ok(Prompts(vec!["one\n".into(), r"two\t".into()])));
         assert_eq!("1, 2,,3".parse(), Ok(List(vec![1u32, 2, 3])));
         assert!("1,x".parse::<List<u32>>().expect_err("no number").starts_with("x: "));

@@ -47,14 +47,16 @@ pub enum Request {
         /// Folder of the run.
         folder: PathBuf,
     },
-    /// Tell a run in another process something. It hears it at its next report.
+    /// Tell a run in another process something. It hears it at its next report. Where nobody trains, [`Reply::Watched`]
+    /// says so.
     TellFolder {
         /// Folder of the run.
         folder: PathBuf,
         /// What.
         command: Command,
     },
-    /// Continue a prompt with the adapter of a run and without it. Answered by [`Reply::Text`] as the text comes.
+    /// Continue a prompt with the adapter of a run and without it. Answered by [`Reply::Text`] as the text comes, first of
+    /// the one side and then of the other, and by [`Reply::Task`] at the end.
     Generate {
         /// Comes back in the answers.
         number: u64,
@@ -69,7 +71,7 @@ pub enum Request {
         /// Seed of the draw.
         seed: u64,
     },
-    /// Write no more text.
+    /// Write no more text: all generations asked for so far are complete as they are.
     StopGenerating,
     /// Fold the adapter of a run into its base model and write a model folder. Answered by [`Reply::Task`].
     Merge {
@@ -100,7 +102,8 @@ pub struct Setup {
     pub config: RunConfig,
     /// Whether model and data are those inside this program; `config.model` and `config.data` are not read then.
     pub demo: bool,
-    /// Whether to go on with the run in `config.out`.
+    /// Whether to go on with the run in `config.out`. The other settings are then those that are stored there, except the
+    /// few that may change.
     pub resume: bool,
     /// Whether a run that is in `config.out` already may be replaced.
     pub overwrite: bool,

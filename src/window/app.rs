@@ -650,7 +650,7 @@ impl eframe::App for App {
         }
         Panel::left("runs").default_size(200.0).size_range(150.0..=420.0).show(ui, |ui| {
             ui.add_space(4.0);
-            match panels::runs::list(ui, &mut self.runs, self.selected) {
+            match theme::bounded(ui, |ui| panels::runs::list(ui, &mut self.runs, self.selected)) {
                 Some(Click::Select(at)) => {
                     self.selected = Some(at);
                     if self.page != Page::Use {
@@ -677,7 +677,7 @@ impl eframe::App for App {
             Panel::right("side").default_size(290.0).size_range(220.0..=600.0).show(ui, |ui| {
                 ui.add_space(4.0);
                 let run = self.selected.and_then(|at| self.runs.get(at));
-                panels::side(ui, &mut self.remembered.side, run);
+                theme::bounded(ui, |ui| panels::side(ui, &mut self.remembered.side, run));
             });
         }
         CentralPanel::default_margins().show(ui, |ui| self.page(ui));

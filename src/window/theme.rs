@@ -60,6 +60,16 @@ pub fn card(visuals: &Visuals) -> egui::Frame {
         .inner_margin(Margin::symmetric(10, 8))
 }
 
+/// Draws into the room there is and takes exactly that: content that is too wide never widens a panel.
+pub fn bounded<R>(ui: &mut egui::Ui, content: impl FnOnce(&mut egui::Ui) -> R) -> R {
+    let room = ui.available_rect_before_wrap();
+    let mut inside = ui.new_child(egui::UiBuilder::new().max_rect(room));
+    inside.set_clip_rect(room.expand(4.0).intersect(ui.clip_rect()));
+    let result = content(&mut inside);
+    ui.advance_cursor_after_rect(room);
+    result
+}
+
 /// Sets sizes and both sets of colours; which of them shows is egui's own setting.
 pub fn apply(ctx: &egui::Context) {
     for theme in [Theme::Dark, Theme::Light] {

@@ -5,6 +5,7 @@ mod bad_input;
 mod bad_tasks;
 mod chat;
 mod desk;
+mod embedded;
 mod fake_hub;
 mod fixture;
 mod formats;

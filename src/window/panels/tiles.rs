@@ -7,6 +7,9 @@ use crate::{
     window::{data::run::RunView, theme},
 };
 
+/// Least width of a figure, in points.
+const LEAST_WIDTH: f32 = 100.0;
+
 /// Draws the row of figures.
 pub fn tiles(ui: &mut Ui, run: &RunView) {
     let latest = run.latest.as_ref();
@@ -29,6 +32,9 @@ pub fn tiles(ui: &mut Ui, run: &RunView) {
     if let Some(accuracy) = run.evaluations.accuracy.values().iter().rfind(|value| value.is_finite()) {
         figures.insert(3, ("Accuracy", percent(*accuracy)));
     }
+    // The first ones count most; the others are among the facts too.
+    let room = (ui.available_width() / LEAST_WIDTH).max(1.0) as usize;
+    figures.truncate(room);
     ui.columns(figures.len(), |columns| {
         for (ui, (name, value)) in columns.iter_mut().zip(figures) {
             let mut card = theme::card(ui.visuals());
@@ -36,7 +42,7 @@ pub fn tiles(ui: &mut Ui, run: &RunView) {
             card.show(ui, |ui| {
                 ui.set_width(ui.available_width());
                 ui.spacing_mut().item_spacing.y = 0.0;
-                ui.label(RichText::new(name).small().weak());
+                ui.add(egui::Label::new(RichText::new(name).small().weak()).truncate());
                 ui.add(egui::Label::new(RichText::new(value).size(16.0).strong()).truncate());
             });
         }

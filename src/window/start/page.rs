@@ -27,8 +27,10 @@ impl Form {
         }
         let mut start = false;
         Panel::right("summary").default_size(330.0).size_range(270.0..=520.0).show(ui, |ui| {
-            ScrollArea::vertical().id_salt("summary").auto_shrink(false).show(ui, |ui| {
-                start = self.summary(ui, busy);
+            theme::bounded(ui, |ui| {
+                ScrollArea::vertical().id_salt("summary").auto_shrink(false).show(ui, |ui| {
+                    start = self.summary(ui, busy);
+                });
             });
         });
         ScrollArea::vertical().id_salt("form").auto_shrink(false).show(ui, |ui| {
