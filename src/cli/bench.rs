@@ -1,5 +1,7 @@
 //! `agoge bench`: ratios from one run, never absolute promises.
 
+mod window;
+
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use burn::tensor::Tensor;
@@ -34,6 +36,8 @@ enum What {
     Kernels(Kernels),
     /// Device memory of training over inference, per trained number
     Memory(Memory),
+    /// A frame of the live window with much to draw, and a run with the window against one without
+    Window(window::Window),
 }
 
 #[derive(Debug, Args)]
@@ -76,6 +80,7 @@ impl Bench {
         match self.what {
             What::Kernels(bench) => bench.run().await,
             What::Memory(bench) => bench.run().await,
+            What::Window(bench) => bench.run(),
         }
     }
 }

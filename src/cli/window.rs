@@ -77,8 +77,7 @@ pub(super) fn open(start: Option<Setup>, watch: Vec<PathBuf>) -> Result<ExitCode
         watch,
         stop: stop.clone(),
     };
-    let desk: Rc<RefCell<Option<Desk>>> = Rc::default();
-    let held = desk.clone();
+    let (desk, line) = connect();
     let waiting = stop.clone();
     let closing = window::open(options, move |wake: Wake| {
         let woken = wake.clone();
@@ -88,16 +87,7 @@ pub(super) fn open(start: Option<Setup>, watch: Vec<PathBuf>) -> Result<ExitCode
             }
             woken();
         });
-        *held.borrow_mut() = Some(Desk::open(move || wake()));
-        let (asks, hears) = (held.clone(), held);
-        Link {
-            ask: Box::new(move |request| {
-                if let Some(desk) = &*asks.borrow() {
-                    desk.ask(request);
-                }
-            }),
-            hear: Box::new(move || hears.borrow().as_ref()?.hear()),
-        }
+        line(wake)
     })?;
     let Some(desk) = desk.take() else { return Ok(ExitCode::SUCCESS) };
     match closing {
@@ -110,6 +100,25 @@ pub(super) fn open(start: Option<Setup>, watch: Vec<PathBuf>) -> Result<ExitCode
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// A desk that is opened as soon as there is a window to wake, and the line to it.
+pub(super) fn connect() -> (Rc<RefCell<Option<Desk>>>, impl FnOnce(Wake) -> Link) {
+    let desk: Rc<RefCell<Option<Desk>>> = Rc::default();
+    let held = desk.clone();
+    let connect = move |wake: Wake| {
+        *held.borrow_mut() = Some(Desk::open(move || wake()));
+        let (asks, hears) = (held.clone(), held);
+        Link {
+            ask: Box::new(move |request| {
+                if let Some(desk) = &*asks.borrow() {
+                    desk.ask(request);
+                }
+            }),
+            hear: Box::new(move || hears.borrow().as_ref()?.hear()),
+        }
+    };
+    (desk, connect)
 }
 
 /// The run to its end, without a window.

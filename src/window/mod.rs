@@ -9,6 +9,7 @@ mod link;
 mod open;
 mod pace;
 mod panels;
+pub mod probe;
 mod remember;
 mod start;
 mod theme;

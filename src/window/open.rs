@@ -1,6 +1,9 @@
 //! Opening the window on the desktop.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use eframe::egui::{self, ViewportBuilder};
 
@@ -20,6 +23,17 @@ const ICON: &[u8] = include_bytes!("../../assets/icon.png");
 /// # Errors
 /// There is no display, or nothing that can draw on it.
 pub fn open(options: Options, connect: impl FnOnce(Wake) -> Link) -> Result<Closing> {
+    show(options, connect, None, |app| Box::new(app))
+}
+
+/// As [`open`], with the application wrapped into another one, and remembering things in `memory` instead of the usual
+/// place.
+pub(super) fn show(
+    options: Options,
+    connect: impl FnOnce(Wake) -> Link,
+    memory: Option<PathBuf>,
+    wrap: impl FnOnce(App) -> Box<dyn eframe::App>,
+) -> Result<Closing> {
     let closing = Arc::new(Mutex::new(Closing::default()));
     let decided = closing.clone();
     let mut viewport = ViewportBuilder::default()
@@ -31,7 +45,7 @@ pub fn open(options: Options, connect: impl FnOnce(Wake) -> Link) -> Result<Clos
     if let Ok(icon) = eframe::icon_data::from_png_bytes(ICON) {
         viewport = viewport.with_icon(icon);
     }
-    let native = eframe::NativeOptions { viewport, ..eframe::NativeOptions::default() };
+    let native = eframe::NativeOptions { viewport, persistence_path: memory, ..eframe::NativeOptions::default() };
     let create = move |context: &eframe::CreationContext<'_>| {
         let is_software = context
             .wgpu_render_state
@@ -41,13 +55,12 @@ pub fn open(options: Options, connect: impl FnOnce(Wake) -> Link) -> Result<Clos
         let link = connect(wake(&context.egui_ctx, &pace));
         let stored = context.storage.and_then(|storage| eframe::get_value::<Remembered>(storage, STORAGE_KEY));
         let remembered = stored.unwrap_or_else(Remembered::first);
-        let app = App::new(&context.egui_ctx, link, options, remembered, pace, closing);
-        Ok(Box::new(app) as Box<dyn eframe::App>)
+        Ok(wrap(App::new(&context.egui_ctx, link, options, remembered, pace, closing)))
     };
     eframe::run_native("agoge", native, Box::new(create)).map_err(|e| {
         Error::Device(format!(
-            "the window cannot be opened: {e}; without a display use the commands of `agoge --help` (train, watch a run \
-             with inspect)"
+            "the window cannot be opened: {e}; without a display use the commands that `agoge --help` lists, such as \
+             train, demo and inspect"
         ))
     })?;
     let closing = decided.lock().map(|closing| *closing).unwrap_or_default();

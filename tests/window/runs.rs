@@ -193,6 +193,8 @@ fn a_run_that_fails_says_why_and_the_next_one_works() {
     window.click("New like this");
     window.until("the start page", |harness| harness.query_by_label("The same as a command").is_some());
     window.click("Reset Learning rate");
+    window.harness.get_by_label_contains("Training: more").click();
+    window.until("the folded settings", |harness| harness.query_by_label("Reset Warmup steps").is_some());
     window.click("Reset Warmup steps");
     window.until("a form without faults", |harness| harness.query_by_label_contains("844,928 parameters").is_some());
     window.click("Start");
@@ -239,6 +241,38 @@ fn every_fault_stands_beside_its_field() {
         let near = labels.filter(|rect| (fault.top() - rect.bottom()).abs() < 60.0).count();
         assert!(near > 0, "{setting}: {words} stands at {fault:?}, its label does not");
     }
+}
+
+#[test]
+fn the_keyboard_steers_the_run_and_turns_the_pages() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("keys");
+    let form = [("steps", "3000"), ("eval_steps", "0"), ("sample_prompts", ""), ("out", text(&out)), ("device", "cpu")];
+    let mut window = open(&form, true, &[]);
+    window.until("the check", |harness| harness.query_by_label_contains("844,928 parameters").is_some());
+    window.click("Start");
+    window.until_started();
+    let status = |wanted: RunState| {
+        move |harness: &Harness<'static, App>| {
+            harness.state().selected().is_some_and(|run| run.status == Status::Live(wanted.clone()))
+        }
+    };
+    // Whoever clicked last has the keys.
+    window.harness.key_press(egui::Key::Escape);
+    window.harness.step();
+    window.harness.key_press(egui::Key::Space);
+    window.until("the pause", status(RunState::Paused));
+    window.harness.key_press(egui::Key::Space);
+    window.until("the run going on", status(RunState::Running));
+    for (key, words) in [(egui::Key::Num3, "Best validation"), (egui::Key::Num4, "Use keys"), (egui::Key::Num1, "The same as a command")] {
+        window.harness.key_press_modifiers(egui::Modifiers::COMMAND, key);
+        window.until(words, |harness| harness.query_all_by_label_contains(words).next().is_some());
+    }
+    window.harness.key_press(egui::Key::F1);
+    window.until("the list of keys", |harness| harness.query_by_label("write a checkpoint").is_some());
+    window.harness.key_press(egui::Key::Escape);
+    window.harness.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::Period);
+    window.until_over(Ending::Stopped);
 }
 
 #[test]

@@ -1,0 +1,166 @@
+//! The window measured: what a frame costs with much to draw, and how long a run takes under its eyes. For benchmarks.
+
+use std::{
+    cell::RefCell,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use eframe::egui::{Ui, ViewportCommand};
+use web_time::Instant;
+
+use super::{
+    app::{App, Options},
+    link::{Link, Wake},
+    open::show,
+};
+use crate::{
+    Error, Result,
+    event::{Event, Metrics, Started, messages::Reply},
+};
+
+/// Frames that are drawn before the measured ones.
+const WARM_UP: usize = 20;
+
+/// What a probe has seen.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// What each frame cost the window's thread (layout, tessellation, submission), in seconds.
+    pub frame_secs: Vec<f64>,
+    /// From one frame to the next, in seconds; waiting for the screen included.
+    pub between_secs: Vec<f64>,
+    /// Time that the first run in the list was trained, in seconds.
+    pub trained_secs: Option<f64>,
+}
+
+/// When a probe closes its window.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// After so many frames, drawn one after the other.
+    Frames(usize),
+    /// When the first run in the list is over; frames come as they are needed.
+    RunIsOver,
+}
+
+struct Probe {
+    app: App,
+    until: Until,
+    /// Rows that the runs must have before anything is measured.
+    rows: usize,
+    drawn: usize,
+    last: Option<Instant>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl eframe::App for Probe {
+    fn logic(&mut self, ctx: &eframe::egui::Context, frame: &mut eframe::Frame) {
+        self.app.logic(ctx, frame);
+    }
+
+    fn ui(&mut self, ui: &mut Ui, frame: &mut eframe::Frame) {
+        self.app.ui(ui, frame);
+        let now = Instant::now();
+        let runs = self.app.runs();
+        let is_loaded = !runs.is_empty() && runs.iter().all(|run| run.steps.places.len() >= self.rows);
+        let over = match self.until {
+            Until::Frames(frames) => {
+                ui.ctx().request_repaint();
+                self.drawn += usize::from(is_loaded);
+                self.drawn > WARM_UP + frames
+            }
+            Until::RunIsOver => runs.first().is_some_and(|run| run.step() > 0 && !run.status.is_under_way()),
+        };
+        if let Ok(mut seen) = self.seen.lock() {
+            if let (Until::Frames(_), true, Some(last)) = (self.until, self.drawn > WARM_UP, self.last) {
+                seen.frame_secs.extend(frame.info().cpu_usage.map(f64::from));
+                seen.between_secs.push((now - last).as_secs_f64());
+            }
+            seen.trained_secs = runs.first().and_then(|run| Some(run.latest.as_ref()?.elapsed_secs));
+        }
+        self.last = Some(now);
+        if over {
+            ui.ctx().send_viewport_cmd(ViewportCommand::Close);
+        }
+    }
+}
+
+fn probe(options: Options, connect: impl FnOnce(Wake) -> Link, until: Until, rows: usize) -> Result<Seen> {
+    let seen = Arc::<Mutex<Seen>>::default();
+    let told = seen.clone();
+    // The person's own memory of the window stays as it is.
+    let memory = tempfile::NamedTempFile::new().map_err(|e| Error::file("create", &std::env::temp_dir(), e))?;
+    show(options, connect, Some(memory.path().to_path_buf()), move |app| {
+        Box::new(Probe { app, until, rows, drawn: 0, last: None, seen: told })
+    })?;
+    let seen = seen.lock().map(|seen| seen.clone()).unwrap_or_default();
+    Ok(seen)
+}
+
+/// Draws `frames` frames of `runs` runs with `points` steps each, one after the other.
+///
+/// # Errors
+/// As [`open`](super::open::open).
+pub fn frames(runs: usize, points: usize, frames: usize) -> Result<Seen> {
+    let folder = |run: usize| PathBuf::from(format!("runs/{run}"));
+    let options = Options { watch: (0..runs).map(folder).collect(), ..Options::default() };
+    let told = RefCell::new((0, 0));
+    let hear = move || {
+        let (run, step) = &mut *told.borrow_mut();
+        if *run == runs {
+            return None;
+        }
+        let to = (*step + 2000).min(points);
+        let mut events = if *step == 0 { vec![Event::Started(Box::new(started(points)))] } else { Vec::new() };
+        events.extend((*step..to).map(|at| Event::Step(figures(*run, at, points))));
+        let reply = Reply::Watched { folder: folder(*run), events, anew: false, running: true, problem: None };
+        *step = to;
+        if to == points {
+            (*run, *step) = (*run + 1, 0);
+        }
+        Some(reply)
+    };
+    let link = Link { ask: Box::new(|_| {}), hear: Box::new(hear) };
+    probe(options, |_| link, Until::Frames(frames), points)
+}
+
+/// Opens the window on the run that `options` start and closes it when that is over.
+///
+/// # Errors
+/// As [`open`](super::open::open).
+pub fn watch_a_run(options: Options, connect: impl FnOnce(Wake) -> Link) -> Result<Seen> {
+    probe(options, connect, Until::RunIsOver, 0)
+}
+
+fn started(points: usize) -> Started {
+    Started {
+        device: "none: a benchmark of the window".into(),
+        model: "none".into(),
+        method: "sparta".into(),
+        total_parameters: 1_000_000,
+        trained_parameters: 10_000,
+        trained: Vec::new(),
+        steps: points as u64,
+        done: 0,
+        batches_per_epoch: 1000,
+        learning_rate: 1e-3,
+    }
+}
+
+/// A loss as noisy as a real one, different in every run.
+fn figures(run: usize, at: usize, points: usize) -> Metrics {
+    let share = at as f64 / points as f64;
+    let noise = ((at * 7919 + run * 104_729) % 10_007) as f64 / 10_007.0 - 0.5;
+    Metrics {
+        step: at as u64 + 1,
+        loss: Some(1.0 + 0.1 * run as f64 + 2.0 * (-4.0 * share).exp() + 0.4 * noise),
+        learning_rate: Some(1e-3 * (1.0 - share)),
+        grad_norm: Some(1.0 + noise.abs()),
+        tokens: 2048 * at as u64,
+        tokens_per_sec: 5000.0 + 500.0 * noise,
+        elapsed_secs: 0.4 * at as f64,
+        remaining_secs: 0.0,
+        memory_in_use_bytes: 1_000_000_000 + (1e8 * noise) as u64,
+        memory_reserved_bytes: 1_200_000_000,
+        ..Metrics::default()
+    }
+}
