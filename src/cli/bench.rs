@@ -1,5 +1,7 @@
 //! `agoge bench`: ratios from one run, never absolute promises.
 
+mod attention;
+
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use burn::tensor::Tensor;
@@ -31,6 +33,8 @@ pub(super) struct Bench {
 enum What {
     /// Masked gather, direct and tiled, against the dense gradient and a gather
     Kernels(Kernels),
+    /// Attention over blocks of keys against all scores at once
+    Attention(attention::Attention),
     /// Device memory of training over inference, per trained number
     Memory(Memory),
 }
@@ -74,6 +78,7 @@ impl Bench {
     pub(super) async fn run(self) -> Result<ExitCode> {
         match self.what {
             What::Kernels(bench) => bench.run().await,
+            What::Attention(bench) => bench.run().await,
             What::Memory(bench) => bench.run().await,
         }
     }

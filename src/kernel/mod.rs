@@ -9,6 +9,7 @@
 mod launch;
 
 pub mod activation;
+pub mod attention;
 pub mod attention_softmax;
 pub mod cross_entropy;
 pub mod dense_step;
@@ -26,10 +27,12 @@ pub mod squared_norm;
 
 mod adamw;
 mod flex;
+mod product;
 mod vector;
 
 pub use activation::{Activation, activate};
 pub use adamw::AdamW;
+pub use attention::{AttentionRule, attention};
 pub use attention_softmax::{AttentionMask, attention_softmax};
 pub use cross_entropy::cross_entropy;
 pub use dense_step::dense_step;
@@ -45,8 +48,13 @@ pub use scatter_write::scatter_write;
 pub use sparse_step::sparse_step;
 pub use squared_norm::squared_norm;
 
-/// Every shader as it is given to the driver, by name; a test validates each with naga.
-pub const SHADERS: &[(&str, &str)] = &[
+/// Every shader as it is given to the driver, by name; a test validates each with naga. Shaders of one file have its name
+/// and what tells them apart behind it.
+pub fn shaders() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SHADERS.iter().chain(attention::SHADERS).copied()
+}
+
+const SHADERS: &[(&str, &str)] = &[
     ("masked_gather_direct", masked_gather::DIRECT),
     ("masked_gather_tiled", masked_gather::TILED),
     ("embedding_gather", embedding_gather::SOURCE),
