@@ -102,6 +102,13 @@ fn fastest(device: &ComputeDevice, mut call: impl FnMut() -> Tensor<1>) -> Resul
     Ok(best)
 }
 
+/// Bytes in use once all queued work is done.
+fn in_use(device: &ComputeDevice) -> Result<u64> {
+    device.handle.sync().map_err(|e| Error::Device(format!("the device failed: {e:?}")))?;
+    device.handle.memory_cleanup();
+    Ok(device.memory().in_use_bytes)
+}
+
 /// Bytes by which the allocator's reserve grows for one call, from an empty reserve.
 fn reserve(device: &ComputeDevice, call: impl FnOnce() -> Tensor<1>) -> Result<u64> {
     let sync = || device.handle.sync().map_err(|e| Error::Device(format!("the device failed: {e:?}")));
@@ -233,11 +240,7 @@ impl Memory {
     }
 
     async fn measure(&self, device: &ComputeDevice, density: f64) -> Result<Row> {
-        let in_use = || {
-            let synced = device.handle.sync().map_err(|e| Error::Device(format!("the device failed: {e:?}")));
-            device.handle.memory_cleanup();
-            synced.map(|()| device.memory().in_use_bytes)
-        };
+        let in_use = || in_use(device);
         let start = in_use()?;
         let mut base = match &self.model {
             Some(model) => Pretrained::load(&Wanted::whole(model).locate()?.folder, device)?,

@@ -10,7 +10,6 @@ mod launch;
 
 pub mod activation;
 pub mod attention;
-pub mod attention_softmax;
 pub mod cross_entropy;
 pub mod dense_step;
 pub mod dropout;
@@ -33,7 +32,6 @@ mod vector;
 pub use activation::{Activation, activate};
 pub use adamw::AdamW;
 pub use attention::{AttentionRule, attention};
-pub use attention_softmax::{AttentionMask, attention_softmax};
 pub use cross_entropy::cross_entropy;
 pub use dense_step::dense_step;
 pub use dropout::dropout;
@@ -67,8 +65,6 @@ const SHADERS: &[(&str, &str)] = &[
     ("rms_norm_backward", rms_norm::BACKWARD),
     ("layer_norm", layer_norm::FORWARD),
     ("layer_norm_backward", layer_norm::BACKWARD),
-    ("attention_softmax", attention_softmax::FORWARD),
-    ("attention_softmax_backward", attention_softmax::BACKWARD),
     ("activate", activation::FORWARD),
     ("activate_backward", activation::BACKWARD),
     ("gated", gated::FORWARD),

@@ -121,8 +121,10 @@ fn columns<const FUSED: bool, const N: usize>(out: &mut Out, column: usize, left
     }
 }
 
-/// `R` rows of `N` columns.
+/// `R` rows of `N` columns. Plain indices, because an iterator over the sums would make the compiler keep them in memory, at
+/// a third of the speed.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "iterators keep the sums out of registers")]
 fn tile<const FUSED: bool, const R: usize, const N: usize>(out: Out, left: Left, right: Right, depth: usize) {
     let mut sums = [[0.0; N]; R];
     if left.step == 1 {
@@ -142,9 +144,11 @@ fn tile<const FUSED: bool, const R: usize, const N: usize>(out: Out, left: Left,
             }
         }
     }
-    for (i, sums) in sums.into_iter().enumerate() {
+    for i in 0..R {
         let values: &mut [f32; N] = out.values[i * out.stride..].first_chunk_mut().expect("a row of the result");
-        *values = if out.add { plus_multiple::<false, N>(*values, 1.0, sums) } else { sums };
+        for j in 0..N {
+            values[j] = if out.add { values[j] + sums[i][j] } else { sums[i][j] };
+        }
     }
 }
 
@@ -180,6 +184,26 @@ pub(super) fn transposed(packed: &mut Vec<f32>, values: &[f32], stride: usize, r
     }
 }
 
+/// `rows` rows of `width` numbers, `stride` apart, as a right matrix of panels `[width / PANEL, rows, PANEL]`, the last one
+/// filled up with zeros. Rows that are a power of two apart would fight for a few lines of the cache.
+pub(super) fn gathered(packed: &mut Vec<f32>, values: &[f32], stride: usize, rows: usize, width: usize) {
+    packed.resize(width.next_multiple_of(PANEL) * rows, 0.0);
+    for (panel, packed) in packed.chunks_exact_mut(rows * PANEL).enumerate() {
+        let first = panel * PANEL;
+        let count = PANEL.min(width - first);
+        for (row, line) in packed.as_chunks_mut::<PANEL>().0.iter_mut().enumerate() {
+            let values = &values[row * stride + first..][..count];
+            match values.as_array() {
+                Some(values) => *line = *values,
+                None => {
+                    line[..count].copy_from_slice(values);
+                    line[count..].fill(0.0);
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,6 +229,12 @@ mod tests {
             let mut out = vec![0.0; rows * columns];
             multiply(Out { values: &mut out, stride: columns, add: false }, left, right, sizes);
             close("the product", &out);
+            let mut packed = Vec::new();
+            gathered(&mut packed, &b, columns, depth, columns);
+            let right = Right { values: &packed, row: PANEL, panel: PANEL * depth };
+            out.fill(f32::NAN);
+            multiply(Out { values: &mut out, stride: columns, add: false }, left, right, sizes);
+            close("the product with panels", &out);
 
             // The left matrix by columns, the right one transposed and in panels, added to half of the result.
             let by_columns: Vec<f32> = (0..rows * depth).map(|at| a[at % rows * depth + at / rows]).collect();

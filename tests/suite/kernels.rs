@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use agoge::{
     device::ComputeDevice,
     kernel::{
-        self, Activation, AdamW, Strategy, dense_step, embedding_gather, masked_gather, scatter_write,
-        sparse_step, squared_norm,
+        self, Activation, AdamW, Strategy, dense_step, embedding_gather, masked_gather, scatter_write, sparse_step,
+        squared_norm,
     },
     rng::Stream,
 };

@@ -215,7 +215,7 @@ impl<B: AttentionOps + AttentionPasses, C: CheckpointStrategy> AttentionOps for 
         rule: AttentionRule,
     ) -> FloatTensor<Self> {
         let nodes = [queries.node(), keys.node(), values.node()];
-        let [queries, keys, values] = [queries, keys, values].map(|x| x.into_primitive());
+        let (queries, keys, values) = (queries.into_primitive(), keys.into_primitive(), values.into_primitive());
         match Attention.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
                 let [result, logs] =

@@ -1,7 +1,7 @@
 //! Attention by WGSL shaders.
 
-use burn::tensor::Shape;
 use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::tensor::Shape;
 use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 
 use super::{AttentionPasses, AttentionRule, AttentionState, Extent};
@@ -161,14 +161,7 @@ impl AttentionPasses for CubeBackend {
                 text,
                 64,
                 extent.groups(extent.width * extent.group(), slices),
-                &[
-                    &queries.handle,
-                    &keys.handle,
-                    &values.handle,
-                    &grad.handle,
-                    &rows.handle,
-                    &query_grad.handle,
-                ],
+                &[&queries.handle, &keys.handle, &values.handle, &grad.handle, &rows.handle, &query_grad.handle],
                 &parameters,
             );
             query_grad
