@@ -1,5 +1,6 @@
 //! `agoge bench`: ratios from one run, never absolute promises.
 
+mod attention;
 mod window;
 
 use std::{path::PathBuf, process::ExitCode, time::Instant};
@@ -34,6 +35,8 @@ pub(super) struct Bench {
 enum What {
     /// Masked gather, direct and tiled, against the dense gradient and a gather
     Kernels(Kernels),
+    /// Attention over blocks of keys against all scores at once
+    Attention(attention::Attention),
     /// Device memory of training over inference, per trained number
     Memory(Memory),
     /// A frame of the live window with much to draw, and a run with the window against one without
@@ -79,6 +82,7 @@ impl Bench {
     pub(super) async fn run(self) -> Result<ExitCode> {
         match self.what {
             What::Kernels(bench) => bench.run().await,
+            What::Attention(bench) => bench.run().await,
             What::Memory(bench) => bench.run().await,
             What::Window(bench) => bench.run(),
         }
@@ -101,6 +105,13 @@ fn fastest(device: &ComputeDevice, mut call: impl FnMut() -> Tensor<1>) -> Resul
         (best, spent, calls) = (best.min(secs), spent + secs, calls + 1);
     }
     Ok(best)
+}
+
+/// Bytes in use once all queued work is done.
+fn in_use(device: &ComputeDevice) -> Result<u64> {
+    device.handle.sync().map_err(|e| Error::Device(format!("the device failed: {e:?}")))?;
+    device.handle.memory_cleanup();
+    Ok(device.memory().in_use_bytes)
 }
 
 /// Bytes by which the allocator's reserve grows for one call, from an empty reserve.
@@ -234,11 +245,7 @@ impl Memory {
     }
 
     async fn measure(&self, device: &ComputeDevice, density: f64) -> Result<Row> {
-        let in_use = || {
-            let synced = device.handle.sync().map_err(|e| Error::Device(format!("the device failed: {e:?}")));
-            device.handle.memory_cleanup();
-            synced.map(|()| device.memory().in_use_bytes)
-        };
+        let in_use = || in_use(device);
         let start = in_use()?;
         let mut base = match &self.model {
             Some(model) => Pretrained::load(&demo::locate(&Wanted::whole(model))?.folder, device)?,

@@ -9,7 +9,7 @@
 mod launch;
 
 pub mod activation;
-pub mod attention_softmax;
+pub mod attention;
 pub mod cross_entropy;
 pub mod dense_step;
 pub mod dropout;
@@ -26,11 +26,12 @@ pub mod squared_norm;
 
 mod adamw;
 mod flex;
+mod product;
 mod vector;
 
 pub use activation::{Activation, activate};
 pub use adamw::AdamW;
-pub use attention_softmax::{AttentionMask, attention_softmax};
+pub use attention::{AttentionRule, attention};
 pub use cross_entropy::cross_entropy;
 pub use dense_step::dense_step;
 pub use dropout::dropout;
@@ -45,8 +46,13 @@ pub use scatter_write::scatter_write;
 pub use sparse_step::sparse_step;
 pub use squared_norm::squared_norm;
 
-/// Every shader as it is given to the driver, by name; a test validates each with naga.
-pub const SHADERS: &[(&str, &str)] = &[
+/// Every shader as it is given to the driver, by name; a test validates each with naga. Shaders of one file have its name
+/// and what tells them apart behind it.
+pub fn shaders() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SHADERS.iter().chain(attention::SHADERS).copied()
+}
+
+const SHADERS: &[(&str, &str)] = &[
     ("masked_gather_direct", masked_gather::DIRECT),
     ("masked_gather_tiled", masked_gather::TILED),
     ("embedding_gather", embedding_gather::SOURCE),
@@ -59,8 +65,6 @@ pub const SHADERS: &[(&str, &str)] = &[
     ("rms_norm_backward", rms_norm::BACKWARD),
     ("layer_norm", layer_norm::FORWARD),
     ("layer_norm_backward", layer_norm::BACKWARD),
-    ("attention_softmax", attention_softmax::FORWARD),
-    ("attention_softmax_backward", attention_softmax::BACKWARD),
     ("activate", activation::FORWARD),
     ("activate_backward", activation::BACKWARD),
     ("gated", gated::FORWARD),

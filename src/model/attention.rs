@@ -8,7 +8,7 @@ use super::{
     parameter::{ParameterSource, Role, parts},
     rope::RopeTables,
 };
-use crate::kernel::{self, AttentionMask};
+use crate::kernel::{self, AttentionRule};
 
 /// Query, key, value and output projections of one block.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub struct Attention {
 
 parts!(Attention: fused, query, key, value, output, norms);
 
-/// Keys and values of the positions so far, `[B, K, positions, head_dim]` each, for one block.
+/// Keys and values of the positions so far, `[B, positions, K, head_dim]` each, for one block.
 #[derive(Clone, Debug)]
 pub struct KeyValues {
     keys: Tensor<4>,
@@ -45,8 +45,6 @@ pub struct Layout {
     pub width: usize,
     /// Rotations of the new positions, one for each of the architecture's rotary embeddings.
     pub ropes: Vec<RopeTables>,
-    /// Positions before them (a key/value cache).
-    pub start: usize,
     /// `[B * T]` with 0 for padding, or `[1]` where padded keys need not be hidden.
     pub padding: Tensor<1, Int>,
     /// Numbers of the positions `[T]`, for models that learn a row for each.
@@ -107,7 +105,7 @@ impl Attention {
             Some(rope) => kernel::rope(x, rope.cos.clone(), rope.sin.clone()),
             None => x,
         };
-        let split = |x: Tensor<2>, heads: usize| x.reshape([rows, width, heads, head_dim]).swap_dims(1, 2);
+        let split = |x: Tensor<2>, heads: usize| x.reshape([rows, width, heads, head_dim]);
 
         let [mut query, mut keys, values] = self.project(a, x);
         if let Some([query_norm, key_norm]) = &self.norms {
@@ -123,33 +121,19 @@ impl Attention {
         let mut values = split(values, kv_heads);
         if let Some(past) = past {
             if let Some(past) = past.take() {
-                keys = Tensor::cat(vec![past.keys, keys], 2);
-                values = Tensor::cat(vec![past.values, values], 2);
+                keys = Tensor::cat(vec![past.keys, keys], 1);
+                values = Tensor::cat(vec![past.values, values], 1);
             }
             *past = Some(KeyValues { keys: keys.clone(), values: values.clone() });
         }
 
-        // The G query heads that share a key/value head lie one below the other: keys need not be repeated.
-        let query = query.reshape([rows, kv_heads, heads / kv_heads * width, head_dim]);
-        let mut scores = query.matmul(keys.swap_dims(2, 3));
-        let shape = scores.dims();
-        let mut scale = a.attention_scale as f32;
-        if let Some(cap) = a.attention_softcap {
-            scores = softcap(scores.mul_scalar(scale), cap);
-            scale = 1.0;
-        }
-        let mask = AttentionMask {
-            scale,
-            width,
-            start: layout.start,
+        let rule = AttentionRule {
+            scale: a.attention_scale as f32,
+            softcap: a.attention_softcap.map(|cap| cap as f32),
             window: kind.window,
-            rows_per_sequence: heads * width,
             causal: a.causal,
         };
-        let scores = scores.reshape([rows * heads * width, layout.start + width]);
-        let probabilities = kernel::attention_softmax(scores, layout.padding.clone(), mask);
-        let mixed = probabilities.reshape(shape).matmul(values);
-        let mixed = mixed.reshape([rows, heads, width, head_dim]).swap_dims(1, 2);
+        let mixed = kernel::attention(query, keys, values, layout.padding.clone(), rule);
         self.output.forward(mixed.reshape([rows * width, heads * head_dim]))
     }
 }

@@ -78,7 +78,6 @@ impl Transformer {
             rows,
             width,
             ropes: self.frequencies.iter().map(|f| RopeTables::new(f, start, width, &self.device)).collect(),
-            start,
             padding: integers(padding),
             positions: learned.then(|| integers((start..start + width).map(|at| at as i32).collect())),
             token_types: (self.architecture.token_types > 0).then(|| integers(types)),

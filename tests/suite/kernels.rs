@@ -1,10 +1,12 @@
 //! Every kernel against its composed twin, on the WGSL path and on the CPU device, at ragged sizes.
 
+use std::collections::BTreeSet;
+
 use agoge::{
     device::ComputeDevice,
     kernel::{
-        self, Activation, AdamW, AttentionMask, Strategy, dense_step, embedding_gather, masked_gather, scatter_write,
-        sparse_step, squared_norm,
+        self, Activation, AdamW, Strategy, dense_step, embedding_gather, masked_gather, scatter_write, sparse_step,
+        squared_norm,
     },
     rng::Stream,
 };
@@ -48,7 +50,7 @@ fn settings(step: i32) -> AdamW {
 
 #[test]
 fn shaders_are_valid_wgsl() {
-    for (name, text) in kernel::SHADERS {
+    for (name, text) in kernel::shaders() {
         let module =
             naga::front::wgsl::parse_str(text).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(text)));
         naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty())
@@ -60,7 +62,9 @@ fn shaders_are_valid_wgsl() {
     let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders")).expect("shaders").filter(|entry| {
         entry.as_ref().is_ok_and(|entry| entry.path().extension().is_some_and(|extension| extension == "wgsl"))
     });
-    assert_eq!(files.count(), kernel::SHADERS.len(), "every file in shaders/ is listed in kernel::SHADERS");
+    // A file that is compiled in several variants is listed with each; what tells them apart stands behind its name.
+    let named: BTreeSet<&str> = kernel::shaders().filter_map(|(name, _)| name.split(' ').next()).collect();
+    assert_eq!(files.count(), named.len(), "every file in shaders/ is listed in kernel::shaders");
 }
 
 #[test]
@@ -392,67 +396,6 @@ fn cross_entropy_equals_composed_forward_and_backward() {
             let expected = run(&|logits| kernel::cross_entropy::composed(logits, targets.clone()));
             assert_close("losses", &actual.0, &expected.0, 1e-4, 1e-5);
             assert_close("dlogits", &actual.1, &expected.1, 1e-4, 1e-5);
-        }
-    }
-}
-
-#[test]
-fn attention_softmax_equals_composed_forward_and_backward() {
-    for device in devices() {
-        let mut stream = Stream::new(14, "softmax");
-        for (sequences, groups, width, start, padded, window, causal) in [
-            (1, 1, 1, 0, false, None, true),
-            (2, 3, 7, 0, true, None, true),
-            (1, 2, 3, 70, false, None, true),
-            (2, 2, 9, 0, false, Some(4), true),
-            (1, 2, 3, 100, false, Some(80), true),
-            (1, 2, 70, 0, false, None, false),
-            (3, 2, 9, 0, true, Some(4), false),
-            (2, 1, 130, 0, true, None, false),
-        ] {
-            let (rows, keys) = (sequences * groups * width, start + width);
-            let rows_per_sequence = groups * width;
-            let mask = AttentionMask { scale: 0.3, width, start, rows_per_sequence, window, causal };
-            let scores = normals(&mut stream, rows * keys).into_iter().map(|x| 5.0 * x).collect();
-            let scores = device.floats(scores, [rows, keys]);
-            let grad = device.floats(normals(&mut stream, rows * keys), [rows, keys]);
-            let padding: Vec<i32> = (0..sequences * keys).map(|at| i32::from(at % keys < 4 + at / keys)).collect();
-            let run = |op: &dyn Fn(Tensor<2>) -> Tensor<2>| {
-                let leaf = Tensor::from_inner(scores.clone()).require_grad();
-                let y = op(leaf.clone());
-                let grads = (y.clone() * Tensor::from_inner(grad.clone())).sum().backward();
-                (matrix(y), matrix(leaf.grad(&grads).expect("tracked")))
-            };
-            let flags = device.integers(if padded { padding.clone() } else { vec![1] });
-            let actual = run(&|x| kernel::attention_softmax(x, flags.clone(), mask));
-            let expected = run(&|x| kernel::attention_softmax::composed(x, padded.then_some(&padding[..]), mask));
-            assert_close("probabilities", &actual.0, &expected.0, 1e-4, 1e-6);
-            assert_close("dscores", &actual.1, &expected.1, 1e-4, 1e-5);
-        }
-    }
-}
-
-#[test]
-fn attention_without_a_visible_key_is_zero_and_has_no_gradient() {
-    for device in devices() {
-        let (sequences, width) = (2, 70);
-        for causal in [true, false] {
-            let mask = AttentionMask { scale: 0.5, width, start: 0, rows_per_sequence: width, window: None, causal };
-            // The first sequence is padding throughout, the second up to its middle.
-            let padding: Vec<i32> = (0..sequences * width).map(|at| i32::from(at >= width + width / 2)).collect();
-            let scores = normals(&mut Stream::new(18, "hidden"), sequences * width * width);
-            let scores = device.floats(scores, [sequences * width, width]);
-            let leaf = Tensor::from_inner(scores).require_grad();
-            let y = kernel::attention_softmax(leaf.clone(), device.integers(padding.clone()), mask);
-            let grads = (y.clone() * y.clone()).sum().backward();
-            let (y, dscores) = (matrix(y), matrix(leaf.grad(&grads).expect("tracked")));
-            for (row, (y, dscores)) in y.chunks(width).zip(dscores.chunks(width)).enumerate() {
-                let sees =
-                    (0..width).any(|key| padding[row / width * width + key] == 1 && (!causal || key <= row % width));
-                let sum: f32 = y.iter().sum();
-                assert!((sum - if sees { 1.0 } else { 0.0 }).abs() < 1e-5, "row {row}: the sum is {sum}");
-                assert!(dscores.iter().all(|d| d.is_finite() && (sees || *d == 0.0)), "row {row}");
-            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The integration tests, in one binary because linking is what costs time.
 
 mod adapters;
+mod attention;
 mod bad_input;
 mod bad_tasks;
 mod chat;

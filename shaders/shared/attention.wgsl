@@ -1,0 +1,179 @@
+// Tiles of blockwise attention (Dao 2023, "FlashAttention-2"), shared by its passes. Needs the constant CHUNKS and a
+// binding `dims`:
+//   0 sequences, 1 width (new positions), 2 keys, 3 heads, 4 key/value heads, 5 vectors of four numbers in a head,
+//   6 window (0 = none), 7 causal (0 or 1), 8 padded (0 or 1), 9 scale, 10 cap of the scores (bits of f32; 0 = none)
+//
+// The query heads that share a key/value head are one matrix: its row r is head r % group at position r / group. So keys
+// are read once for the whole group, and a workgroup that owns some keys can add up what all heads do with them.
+//
+// A workgroup is 8 x 8 lanes on tiles of 32 x 32 numbers. Lane (x, y) holds the rows y, y + 8, y + 16 and y + 24 of a
+// tile, and of each the four columns from 4 x. The numbers of a head come in chunks of 32. A workgroup sums up CHUNKS of
+// them; where a head has more, several workgroups ("slices") share it, and each computes the scores anew.
+
+const TILE: u32 = 32u;
+const PITCH: u32 = 9u;            // vectors from row to row of a tile: eight, and one against bank conflicts
+const LOWEST: f32 = -3.0e38;
+const NOTHING: u32 = 0xffffffffu;  // the index of what lies beyond an edge and counts as zero
+
+var<workgroup> left: array<vec4<f32>, 288>;     // 32 rows of one chunk
+var<workgroup> right: array<vec4<f32>, 288>;    // 32 rows of one chunk, as they are or spread
+var<workgroup> weights: array<vec4<f32>, 288>;  // a tile of 32 x 32 numbers
+var<workgroup> limits: vec4<u32>;
+
+struct Place {
+    sequence: u32,
+    kv_head: u32,
+    block: u32,    // of 32 rows or keys
+    first_chunk: u32,
+    inside: bool,
+}
+
+fn heads_per_group() -> u32 {
+    return dims[3] / dims[4];
+}
+
+fn query_rows() -> u32 {
+    return dims[1] * heads_per_group();
+}
+
+fn chunks_of_head() -> u32 {
+    return (dims[5] + 7u) / 8u;
+}
+
+// What workgroup `index` works on, where a head has `blocks` blocks.
+fn place_of(index: u32, blocks: u32) -> Place {
+    let heads = index / blocks;
+    let sequences = heads / dims[4];
+    let slice = sequences / dims[0];
+    return Place(sequences % dims[0], heads % dims[4], index % blocks, slice * CHUNKS, slice * CHUNKS < chunks_of_head());
+}
+
+// Row `row` of the queries as a row of [sequences, width, heads].
+fn query_index(place: Place, row: u32) -> u32 {
+    let group = heads_per_group();
+    return (place.sequence * dims[1] + row / group) * dims[3] + place.kv_head * group + row % group;
+}
+
+// Index of a vector of the queries, or of what is shaped like them.
+fn query_vector(place: Place, row: u32, vector: u32) -> u32 {
+    return select(NOTHING, query_index(place, row) * dims[5] + vector, row < query_rows() && vector < dims[5]);
+}
+
+// Index of a vector of the keys or values.
+fn key_vector(place: Place, key: u32, vector: u32) -> u32 {
+    let row = (place.sequence * dims[2] + key) * dims[4] + place.kv_head;
+    return select(NOTHING, row * dims[5] + vector, key < dims[2] && vector < dims[5]);
+}
+
+// Where row `row` of `right` stands when it is spread: lanes that read the rows 4 x + j meet no bank conflicts.
+fn spread(row: u32) -> u32 {
+    return row % 4u * 8u + row / 4u;
+}
+
+// The position of query row `row` among the keys.
+fn position(row: u32) -> u32 {
+    return dims[2] - dims[1] + row / heads_per_group();
+}
+
+// Which keys may be seen from which positions, before padding is looked at.
+fn visible(positions: vec4<u32>, keys: vec4<u32>) -> vec4<bool> {
+    let there = keys < vec4<u32>(dims[2]);
+    if dims[7] == 0u {
+        return there;
+    }
+    let near = keys + vec4<u32>(dims[6]) > positions;
+    return there & (keys <= positions) & (near | vec4<bool>(dims[6] == 0u));
+}
+
+// Blocks of keys that any query of the block of rows from `row` may see: the first, and the one behind the last.
+fn key_blocks(row: u32) -> vec2<u32> {
+    if dims[7] == 0u {
+        return vec2<u32>(0u, (dims[2] + TILE - 1u) / TILE);
+    }
+    let earliest = position(row) + 1u;
+    let latest = position(min(row + TILE, query_rows()) - 1u) + 1u;
+    let first = select(0u, earliest - min(earliest, dims[6]), dims[6] > 0u);
+    return vec2<u32>(first / TILE, (min(latest, dims[2]) + TILE - 1u) / TILE);
+}
+
+// Blocks of query rows that may see any key of the block from `key`.
+fn query_blocks(key: u32) -> vec2<u32> {
+    let start = dims[2] - dims[1];
+    var first = 0u;
+    var end = dims[1];
+    if dims[7] == 1u {
+        first = key - min(key, start);
+        if dims[6] > 0u {
+            let beyond = min(key + TILE, dims[2]) - 1u + dims[6];
+            end = min(end, beyond - min(beyond, start));
+        }
+    }
+    let group = heads_per_group();
+    return vec2<u32>(first * group / TILE, (end * group + TILE - 1u) / TILE);
+}
+
+// Adds one chunk's part of the products of the rows of `left` with the rows of `right`, spread; `vectors` of the chunk
+// are there.
+fn products(sums: mat4x4<f32>, vectors: u32, x: u32, y: u32) -> mat4x4<f32> {
+    var result = sums;
+    for (var v = 0u; v < min(vectors, 8u); v++) {
+        let columns = mat4x4<f32>(
+            right[x * PITCH + v],
+            right[(x + 8u) * PITCH + v],
+            right[(x + 16u) * PITCH + v],
+            right[(x + 24u) * PITCH + v],
+        );
+        result += mat4x4<f32>(
+            left[y * PITCH + v] * columns,
+            left[(y + 8u) * PITCH + v] * columns,
+            left[(y + 16u) * PITCH + v] * columns,
+            left[(y + 24u) * PITCH + v] * columns,
+        );
+    }
+    return result;
+}
+
+// The product of `weights` with one chunk in `right`, as it is: four rows, and of each the vector x.
+fn mixture(x: u32, y: u32) -> mat4x4<f32> {
+    var result = mat4x4<f32>();
+    for (var v = 0u; v < 8u; v++) {
+        let first = 4u * v * PITCH + x;
+        let rows = mat4x4<f32>(right[first], right[first + PITCH], right[first + 2u * PITCH], right[first + 3u * PITCH]);
+        result += mat4x4<f32>(
+            rows * weights[y * PITCH + v],
+            rows * weights[(y + 8u) * PITCH + v],
+            rows * weights[(y + 16u) * PITCH + v],
+            rows * weights[(y + 24u) * PITCH + v],
+        );
+    }
+    return result;
+}
+
+fn set_weights(tile: mat4x4<f32>, x: u32, y: u32) {
+    weights[y * PITCH + x] = tile[0];
+    weights[(y + 8u) * PITCH + x] = tile[1];
+    weights[(y + 16u) * PITCH + x] = tile[2];
+    weights[(y + 24u) * PITCH + x] = tile[3];
+}
+
+// Scores from products of queries and keys.
+fn scored(raw: vec4<f32>) -> vec4<f32> {
+    let scaled = raw * bitcast<f32>(dims[9]);
+    let cap = bitcast<f32>(dims[10]);
+    if cap == 0.0 {
+        return scaled;
+    }
+    // Beyond 15 the tangent is 1 in f32; some drivers overflow there.
+    return cap * tanh(clamp(scaled / cap, vec4<f32>(-15.0), vec4<f32>(15.0)));
+}
+
+// Derivative of `scored`, from the scores.
+fn slope(scores: vec4<f32>) -> vec4<f32> {
+    let scale = bitcast<f32>(dims[9]);
+    let cap = bitcast<f32>(dims[10]);
+    if cap == 0.0 {
+        return vec4<f32>(scale);
+    }
+    let bent = scores / cap;
+    return scale * (1.0 - bent * bent);
+}
