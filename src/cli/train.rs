@@ -13,8 +13,9 @@ use crate::{
     Error, Result,
     config::{Overrides, RunConfig},
     data::DataFiles,
+    demo,
     event::messages::Setup,
-    demo, method,
+    method,
     train::{
         Inputs, Run,
         folder::{prepare_out, resume_config},

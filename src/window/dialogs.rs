@@ -56,9 +56,9 @@ impl Dialogs {
         let answer: std::pin::Pin<Box<dyn Future<Output = Option<rfd::FileHandle>> + Send>> = match kind {
             Kind::Folder => Box::pin(dialog.pick_folder()),
             Kind::File => Box::pin(dialog.pick_file()),
-            Kind::NewFile(name, extension) => {
-                Box::pin(dialog.set_file_name(format!("{name}.{extension}")).add_filter(extension, &[extension]).save_file())
-            }
+            Kind::NewFile(name, extension) => Box::pin(
+                dialog.set_file_name(format!("{name}.{extension}")).add_filter(extension, &[extension]).save_file(),
+            ),
         };
         std::thread::spawn(move || {
             if let Some(file) = pollster::block_on(answer) {

@@ -123,7 +123,13 @@ fn visuals(theme: Theme) -> Visuals {
     v.selection.bg_fill = accent(&v).gamma_multiply(if dark { 0.35 } else { 0.25 });
     v.selection.stroke = Stroke::new(1.0, if dark { Color32::WHITE } else { Color32::BLACK });
     v.slider_trailing_fill = true;
-    for widget in [&mut v.widgets.noninteractive, &mut v.widgets.inactive, &mut v.widgets.hovered, &mut v.widgets.active, &mut v.widgets.open] {
+    for widget in [
+        &mut v.widgets.noninteractive,
+        &mut v.widgets.inactive,
+        &mut v.widgets.hovered,
+        &mut v.widgets.active,
+        &mut v.widgets.open,
+    ] {
         widget.corner_radius = CornerRadius::same(6);
     }
     v

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use eframe::egui::{self, Button, ComboBox, DragValue, Frame, Label, Margin, RichText, ScrollArea, Slider, TextEdit, Ui};
+use eframe::egui::{
+    self, Button, ComboBox, DragValue, Frame, Label, Margin, RichText, ScrollArea, Slider, TextEdit, Ui,
+};
 
 use super::{
     data::run::RunView,
@@ -146,12 +148,16 @@ impl Workbench {
 
     fn generate(&mut self, ui: &mut Ui, run: &RunView, requests: &mut Vec<Request>) {
         let label = ui.label("Prompt");
-        ui.add(TextEdit::multiline(&mut self.prompt).desired_rows(3).desired_width(f32::INFINITY)).labelled_by(label.id);
+        ui.add(TextEdit::multiline(&mut self.prompt).desired_rows(3).desired_width(f32::INFINITY))
+            .labelled_by(label.id);
         let by_key = ui.input_mut(|input| input.consume_key(egui::Modifiers::COMMAND, egui::Key::Enter));
         ui.horizontal_wrapped(|ui| {
             let generating = self.is_generating();
             let go = ui.add_enabled(!generating, Button::new(RichText::new("Generate").strong()));
-            if (go.on_hover_text("Continue the prompt with the adapter and without it (Ctrl+Enter)").clicked() || by_key) && !generating {
+            if (go.on_hover_text("Continue the prompt with the adapter and without it (Ctrl+Enter)").clicked()
+                || by_key)
+                && !generating
+            {
                 let number = self.next();
                 self.generation = Some(number);
                 self.answers = Default::default();
@@ -187,13 +193,27 @@ impl Workbench {
                         ui.spinner();
                     }
                 });
-                let stroke = if at == 1 { egui::Stroke::new(1.0, theme::good(ui.visuals())) } else { ui.visuals().widgets.noninteractive.bg_stroke };
-                let frame = Frame::new().fill(ui.visuals().faint_bg_color).stroke(stroke).corner_radius(6).inner_margin(Margin::same(10));
+                let stroke = if at == 1 {
+                    egui::Stroke::new(1.0, theme::good(ui.visuals()))
+                } else {
+                    ui.visuals().widgets.noninteractive.bg_stroke
+                };
+                let frame = Frame::new()
+                    .fill(ui.visuals().faint_bg_color)
+                    .stroke(stroke)
+                    .corner_radius(6)
+                    .inner_margin(Margin::same(10));
                 frame.show(ui, |ui| {
                     ui.set_min_height(120.0);
                     ui.set_width(ui.available_width());
                     match answer.text.is_empty() {
-                        true => ui.weak(if self.generation.is_none() { "Press Generate." } else if answer.done { "(nothing)" } else { "…" }),
+                        true => ui.weak(if self.generation.is_none() {
+                            "Press Generate."
+                        } else if answer.done {
+                            "(nothing)"
+                        } else {
+                            "…"
+                        }),
                         // Columns would spread the words over the line.
                         false => ui.vertical(|ui| ui.add(Label::new(answer.text.trim()).wrap().selectable(true))).inner,
                     };

@@ -41,7 +41,15 @@ fn recorded_runs_are_found_and_compared() {
     });
     window.click("Compare");
     assert_eq!(window.harness.query_all_by_label("1,345,150 (1.00 %)").count(), 2);
-    let top = |name: &str| window.harness.query_all_by_label(name).map(|node| node.rect()).filter(|rect| rect.left() > 250.0).map(|rect| rect.top()).fold(f32::INFINITY, f32::min);
+    let top = |name: &str| {
+        window
+            .harness
+            .query_all_by_label(name)
+            .map(|node| node.rect())
+            .filter(|rect| rect.left() > 250.0)
+            .map(|rect| rect.top())
+            .fold(f32::INFINITY, f32::min)
+    };
     assert!(top("sparta") < top("lora"), "the better one stands first");
 }
 

@@ -30,7 +30,8 @@ pub struct Real {
 pub fn open(form: &[(&str, &str)], is_demo: bool, watch: &[&Path]) -> Real {
     let mut remembered = Remembered { demo: is_demo, ..Remembered::default() };
     remembered.form = form.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
-    let options = Options { demo: demo::config(), watch: watch.iter().map(|path| path.to_path_buf()).collect(), ..options() };
+    let options =
+        Options { demo: demo::config(), watch: watch.iter().map(|path| path.to_path_buf()).collect(), ..options() };
     let desk = Rc::new(RefCell::new(Some(Desk::open(|| {}))));
     let closing = Arc::<Mutex<Closing>>::default();
     let (asks, hears, decided) = (desk.clone(), desk.clone(), closing.clone());
@@ -43,9 +44,10 @@ pub fn open(form: &[(&str, &str)], is_demo: bool, watch: &[&Path]) -> Real {
         hear: Box::new(move || hears.borrow().as_ref()?.hear()),
     };
     // Tall, so that nothing has to be scrolled to.
-    let harness = Harness::builder().with_size(egui::vec2(1400.0, 2400.0)).wgpu().build_eframe(move |context| {
-        App::new(&context.egui_ctx, link, options, remembered, Pace::new(false), decided)
-    });
+    let harness = Harness::builder()
+        .with_size(egui::vec2(1400.0, 2400.0))
+        .wgpu()
+        .build_eframe(move |context| App::new(&context.egui_ctx, link, options, remembered, Pace::new(false), decided));
     Real { harness, closing, desk }
 }
 
@@ -76,7 +78,10 @@ impl Real {
 
     fn until_started(&mut self) {
         self.until("the first steps", |harness| {
-            harness.state().selected().is_some_and(|run| run.status == Status::Live(RunState::Running) && run.step() > 2)
+            harness
+                .state()
+                .selected()
+                .is_some_and(|run| run.status == Status::Live(RunState::Running) && run.step() > 2)
         });
     }
 
@@ -115,6 +120,14 @@ fn from_the_start_page_to_a_finished_run_and_its_use() {
     assert_eq!(run.evaluations.loss.values().len(), 3);
     assert!(run.samples.iter().all(|answers| answers.texts.len() == 3), "sampled at every evaluation");
     assert!(out.join("adapter.safetensors").exists());
+    let live = window.harness.render().expect("a picture");
+
+    // Another window on the record of the run shows the same.
+    let mut replay = open(&form, true, &[&out]);
+    replay.until_over(Ending::Completed);
+    let replayed = replay.harness.render().expect("a picture");
+    let differing = live.enumerate_pixels().filter(|(x, y, pixel)| replayed.get_pixel(*x, *y) != *pixel).count();
+    assert_eq!(differing, 0, "pixels of the replay that are not those of the run");
 
     window.click("Use it");
     window.click("Generate");
@@ -130,7 +143,14 @@ fn from_the_start_page_to_a_finished_run_and_its_use() {
 fn a_run_is_paused_resumed_steered_stopped_and_taken_up_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("steered");
-    let form = [("steps", "3000"), ("eval_steps", "0"), ("sample_prompts", ""), ("out", text(&out)), ("device", "cpu"), ("logging_steps", "1")];
+    let form = [
+        ("steps", "3000"),
+        ("eval_steps", "0"),
+        ("sample_prompts", ""),
+        ("out", text(&out)),
+        ("device", "cpu"),
+        ("logging_steps", "1"),
+    ];
     let mut window = open(&form, true, &[]);
     window.until("the check", |harness| harness.query_by_label_contains("844,928 parameters").is_some());
     window.click("Start");
@@ -171,7 +191,10 @@ fn a_run_is_paused_resumed_steered_stopped_and_taken_up_again() {
     let stopped_at = window.run().step();
     window.click("Go on");
     window.until("steps after the checkpoint", |harness| {
-        harness.state().selected().is_some_and(|run| run.status == Status::Live(RunState::Running) && run.step() > stopped_at)
+        harness
+            .state()
+            .selected()
+            .is_some_and(|run| run.status == Status::Live(RunState::Running) && run.step() > stopped_at)
     });
     let steps = &window.run().steps;
     assert_eq!(steps.places.len() as u64, window.run().step(), "every step once");
@@ -183,11 +206,21 @@ fn a_run_is_paused_resumed_steered_stopped_and_taken_up_again() {
 fn a_run_that_fails_says_why_and_the_next_one_works() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("diverging");
-    let form = [("steps", "40"), ("learning_rate", "1e30"), ("warmup_steps", "0"), ("max_grad_norm", "0"), ("sample_prompts", ""), ("out", text(&out)), ("device", "cpu")];
+    let form = [
+        ("steps", "40"),
+        ("learning_rate", "1e30"),
+        ("warmup_steps", "0"),
+        ("max_grad_norm", "0"),
+        ("sample_prompts", ""),
+        ("out", text(&out)),
+        ("device", "cpu"),
+    ];
     let mut window = open(&form, true, &[]);
     window.until("the check", |harness| harness.query_by_label_contains("844,928 parameters").is_some());
     window.click("Start");
-    window.until("the failure", |harness| harness.state().selected().is_some_and(|run| matches!(run.status, Status::Failed(_))));
+    window.until("the failure", |harness| {
+        harness.state().selected().is_some_and(|run| matches!(run.status, Status::Failed(_)))
+    });
     assert!(window.harness.query_all_by_label_contains("try a lower --learning-rate").next().is_some());
     assert!(!window.run().steps.not_finite.is_empty(), "the step is marked");
     window.click("New like this");
@@ -264,7 +297,11 @@ fn the_keyboard_steers_the_run_and_turns_the_pages() {
     window.until("the pause", status(RunState::Paused));
     window.harness.key_press(egui::Key::Space);
     window.until("the run going on", status(RunState::Running));
-    for (key, words) in [(egui::Key::Num3, "Best validation"), (egui::Key::Num4, "Use keys"), (egui::Key::Num1, "The same as a command")] {
+    for (key, words) in [
+        (egui::Key::Num3, "Best validation"),
+        (egui::Key::Num4, "Use keys"),
+        (egui::Key::Num1, "The same as a command"),
+    ] {
         window.harness.key_press_modifiers(egui::Modifiers::COMMAND, key);
         window.until(words, |harness| harness.query_all_by_label_contains(words).next().is_some());
     }

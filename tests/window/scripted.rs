@@ -50,7 +50,12 @@ impl Script {
 pub fn options() -> Options {
     Options {
         runs_folder: "runs".into(),
-        demo: RunConfig { model: "agoge-demo".into(), data: "agoge-demo".into(), learning_rate: 1e-2, ..RunConfig::default() },
+        demo: RunConfig {
+            model: "agoge-demo".into(),
+            data: "agoge-demo".into(),
+            learning_rate: 1e-2,
+            ..RunConfig::default()
+        },
         choices: vec![
             ("method", ["sparta", "lora", "full", "head"].map(str::to_owned).to_vec()),
             ("mask", ["random", "magnitude-low"].map(str::to_owned).to_vec()),
@@ -60,12 +65,25 @@ pub fn options() -> Options {
 }
 
 /// A window of `width` by `height` points on a software adapter.
-pub fn window(width: f32, height: f32, theme: egui::Theme, remembered: Remembered, script: &Script) -> Harness<'static, App> {
+pub fn window(
+    width: f32,
+    height: f32,
+    theme: egui::Theme,
+    remembered: Remembered,
+    script: &Script,
+) -> Harness<'static, App> {
     window_with(width, height, theme, remembered, options(), script)
 }
 
 /// The same with other options.
-pub fn window_with(width: f32, height: f32, theme: egui::Theme, remembered: Remembered, options: Options, script: &Script) -> Harness<'static, App> {
+pub fn window_with(
+    width: f32,
+    height: f32,
+    theme: egui::Theme,
+    remembered: Remembered,
+    options: Options,
+    script: &Script,
+) -> Harness<'static, App> {
     let link = script.link();
     Harness::builder().with_size(egui::vec2(width, height)).with_theme(theme).wgpu().build_eframe(move |context| {
         App::new(&context.egui_ctx, link, options, remembered, Pace::new(false), Arc::new(Mutex::default()))
@@ -104,7 +122,10 @@ pub fn events(method: &str, trained: usize, steps: u64, (high, low): (f64, f64))
         test: None,
         notes: vec!["Only the answers are learnt.".into()],
         example: vec![
-            agoge::data::Piece { text: "Question: What do you say to the envoy of Philip?\nAnswer:".into(), is_target: false },
+            agoge::data::Piece {
+                text: "Question: What do you say to the envoy of Philip?\nAnswer:".into(),
+                is_target: false,
+            },
             agoge::data::Piece { text: " If.".into(), is_target: true },
         ],
         example_class: None,
@@ -140,13 +161,22 @@ pub fn events(method: &str, trained: usize, steps: u64, (high, low): (f64, f64))
         perplexity: mean(step).exp(),
         best: step > 0,
     };
-    let sample = |step: u64, text: &str| Event::Sample { step, prompt: "Question: What do you say to the envoy of Philip?\nAnswer:".into(), text: text.into() };
-    events.extend([evaluated(0), sample(0, " Once upon a time there was a little envoy who liked to play in the park.")]);
+    let sample = |step: u64, text: &str| Event::Sample {
+        step,
+        prompt: "Question: What do you say to the envoy of Philip?\nAnswer:".into(),
+        text: text.into(),
+    };
+    events
+        .extend([evaluated(0), sample(0, " Once upon a time there was a little envoy who liked to play in the park.")]);
     for step in 1..=steps {
         let noise = 0.16 * ((step * 7919 % 1009) as f64 / 1009.0 - 0.5) * (high - low);
         events.push(Event::Step(Metrics {
             loss: Some(mean(step) + noise),
-            learning_rate: Some(5e-3 * 0.5 * (1.0 + (std::f64::consts::PI * step as f64 / steps as f64).cos()) * (step as f64 / 20.0).min(1.0)),
+            learning_rate: Some(
+                5e-3 * 0.5
+                    * (1.0 + (std::f64::consts::PI * step as f64 / steps as f64).cos())
+                    * (step as f64 / 20.0).min(1.0),
+            ),
             grad_norm: Some(0.4 + 2.0 * mean(step) / high + noise.abs()),
             ..metrics(step)
         }));

@@ -33,13 +33,19 @@ pub fn last_check(script: &Script) -> Option<u64> {
 fn answer_check(script: &Script, harness: &mut Harness<'_, App>) {
     settle(harness);
     let number = last_check(script).expect("the form asks to be checked");
-    script.say(Reply::Devices { devices: vec![DeviceLine { choice: "0".into(), name: "AMD Radeon 780M (Vulkan)".into() }] });
+    script.say(Reply::Devices {
+        devices: vec![DeviceLine { choice: "0".into(), name: "AMD Radeon 780M (Vulkan)".into() }],
+    });
     script.say(Reply::Checked {
         number,
         faults: Vec::new(),
         facts: vec!["llama, 844,928 parameters, 4 layers".into(), "900 rows, 22,817 tokens".into()],
         estimate: Some(Estimate {
-            parts: vec![("weights".into(), 3_400_000), ("activations".into(), 61_000_000), ("trained numbers".into(), 203_000)],
+            parts: vec![
+                ("weights".into(), 3_400_000),
+                ("activations".into(), 61_000_000),
+                ("trained numbers".into(), 203_000),
+            ],
             total_bytes: 64_603_000,
             limit_bytes: Some(400_000_000),
             advice: Vec::new(),
@@ -116,7 +122,10 @@ fn the_pages_beside_the_charts() {
         harness.get_by_label(side).click();
         same(&mut harness, &side.to_lowercase());
     }
-    assert!(harness.query_all_by_label_contains("the best so far").count() > 1, "the log tells of the best evaluations");
+    assert!(
+        harness.query_all_by_label_contains("the best so far").count() > 1,
+        "the log tells of the best evaluations"
+    );
 }
 
 #[test]

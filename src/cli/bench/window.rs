@@ -123,7 +123,8 @@ struct Quantiles {
 impl Quantiles {
     fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
-        let at = |share: f64| values.get(((values.len().max(1) - 1) as f64 * share) as usize).copied().unwrap_or(f64::NAN);
+        let at =
+            |share: f64| values.get(((values.len().max(1) - 1) as f64 * share) as usize).copied().unwrap_or(f64::NAN);
         Self { median: at(0.5), high: at(0.95), worst: at(1.0) }
     }
 

@@ -28,7 +28,14 @@ pub enum Wish {
 pub const LARGEST: f64 = 1e14;
 
 /// Draws `metric` of the visible runs into a card of `height` points.
-pub fn chart(ui: &mut Ui, metric: Metric, runs: &[RunView], limit: Option<u64>, settings: &mut ChartSettings, height: f32) -> Option<Wish> {
+pub fn chart(
+    ui: &mut Ui,
+    metric: Metric,
+    runs: &[RunView],
+    limit: Option<u64>,
+    settings: &mut ChartSettings,
+    height: f32,
+) -> Option<Wish> {
     let card = theme::card(ui.visuals());
     let margins = card.total_margin().sum().y;
     let mut wish = None;
@@ -123,10 +130,18 @@ fn body(ui: &mut Ui, metric: Metric, runs: &[RunView], limit: Option<u64>, setti
         .show_background(false)
         .grid_color(visuals.widgets.noninteractive.bg_stroke.color)
         .grid_spacing(egui::Rangef::new(24.0, 220.0))
-        .custom_x_axes(vec![AxisHints::new_x().label_spacing(egui::Rangef::new(45.0, 90.0)).formatter(move |mark, _| place(axis, mark.value))])
-        .custom_y_axes(vec![AxisHints::new_y().min_thickness(52.0).label_spacing(egui::Rangef::new(14.0, 30.0)).formatter(move |mark: GridMark, _: &_| {
-            if log { power(metric, mark) } else { metric.tick(mark.value, mark.step_size) }
-        })])
+        .custom_x_axes(vec![
+            AxisHints::new_x()
+                .label_spacing(egui::Rangef::new(45.0, 90.0))
+                .formatter(move |mark, _| place(axis, mark.value)),
+        ])
+        .custom_y_axes(vec![
+            AxisHints::new_y().min_thickness(52.0).label_spacing(egui::Rangef::new(14.0, 30.0)).formatter(
+                move |mark: GridMark, _: &_| {
+                    if log { power(metric, mark) } else { metric.tick(mark.value, mark.step_size) }
+                },
+            ),
+        ])
         .set_margin_fraction(vec2(0.01, 0.08));
     if settings.fit {
         plot = plot.reset();
@@ -167,7 +182,12 @@ fn body(ui: &mut Ui, metric: Metric, runs: &[RunView], limit: Option<u64>, setti
             if matches!(metric, Metric::Loss | Metric::GradNorm) {
                 for &row in run.steps.not_finite.iter().take(200) {
                     let x = run.steps.places.by(axis)[row];
-                    plot.vline(VLine::new("not finite", x).color(visuals.error_fg_color).style(LineStyle::dashed_dense()).allow_hover(false));
+                    plot.vline(
+                        VLine::new("not finite", x)
+                            .color(visuals.error_fg_color)
+                            .style(LineStyle::dashed_dense())
+                            .allow_hover(false),
+                    );
                 }
             }
         }
@@ -177,7 +197,12 @@ fn body(ui: &mut Ui, metric: Metric, runs: &[RunView], limit: Option<u64>, setti
             if limit < 8 * most
                 && let Some(y) = map(limit as f64)
             {
-                plot.hline(HLine::new("limit of the device", y).color(visuals.warn_fg_color).style(LineStyle::dashed_loose()).allow_hover(false));
+                plot.hline(
+                    HLine::new("limit of the device", y)
+                        .color(visuals.warn_fg_color)
+                        .style(LineStyle::dashed_loose())
+                        .allow_hover(false),
+                );
             }
         }
         zoom(plot, auto);
@@ -186,7 +211,13 @@ fn body(ui: &mut Ui, metric: Metric, runs: &[RunView], limit: Option<u64>, setti
     response.response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, &described));
     if visible.iter().all(|run| metric.traces(run, false).iter().all(|trace| trace.places.is_empty())) {
         let text = if visible.is_empty() { "no run is shown" } else { "no figures yet" };
-        ui.painter().text(response.response.rect.center(), egui::Align2::CENTER_CENTER, text, egui::TextStyle::Body.resolve(ui.style()), visuals.weak_text_color());
+        ui.painter().text(
+            response.response.rect.center(),
+            egui::Align2::CENTER_CENTER,
+            text,
+            egui::TextStyle::Body.resolve(ui.style()),
+            visuals.weak_text_color(),
+        );
     } else if response.response.hovered()
         && let Some(pointer) = response.response.hover_pos()
     {
@@ -215,8 +246,20 @@ fn draw(plot: &mut egui_plot::PlotUi<'_>, label: &str, id: &str, points: Vec<[f6
         Look::Strong => plot.line(line(points).stroke(Stroke::new(2.0, color))),
         Look::Beside => plot.line(line(points).stroke(Stroke::new(1.2, color.gamma_multiply(0.55)))),
         Look::Marks => {
-            plot.line(line(points.clone()).stroke(Stroke::new(1.2, color.gamma_multiply(0.8))).style(LineStyle::dotted_dense()));
-            plot.points(Points::new(label, points).id(id.with("marks")).radius(3.2).shape(MarkerShape::Circle).filled(true).color(color).allow_hover(false));
+            plot.line(
+                line(points.clone())
+                    .stroke(Stroke::new(1.2, color.gamma_multiply(0.8)))
+                    .style(LineStyle::dotted_dense()),
+            );
+            plot.points(
+                Points::new(label, points)
+                    .id(id.with("marks"))
+                    .radius(3.2)
+                    .shape(MarkerShape::Circle)
+                    .filled(true)
+                    .color(color)
+                    .allow_hover(false),
+            );
         }
     }
 }
@@ -265,7 +308,12 @@ fn power(metric: Metric, mark: GridMark) -> String {
 
 /// The exact figures at the pointer.
 fn tooltip(ui: &Ui, response: &egui::Response, metric: Metric, runs: &[&RunView], settings: &ChartSettings, x: f64) {
-    let tip = egui::Tooltip::always_open(ui.ctx().clone(), ui.layer_id(), response.id.with("figures"), egui::PopupAnchor::Pointer);
+    let tip = egui::Tooltip::always_open(
+        ui.ctx().clone(),
+        ui.layer_id(),
+        response.id.with("figures"),
+        egui::PopupAnchor::Pointer,
+    );
     tip.gap(14.0).show(|ui| {
         for (at, run) in runs.iter().enumerate() {
             if at == 12 {
@@ -333,7 +381,8 @@ mod tests {
         let metrics = Metrics { step: 1000, eval_loss: Some(7.0), ..Metrics::default() };
         run.hear(&Event::Evaluated { metrics, perplexity: 7f64.exp(), best: false });
         let settings = ChartSettings { smoothing: 0.0, ..ChartSettings::default() };
-        let (low, high) = clip_range(Metric::Loss, &[&run], &settings, f64::NEG_INFINITY, f64::INFINITY).expect("numbers");
+        let (low, high) =
+            clip_range(Metric::Loss, &[&run], &settings, f64::NEG_INFINITY, f64::INFINITY).expect("numbers");
         assert!((0.9..1.1).contains(&low) && high == 7.0, "{low} to {high}");
     }
 }

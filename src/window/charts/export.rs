@@ -87,7 +87,13 @@ mod tests {
     #[test]
     fn numbers_come_with_their_run_and_place() {
         let mut run = RunView::new("runs/a, b".into(), 0);
-        run.hear(&Event::Step(Metrics { step: 3, loss: Some(1.5), tokens: 30, elapsed_secs: 0.5, ..Metrics::default() }));
+        run.hear(&Event::Step(Metrics {
+            step: 3,
+            loss: Some(1.5),
+            tokens: 30,
+            elapsed_secs: 0.5,
+            ..Metrics::default()
+        }));
         let metrics = Metrics { step: 3, eval_loss: Some(2.5), tokens: 30, elapsed_secs: 0.5, ..Metrics::default() };
         run.hear(&Event::Evaluated { metrics, perplexity: 1.0, best: true });
         let text = csv(Metric::Loss, &[run]);

@@ -119,10 +119,9 @@ impl Metric {
             Self::LearningRate => vec![step("learning rate", &steps.learning_rate, Look::Strong)],
             Self::GradNorm => vec![step("gradient norm", &steps.grad_norm, Look::Strong)],
             Self::Speed => vec![step("tokens per second", &steps.speed, Look::Strong)],
-            Self::Memory => vec![
-                step("in use", &steps.in_use, Look::Strong),
-                step("reserved", &steps.reserved, Look::Beside),
-            ],
+            Self::Memory => {
+                vec![step("in use", &steps.in_use, Look::Strong), step("reserved", &steps.reserved, Look::Beside)]
+            }
         }
     }
 }

@@ -132,7 +132,8 @@ impl Steps {
         let missing = f64::NAN;
         let (loss, norm) = (metrics.loss.unwrap_or(missing), metrics.grad_norm.unwrap_or(missing));
         // A figure that is not in the record is missing; one that is there and not finite is a fault to show.
-        if metrics.loss.is_some_and(|loss| !loss.is_finite()) || metrics.grad_norm.is_some_and(|norm| !norm.is_finite()) {
+        if metrics.loss.is_some_and(|loss| !loss.is_finite()) || metrics.grad_norm.is_some_and(|norm| !norm.is_finite())
+        {
             self.not_finite.push(self.places.len());
         }
         self.places.push(metrics);
@@ -218,7 +219,13 @@ mod tests {
     #[test]
     fn damaged_rows_leave_the_columns_in_order() {
         let mut steps = Steps::default();
-        for metrics in [row(1, 2.0), row(2, f64::NAN), row(2, 9.0), row(1, 9.0), Metrics { tokens: 3, elapsed_secs: f64::NAN, ..row(5, 1.0) }] {
+        for metrics in [
+            row(1, 2.0),
+            row(2, f64::NAN),
+            row(2, 9.0),
+            row(1, 9.0),
+            Metrics { tokens: 3, elapsed_secs: f64::NAN, ..row(5, 1.0) },
+        ] {
             steps.push(&metrics);
         }
         assert_eq!(steps.places.by(XAxis::Step), [1.0, 2.0, 5.0]);

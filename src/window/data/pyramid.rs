@@ -60,7 +60,14 @@ impl Pyramid {
 
     /// The numbers `from..to` as a line over the places `x`, at most about two points a pixel: all of them where they are
     /// few, smallest and largest of equal stretches where they are many. What is not finite, or fails `keep`, is left out.
-    pub fn line(&self, x: &[f64], from: usize, to: usize, pixels: usize, map: impl Fn(f64) -> Option<f64>) -> Vec<[f64; 2]> {
+    pub fn line(
+        &self,
+        x: &[f64],
+        from: usize,
+        to: usize,
+        pixels: usize,
+        map: impl Fn(f64) -> Option<f64>,
+    ) -> Vec<[f64; 2]> {
         let to = to.min(self.values.len()).min(x.len());
         let count = to.saturating_sub(from);
         let pixels = pixels.max(2);
@@ -124,7 +131,9 @@ mod tests {
     fn a_line_has_at_most_about_two_points_a_pixel_and_keeps_every_extreme() {
         let pyramid = filled((0..100_000).map(|i| if i == 54_321 { 99.0 } else { f64::from(i % 10) }));
         let x: Vec<f64> = (0..100_000).map(f64::from).collect();
-        for (from, to, pixels) in [(0, 100_000, 700), (50_000, 60_000, 333), (54_000, 54_999, 64), (54_320, 54_330, 500)] {
+        for (from, to, pixels) in
+            [(0, 100_000, 700), (50_000, 60_000, 333), (54_000, 54_999, 64), (54_320, 54_330, 500)]
+        {
             let line = pyramid.line(&x, from, to, pixels, Some);
             assert!(line.len() <= 2 * pixels + 4, "{} points on {pixels} pixels", line.len());
             assert!(line.iter().any(|point| point[1] == 99.0), "the outlier is there");

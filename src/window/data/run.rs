@@ -131,7 +131,8 @@ impl RunView {
         match event {
             Event::Started(started) => {
                 let share = started.trained_parameters as f64 / started.total_parameters.max(1) as f64;
-                let resumed = if started.done > 0 { format!(", resumed after step {}", started.done) } else { String::new() };
+                let resumed =
+                    if started.done > 0 { format!(", resumed after step {}", started.done) } else { String::new() };
                 let text = format!(
                     "{} on {} trains {} of its numbers on {}{resumed}",
                     started.method,

@@ -51,12 +51,20 @@ fn number(run: &RunView, column: Column) -> f64 {
     match column {
         Column::Name | Column::Method => f64::NAN,
         Column::Trained => run.started.as_ref().map_or(f64::NAN, |started| started.trained_parameters as f64),
-        Column::Loss => run.steps.smoothed.line().values().iter().copied().rfind(|loss| loss.is_finite()).unwrap_or(f64::NAN),
+        Column::Loss => {
+            run.steps.smoothed.line().values().iter().copied().rfind(|loss| loss.is_finite()).unwrap_or(f64::NAN)
+        }
         Column::Best => run.best.map_or(f64::NAN, |(loss, _)| loss),
         Column::Step => run.step() as f64,
         Column::Time => latest.map_or(f64::NAN, |metrics| metrics.elapsed_secs),
         Column::Speed => latest.map_or(f64::NAN, |metrics| metrics.tokens_per_sec),
-        Column::Memory => if run.peak_bytes > 0 { run.peak_bytes as f64 } else { f64::NAN },
+        Column::Memory => {
+            if run.peak_bytes > 0 {
+                run.peak_bytes as f64
+            } else {
+                f64::NAN
+            }
+        }
     }
 }
 

@@ -14,7 +14,8 @@ pub fn data(ui: &mut Ui, run: &RunView) {
         ui.weak("Nothing is known of the data yet.");
         return;
     };
-    let splits = [("Training", Some(&report.train)), ("Validation", report.valid.as_ref()), ("Test", report.test.as_ref())];
+    let splits =
+        [("Training", Some(&report.train)), ("Validation", report.valid.as_ref()), ("Test", report.test.as_ref())];
     for (title, split) in splits.into_iter().filter_map(|(title, split)| Some((title, split?))) {
         ui.strong(title);
         let mut lines = vec![("File", split.file.clone()), ("Format", split.format.clone())];
@@ -29,8 +30,14 @@ pub fn data(ui: &mut Ui, run: &RunView) {
         lines.push(("Longest row", format!("{} tokens", count(split.longest_row))));
         let warn = |number: usize, text: String| (number > 0).then_some(text);
         let faults = [
-            warn(split.cut_rows, format!("{} rows longer than {} tokens were cut", count(split.cut_rows), count(split.max_seq_length))),
-            warn(split.unknown_tokens, format!("{} tokens stand for text that the tokenizer does not know", count(split.unknown_tokens))),
+            warn(
+                split.cut_rows,
+                format!("{} rows longer than {} tokens were cut", count(split.cut_rows), count(split.max_seq_length)),
+            ),
+            warn(
+                split.unknown_tokens,
+                format!("{} tokens stand for text that the tokenizer does not know", count(split.unknown_tokens)),
+            ),
             warn(split.skipped_rows, format!("{} rows could not be used", count(split.skipped_rows))),
         ];
         Grid::new(("split", title)).num_columns(2).spacing([12.0, 3.0]).min_row_height(0.0).show(ui, |ui| {

@@ -41,7 +41,10 @@ pub fn facts(ui: &mut Ui, run: &RunView) {
         if run.status.is_under_way() {
             lines.push(("Time left", seconds(metrics.remaining_secs)));
         }
-        lines.push(("Memory", format!("{} in use, {} reserved", bytes(metrics.memory_in_use_bytes), bytes(metrics.memory_reserved_bytes))));
+        lines.push((
+            "Memory",
+            format!("{} in use, {} reserved", bytes(metrics.memory_in_use_bytes), bytes(metrics.memory_reserved_bytes)),
+        ));
         lines.push(("Peak", bytes(run.peak_bytes)));
     }
     if let Some((loss, step)) = run.best {

@@ -36,7 +36,11 @@ impl Map {
             let name = tensor.name.trim_end_matches(".weight");
             let module = name.rsplit('.').next().unwrap_or(name).to_owned();
             // Numbers of one layer's norms and biases stand apart from those of its matrices.
-            let module = if tensor.name.ends_with(".bias") { format!("{}.bias", name.trim_end_matches(".bias").rsplit('.').next().unwrap_or(name)) } else { module };
+            let module = if tensor.name.ends_with(".bias") {
+                format!("{}.bias", name.trim_end_matches(".bias").rsplit('.').next().unwrap_or(name))
+            } else {
+                module
+            };
             let row = layer(&tensor.name).unwrap_or_else(|| {
                 if map.rows.len() == layers {
                     map.rows.push("other".into());
@@ -116,16 +120,27 @@ pub fn map(ui: &mut Ui, tensors: &[TrainedTensor]) {
         ui.painter().rect_filled(place(cell.row, cell.column), CornerRadius::same(2), shade(share, ui));
     }
     let shares = map.shares();
-    let words: Vec<String> = map.columns.iter().zip(&shares).map(|(name, share)| format!("{name} {}", percent(*share))).collect();
+    let words: Vec<String> =
+        map.columns.iter().zip(&shares).map(|(name, share)| format!("{name} {}", percent(*share))).collect();
     response.widget_info(|| {
-        egui::WidgetInfo::labeled(egui::Role::Image, true, format!("Map of {} layers: {}", map.rows.len(), words.join(", ")))
+        egui::WidgetInfo::labeled(
+            egui::Role::Image,
+            true,
+            format!("Map of {} layers: {}", map.rows.len(), words.join(", ")),
+        )
     });
-    let hovered = response.hover_pos().and_then(|at| map.cells.iter().find(|cell| place(cell.row, cell.column).contains(at)));
+    let hovered =
+        response.hover_pos().and_then(|at| map.cells.iter().find(|cell| place(cell.row, cell.column).contains(at)));
     if let Some(cell) = hovered {
         let layer = &map.rows[cell.row];
         let layer = if layer == "other" { String::new() } else { format!("layer {layer}, ") };
         let share = percent(cell.trained as f64 / cell.len.max(1) as f64);
-        let text = format!("{layer}{}\n{} of {} numbers ({share})", map.columns[cell.column], count(cell.trained), count(cell.len));
+        let text = format!(
+            "{layer}{}\n{} of {} numbers ({share})",
+            map.columns[cell.column],
+            count(cell.trained),
+            count(cell.len)
+        );
         response.on_hover_text_at_pointer(text);
     }
     ui.horizontal_wrapped(|ui| {

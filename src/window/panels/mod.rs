@@ -45,12 +45,13 @@ pub fn side(ui: &mut Ui, page: &mut Side, run: Option<&RunView>) {
         ui.weak("Choose a run on the left.");
         return;
     };
-    ScrollArea::vertical().id_salt(("side", *page as u8)).auto_shrink(false).stick_to_bottom(*page == Side::Log).show(ui, |ui| {
-        match page {
+    ScrollArea::vertical().id_salt(("side", *page as u8)).auto_shrink(false).stick_to_bottom(*page == Side::Log).show(
+        ui,
+        |ui| match page {
             Side::Facts => facts::facts(ui, run),
             Side::Samples => samples::samples(ui, run),
             Side::Data => data::data(ui, run),
             Side::Log => log::log(ui, run),
-        }
-    });
+        },
+    );
 }

@@ -37,7 +37,8 @@ pub fn list(ui: &mut Ui, runs: &mut [RunView], selected: Option<usize>) -> Optio
     ui.horizontal(|ui| {
         ui.strong("Runs");
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            if ui.button("Open…").on_hover_text("Open the folder of a run that is running or over (Ctrl+O)").clicked() {
+            if ui.button("Open…").on_hover_text("Open the folder of a run that is running or over (Ctrl+O)").clicked()
+            {
                 click = Some(Click::Open);
             }
             if ui.button("New").on_hover_text("Start a run (Ctrl+N)").clicked() {
@@ -91,7 +92,8 @@ fn row(ui: &mut Ui, at: usize, run: &mut RunView, is_selected: bool) -> Option<C
                         click = Some(Click::Select(at));
                     }
                     let best = run.best.map_or_else(String::new, |(loss, _)| format!(" · best {loss:.3}"));
-                    let method = run.started.as_ref().map_or_else(String::new, |started| format!("{} · ", started.method));
+                    let method =
+                        run.started.as_ref().map_or_else(String::new, |started| format!("{} · ", started.method));
                     ui.horizontal(|ui| {
                         ui.spacing_mut().item_spacing.x = 0.0;
                         ui.add_space(4.0);

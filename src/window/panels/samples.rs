@@ -17,11 +17,13 @@ pub fn samples(ui: &mut Ui, run: &RunView) {
         answer(ui, &before, first, None);
         if let Some(((last_step, last), between)) = rest.split_last() {
             if !between.is_empty() {
-                egui::CollapsingHeader::new(RichText::new(format!("{} in between", between.len())).small()).id_salt(("between", at)).show(ui, |ui| {
-                    for (step, text) in between {
-                        answer(ui, &format!("step {step}"), text, None);
-                    }
-                });
+                egui::CollapsingHeader::new(RichText::new(format!("{} in between", between.len())).small())
+                    .id_salt(("between", at))
+                    .show(ui, |ui| {
+                        for (step, text) in between {
+                            answer(ui, &format!("step {step}"), text, None);
+                        }
+                    });
             }
             answer(ui, &format!("step {last_step}"), last, Some(theme::good(ui.visuals())));
         }
@@ -31,7 +33,11 @@ pub fn samples(ui: &mut Ui, run: &RunView) {
 
 fn answer(ui: &mut Ui, when: &str, text: &str, mark: Option<egui::Color32>) {
     let stroke = egui::Stroke::new(1.0, mark.unwrap_or(ui.visuals().widgets.noninteractive.bg_stroke.color));
-    let frame = Frame::new().fill(ui.visuals().faint_bg_color).stroke(stroke).corner_radius(6).inner_margin(Margin::symmetric(8, 5));
+    let frame = Frame::new()
+        .fill(ui.visuals().faint_bg_color)
+        .stroke(stroke)
+        .corner_radius(6)
+        .inner_margin(Margin::symmetric(8, 5));
     frame.show(ui, |ui| {
         ui.set_width(ui.available_width());
         ui.small(RichText::new(when).weak());

@@ -67,7 +67,13 @@ fn buttons(ui: &mut Ui, run: &RunView, rate: &mut String, busy: bool) -> Option<
     // From the right.
     match &run.status {
         Status::Live(state @ (RunState::Running | RunState::Paused)) => {
-            offer(ui, "Stop and save", "Finish the step, save, and leave (Ctrl+.)", true, Steering::Tell(Command::Stop));
+            offer(
+                ui,
+                "Stop and save",
+                "Finish the step, save, and leave (Ctrl+.)",
+                true,
+                Steering::Tell(Command::Stop),
+            );
             offer(ui, "Save now", "Write a checkpoint (Ctrl+S)", true, Steering::Tell(Command::Save));
             if *state == RunState::Paused {
                 offer(ui, "Resume", "Go on (space)", true, Steering::Resume);
@@ -78,7 +84,13 @@ fn buttons(ui: &mut Ui, run: &RunView, rate: &mut String, busy: bool) -> Option<
         }
         Status::Elsewhere => {
             offer(ui, "Stop and save", "Ask the process that trains it to stop", true, Steering::Tell(Command::Stop));
-            offer(ui, "Save now", "Ask the process that trains it for a checkpoint", true, Steering::Tell(Command::Save));
+            offer(
+                ui,
+                "Save now",
+                "Ask the process that trains it for a checkpoint",
+                true,
+                Steering::Tell(Command::Save),
+            );
             steering = steering.or(learning_rate(ui, run, rate));
         }
         Status::Live(RunState::Preparing { .. } | RunState::Idle) | Status::Opening => {}
@@ -86,7 +98,13 @@ fn buttons(ui: &mut Ui, run: &RunView, rate: &mut String, busy: bool) -> Option<
             let why = if busy { "A run is under way in this window; stop it first" } else { "" };
             offer(ui, "Use it", "Generate with and without the adapter, merge, export", run.step() > 0, Steering::Use);
             offer(ui, "New like this", "The start page with the settings of this run", true, Steering::Again);
-            if matches!(run.status, Status::Over(Ending::Stopped) | Status::Interrupted | Status::Failed(_) | Status::Live(RunState::Failed { .. })) {
+            if matches!(
+                run.status,
+                Status::Over(Ending::Stopped)
+                    | Status::Interrupted
+                    | Status::Failed(_)
+                    | Status::Live(RunState::Failed { .. })
+            ) {
                 let hover = if busy { why } else { "Take it up where its last checkpoint is" };
                 offer(ui, "Go on", hover, !busy && run.step() > 0, Steering::GoOn);
             }

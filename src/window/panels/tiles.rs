@@ -14,10 +14,14 @@ const LEAST_WIDTH: f32 = 100.0;
 pub fn tiles(ui: &mut Ui, run: &RunView) {
     let latest = run.latest.as_ref();
     let dash = || "—".to_owned();
-    let loss = run.steps.loss.values().iter().rfind(|loss| loss.is_finite()).map_or_else(dash, |loss| format!("{loss:.3}"));
+    let loss =
+        run.steps.loss.values().iter().rfind(|loss| loss.is_finite()).map_or_else(dash, |loss| format!("{loss:.3}"));
     let steps = run.started.as_ref().map_or(0, |started| started.steps);
     let mut figures = vec![
-        ("Step", format!("{} / {}", count(run.step() as usize), if steps > 0 { count(steps as usize) } else { dash() })),
+        (
+            "Step",
+            format!("{} / {}", count(run.step() as usize), if steps > 0 { count(steps as usize) } else { dash() }),
+        ),
         ("Loss", loss),
         ("Best validation", run.best.map_or_else(dash, |(loss, _)| format!("{loss:.3}"))),
         ("Tokens/s", latest.map_or_else(dash, |metrics| count(metrics.tokens_per_sec.max(0.0) as usize))),

@@ -39,7 +39,8 @@ pub fn field(ui: &mut Ui, form: &mut Form, name: &str, options: &Options, dialog
     if faulty {
         text = text.color(ui.visuals().error_fg_color);
     }
-    let label = ui.with_layout(Layout::left_to_right(Align::Center), |ui| ui.label(text).on_hover_text(help(&info))).inner;
+    let label =
+        ui.with_layout(Layout::left_to_right(Align::Center), |ui| ui.label(text).on_hover_text(help(&info))).inner;
     ui.vertical(|ui| {
         ui.horizontal(|ui| {
             let before = form.text(name);
@@ -68,7 +69,15 @@ fn help(info: &SettingInfo) -> String {
     format!("{}\n--{}", info.help, info.name.replace('_', "-"))
 }
 
-fn widget(ui: &mut Ui, info: &SettingInfo, name: &str, text: &mut String, form: &Form, options: &Options, dialogs: &Dialogs) -> egui::Response {
+fn widget(
+    ui: &mut Ui,
+    info: &SettingInfo,
+    name: &str,
+    text: &mut String,
+    form: &Form,
+    options: &Options,
+    dialogs: &Dialogs,
+) -> egui::Response {
     let width = 230.0;
     if name == "device" {
         let mut choices = vec![("auto".to_owned(), "automatic: the best GPU, else the CPU".to_owned())];
@@ -90,7 +99,8 @@ fn widget(ui: &mut Ui, info: &SettingInfo, name: &str, text: &mut String, form: 
         return combo(ui, name, text, &plain(&info.values), width);
     }
     if let Some((_, kind)) = PATHS.iter().find(|(path, _)| *path == name) {
-        let response = ui.add(TextEdit::singleline(text).desired_width((ui.available_width() - 150.0).clamp(120.0, 420.0)));
+        let response =
+            ui.add(TextEdit::singleline(text).desired_width((ui.available_width() - 150.0).clamp(120.0, 420.0)));
         if ui.button("Browse…").clicked() {
             dialogs.open(ui.ctx(), *kind, &title(name), Purpose::Setting(name.to_owned()));
         }

@@ -143,7 +143,11 @@ impl Form {
 
     /// A folder that no run has used yet.
     fn free_folder(&self, config: &RunConfig) -> PathBuf {
-        let model = if self.demo { "demo".into() } else { config.model.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned()) };
+        let model = if self.demo {
+            "demo".into()
+        } else {
+            config.model.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned())
+        };
         let name = format!("{model}-{}", config.method);
         let candidate = |number: u32| match number {
             1 => self.runs_folder.join(&name),

@@ -14,8 +14,18 @@ use crate::{
 
 /// The settings that most people look at; the others are folded away by heading.
 const FIRST: [&str; 12] = [
-    "method", "sparsity", "lora_rank", "target_modules", "steps", "epochs", "batch_size", "learning_rate", "max_seq_length",
-    "device", "seed", "sample_prompts",
+    "method",
+    "sparsity",
+    "lora_rank",
+    "target_modules",
+    "steps",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "max_seq_length",
+    "device",
+    "seed",
+    "sample_prompts",
 ];
 
 impl Form {
@@ -96,7 +106,11 @@ impl Form {
             let changed = rest.iter().filter(|name| self.is_typed(name)).count();
             let faulty = rest.iter().any(|name| self.fault(name).is_some());
             let words = if heading.is_empty() { "Model" } else { &heading };
-            let mut text = RichText::new(if changed > 0 { format!("{words}: more ({changed} changed)") } else { format!("{words}: more") });
+            let mut text = RichText::new(if changed > 0 {
+                format!("{words}: more ({changed} changed)")
+            } else {
+                format!("{words}: more")
+            });
             if faulty {
                 text = text.color(ui.visuals().error_fg_color);
             }
@@ -129,7 +143,8 @@ impl Form {
                 ui.small(RichText::new(format!("left empty: {}", folder.display())).weak());
             }
             let taken = self.fault("out").is_some_and(|fault| fault.contains("a run in this folder"));
-            if (taken || self.overwrite) && ui.checkbox(&mut self.overwrite, "Replace the run that is there").changed() {
+            if (taken || self.overwrite) && ui.checkbox(&mut self.overwrite, "Replace the run that is there").changed()
+            {
                 self.touch();
             }
         });
@@ -152,7 +167,8 @@ impl Form {
         ui.add_space(10.0);
         for fault in &self.faults {
             let known = self.settings.iter().any(|info| info.name == fault.setting);
-            let text = if known { format!("{}: {}", title(&fault.setting), fault.message) } else { fault.message.clone() };
+            let text =
+                if known { format!("{}: {}", title(&fault.setting), fault.message) } else { fault.message.clone() };
             ui.add(Label::new(RichText::new(text).color(ui.visuals().error_fg_color)).wrap());
         }
         let hover = if busy {
@@ -190,8 +206,13 @@ impl Form {
         });
         let mut shown = command.as_str();
         let label = ui.label("");
-        ui.add(TextEdit::multiline(&mut shown).font(egui::TextStyle::Monospace).desired_width(f32::INFINITY).desired_rows(3))
-            .labelled_by(label.id);
+        ui.add(
+            TextEdit::multiline(&mut shown)
+                .font(egui::TextStyle::Monospace)
+                .desired_width(f32::INFINITY)
+                .desired_rows(3),
+        )
+        .labelled_by(label.id);
     }
 }
 
@@ -219,7 +240,11 @@ fn memory(ui: &mut Ui, estimate: &Estimate) {
     }
     response.widget_info(|| {
         let limit = estimate.limit_bytes.map_or_else(String::new, |limit| format!(" of {}", bytes(limit)));
-        egui::WidgetInfo::labeled(egui::Role::Image, true, format!("Memory estimate: {}{limit}", bytes(estimate.total_bytes)))
+        egui::WidgetInfo::labeled(
+            egui::Role::Image,
+            true,
+            format!("Memory estimate: {}{limit}", bytes(estimate.total_bytes)),
+        )
     });
     Grid::new("parts").num_columns(3).spacing([8.0, 2.0]).show(ui, |ui| {
         for (at, (name, part)) in estimate.parts.iter().enumerate() {
