@@ -7,7 +7,7 @@ use agoge::{
 };
 use burn::tensor::Tensor;
 
-use crate::support::{assert_close, devices};
+use crate::support::{assert_close, devices, gpu};
 
 /// One call: sizes, rule, and whether some keys are padding.
 #[derive(Clone, Copy, Debug)]
@@ -228,5 +228,34 @@ fn only_what_is_tracked_gets_a_gradient() {
             let grads = (result * Tensor::from_inner(operands[3].clone())).sum().backward();
             assert_eq!(numbers(leaf.grad(&grads).expect("tracked")), all[1 + tracked]);
         }
+    }
+}
+
+#[test]
+fn memory_grows_with_the_tokens_and_not_with_their_square() {
+    let device = gpu();
+    // Memory in use is counted for each thread, so that tests beside this one do not count.
+    let in_use = || {
+        device.handle.sync().expect("the device works");
+        device.handle.memory_cleanup();
+        device.memory()
+    };
+    for sequences in [8, 1] {
+        let case = Case { sequences, width: 2048 / sequences, heads: [4, 2], ..PLAIN };
+        let operands = case.operands(device, &mut Stream::new(24, "memory"));
+        let [queries, keys, values] = [0, 1, 2].map(|at| Tensor::from_inner(operands[at].clone()).require_grad());
+        let flags = device.integers(vec![1]);
+        let before = in_use();
+        let result = kernel::attention(queries, keys, values, flags, case.rule());
+        let between = in_use();
+        drop(result.sum().backward());
+        let after = in_use();
+        // The result and a number for each query.
+        let expected = 4 * 2048 * 4 * (8 + 1);
+        let kept = between.in_use_bytes - before.in_use_bytes;
+        assert!(kept < expected + expected / 10, "{sequences} sequences: {kept} bytes are kept, not {expected}");
+        // One matrix of scores of the longest sequence would have 64 MB.
+        let grown = after.reserved_bytes.saturating_sub(before.reserved_bytes);
+        assert!(grown < 16 << 20, "{sequences} sequences: both passes took {grown} bytes");
     }
 }
