@@ -3,11 +3,15 @@
 //! A setting comes from its default, then from `--config file.toml`, then from a flag. The list below makes all three:
 //! [`RunConfig`] (what a run uses and `config.json` records) and [`Overrides`] (what a person typed).
 
+pub mod bytes;
+mod recompute;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+pub use self::recompute::Recompute;
 use crate::{Error, Result, device::DeviceChoice};
 
 /// Shape of the learning rate after the warm-up.
@@ -207,8 +211,10 @@ settings! {
     #[arg(help_heading = "Training")] weight_decay: f64 = 0.0;
     /// Bound on the global gradient norm; 0 = none
     #[arg(help_heading = "Training")] max_grad_norm: f64 = 1.0;
-    /// Keep only the inputs of each block and compute the rest again in the backward pass
-    #[arg(help_heading = "Training", num_args = 0..=1, default_missing_value = "true")] grad_checkpointing: bool = false;
+    /// Keep only the inputs of each block and compute the rest again in the backward pass: auto (where it would not fit the device otherwise), on or off
+    #[arg(help_heading = "Training", value_enum, num_args = 0..=1, default_missing_value = "on")] grad_checkpointing: Recompute = Recompute::Auto;
+    /// Memory to stay within, such as 6GB: chooses batch size, accumulation (of the same rows in a step) and recomputation
+    #[arg(help_heading = "Training", value_name = "AMOUNT")] memory_budget: String = String::new();
     /// Seed of masks, data order, fresh weights and samples
     #[arg(help_heading = "Training")] seed: u64 = 0;
 
@@ -329,6 +335,18 @@ impl RunConfig {
         }
     }
 
+    /// The memory to stay within, in bytes, if one is set.
+    ///
+    /// # Errors
+    /// A text that is not an amount.
+    pub fn memory_budget_bytes(&self) -> Result<Option<u64>> {
+        if self.memory_budget.is_empty() {
+            return Ok(None);
+        }
+        let read = bytes::parse(&self.memory_budget);
+        read.map(Some).map_err(|rule| Error::input(format!("--memory-budget {}: {rule}", self.memory_budget)))
+    }
+
     /// Checks every bound that needs no model and no data.
     ///
     /// # Errors
@@ -390,6 +408,7 @@ impl RunConfig {
         if self.max_seq_length == 1 {
             return bad("max-seq-length", &1, "at least 2, for a token and the one it predicts");
         }
+        self.memory_budget_bytes()?;
         Ok(())
     }
 }

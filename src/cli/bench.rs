@@ -1,5 +1,7 @@
 //! `agoge bench`: ratios from one run, never absolute promises.
 
+mod step;
+
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use burn::tensor::Tensor;
@@ -33,6 +35,8 @@ enum What {
     Kernels(Kernels),
     /// Device memory of training over inference, per trained number
     Memory(Memory),
+    /// Memory of an optimizer step, measured and estimated
+    Step(step::Step),
 }
 
 #[derive(Debug, Args)]
@@ -75,6 +79,7 @@ impl Bench {
         match self.what {
             What::Kernels(bench) => bench.run().await,
             What::Memory(bench) => bench.run().await,
+            What::Step(bench) => bench.run().await,
         }
     }
 }

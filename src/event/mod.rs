@@ -40,6 +40,9 @@ pub struct Started {
     pub batches_per_epoch: u64,
     /// Peak learning rate.
     pub learning_rate: f64,
+    /// What was chosen so that the run fits the memory, as a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_choice: Option<String>,
 }
 
 /// One optimizer step, or one evaluation (then `eval_loss` is there and `loss` is not). A line of `metrics.jsonl`.

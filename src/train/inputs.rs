@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 
-use super::purpose::purpose;
+use super::{
+    estimate::{Rows, settle},
+    purpose::purpose,
+};
 use crate::{
     Error, Result,
     config::{Init, RunConfig, Task},
     data::{ClassifySettings, DataSettings, DataTask, Dataset, Tokenizer},
     device::{self, ComputeDevice},
+    method::adapter::Adapter,
     model::{Pretrained, pretrained::read_architecture},
 };
 
@@ -45,11 +49,31 @@ impl Inputs {
         let settings = DataSettings { with_test, ..data_settings(config, architecture.max_positions)? };
         let dataset = Dataset::load(&settings, &tokenizer)?;
         let purpose = purpose(config, &dataset.classes, &tokenizer)?;
+        if !config.memory_budget.is_empty() {
+            // Who gave a budget should not have to load a model that does not fit it.
+            let rows = Rows::of(&dataset);
+            settle(&mut config.clone(), &architecture, dataset.classes.len(), &rows, &device.facts)?;
+        }
         let base = match config.init {
             Init::Pretrained => Pretrained::load_for(&folder, purpose, &device)?,
             Init::Random => Pretrained::random(&folder, config.seed, purpose, &device)?,
         };
         Ok(Self { base, tokenizer, dataset, device })
+    }
+
+    /// [`settle`]s how a run of these uses memory; one that is `resumed` keeps the batches that it has.
+    pub(super) fn settle(&self, config: &mut RunConfig, resumed: bool) -> Result<Option<String>> {
+        if !config.init_adapter.as_os_str().is_empty() {
+            Adapter::read(&config.init_adapter)?.check_base(&self.base)?;
+        }
+        let budget = if resumed { std::mem::take(&mut config.memory_budget) } else { String::new() };
+        let architecture = &self.base.transformer.architecture;
+        let (classes, rows) = (self.base.classes().len(), Rows::of(&self.dataset));
+        let choice = settle(config, architecture, classes, &rows, &self.device.facts)?;
+        if resumed {
+            config.memory_budget = budget;
+        }
+        Ok(choice)
     }
 }
 

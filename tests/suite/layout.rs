@@ -45,6 +45,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("ureq", &["hub"]),
     ("rustyline", &["cli"]),
     ("ctrlc", &["cli"]),
+    ("sysinfo", &["device"]),
 ];
 
 /// Most lines of a file, and the files that have more, with the reason.

@@ -2,7 +2,7 @@
 //! real data.
 
 use agoge::{
-    config::{RunConfig, Schedule},
+    config::{Recompute, RunConfig, Schedule},
     device::ComputeDevice,
     event::{Command, Ending, Event},
     method::adapter::Adapter,
@@ -59,7 +59,7 @@ fn a_resumed_run_is_the_same_run() {
         assert_resumes_exactly("accumulation over epochs", &device, 2, |config| {
             (config.steps, config.epochs, config.batch_size, config.grad_accumulation_steps) = (0, 2, 5, 3);
         });
-        assert_resumes_exactly("gradient checkpointing", &device, 4, |config| config.grad_checkpointing = true);
+        assert_resumes_exactly("gradient checkpointing", &device, 4, |config| config.grad_checkpointing = Recompute::On);
         assert_resumes_exactly("full", &device, 4, |config| {
             (config.method, config.target_modules) = ("full".into(), names(&[]));
         });
