@@ -14,7 +14,7 @@ use crate::{
     Error, Result,
     config::{List, Recompute, RunConfig, Task},
     data::Batch,
-    device::{self, ComputeDevice, DeviceChoice},
+    device::{self, ComputeDevice, DeviceChoice, Memory},
     event::messages::Estimate,
     hub::Wanted,
     kernel::AdamW,
@@ -25,7 +25,7 @@ use crate::{
         head::Head,
     },
     train::{
-        estimate::{Rows, estimate},
+        estimate::{PAGES, Rows, estimate},
         step::optimizer_step,
     },
 };
@@ -67,9 +67,11 @@ impl Step {
         let mut rows = Vec::new();
         if !self.json {
             println!("{} ({}), rows of {} tokens", device.facts.name, device.facts.backend, self.tokens);
-            let what = if device.is_cpu() { "growth of the process" } else { "most in use" };
-            println!("memory of a step: {what} beside the estimate\n");
-            println!("{:<8} {:>5} {:>10} {:>12} {:>12} {:>7}", "method", "batch", "recomputed", "measured", "estimate", "off by");
+            println!("memory of a step, measured and estimated: in use, and held by the allocator\n");
+            println!(
+                "{:<8} {:>5} {:>10} {:>10} {:>10} {:>8} {:>10} {:>10} {:>8}",
+                "method", "batch", "recomputed", "in use", "estimate", "off by", "held", "estimate", "off by"
+            );
         }
         for method in &self.methods.0 {
             for &batch_size in &self.batch_sizes.0 {
@@ -84,19 +86,23 @@ impl Step {
                         ..RunConfig::default()
                     };
                     let (measured, estimate) = self.measure(&config, &device)?;
-                    let excess = estimate.total_bytes as f64 / measured.max(1) as f64 - 1.0;
                     let recomputed = recompute == Recompute::On;
                     rows.push(json!({
                         "method": method, "batch_size": batch_size, "tokens": self.tokens, "recomputed": recomputed,
-                        "measured_bytes": measured, "estimate": estimate,
+                        "in_use_bytes": measured.in_use_bytes, "reserved_bytes": measured.reserved_bytes,
+                        "estimate": estimate,
                     }));
                     if !self.json {
-                        let percent = format!("{:+.1} %", 100.0 * excess);
+                        let pages = estimate.parts.iter().find(|(name, _)| name == PAGES).map_or(0, |(_, bytes)| *bytes);
+                        let pair = |measured: u64, estimated: u64| {
+                            let off = format!("{:+.1} %", 100.0 * (estimated as f64 / measured.max(1) as f64 - 1.0));
+                            format!("{:>10} {:>10} {off:>8}", bytes(measured), bytes(estimated))
+                        };
                         println!(
-                            "{method:<8} {batch_size:>5} {:>10} {:>12} {:>12} {percent:>7}",
+                            "{method:<8} {batch_size:>5} {:>10} {} {}",
                             if recomputed { "yes" } else { "no" },
-                            bytes(measured),
-                            bytes(estimate.total_bytes)
+                            pair(measured.in_use_bytes, estimate.total_bytes - pages),
+                            pair(measured.reserved_bytes, estimate.total_bytes)
                         );
                     }
                 }
@@ -109,11 +115,11 @@ impl Step {
     }
 
     /// The most that was in use from the loading of the model to its second step, and the estimate of that.
-    fn measure(&self, config: &RunConfig, device: &ComputeDevice) -> Result<(u64, Estimate)> {
+    fn measure(&self, config: &RunConfig, device: &ComputeDevice) -> Result<(Memory, Estimate)> {
         let sync = || device.handle.sync().map_err(|e| Error::Device(format!("the device failed: {e:?}")));
         sync()?;
         device.handle.memory_cleanup();
-        let before = device.memory().in_use_bytes;
+        let before = device.memory();
         let mut estimated = None;
         let most = most_in_use(device, || {
             let mut base = self.load(device)?;
@@ -137,7 +143,11 @@ impl Step {
             }
             Ok(())
         })?;
-        Ok((most.saturating_sub(before), estimated.expect("made before the first step")))
+        let measured = Memory {
+            in_use_bytes: most.in_use_bytes.saturating_sub(before.in_use_bytes),
+            reserved_bytes: most.reserved_bytes.saturating_sub(before.reserved_bytes),
+        };
+        Ok((measured, estimated.expect("made before the first step")))
     }
 
     fn load(&self, device: &ComputeDevice) -> Result<Pretrained> {
@@ -184,18 +194,21 @@ const SETTINGS: AdamW = AdamW {
     max_norm: 1.0,
 };
 
-/// The most that was in use while `work` ran, asked for again and again from a second thread.
-fn most_in_use(device: &ComputeDevice, work: impl FnOnce() -> Result<()>) -> Result<u64> {
-    let (most, over) = (AtomicU64::new(0), AtomicBool::new(false));
+/// The most that was in use and held while `work` ran, asked for again and again from a second thread. What comes and
+/// goes between two answers is missed.
+fn most_in_use(device: &ComputeDevice, work: impl FnOnce() -> Result<()>) -> Result<Memory> {
+    let (in_use, reserved, over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                most.fetch_max(device.memory().in_use_bytes, Ordering::Relaxed);
+                let memory = device.memory();
+                in_use.fetch_max(memory.in_use_bytes, Ordering::Relaxed);
+                reserved.fetch_max(memory.reserved_bytes, Ordering::Relaxed);
             }
         });
         let result = work();
         over.store(true, Ordering::Relaxed);
         result
     })?;
-    Ok(most.load(Ordering::Relaxed))
+    Ok(Memory { in_use_bytes: in_use.into_inner(), reserved_bytes: reserved.into_inner() })
 }

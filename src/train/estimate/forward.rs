@@ -3,7 +3,10 @@
 
 use std::collections::HashMap;
 
-use super::tape::{Extent, Grad, Input, Part, Tape, to};
+use super::{
+    step::factors,
+    tape::{Extent, Grad, Input, Part, Tape, to},
+};
 use crate::{
     method::{Means, Planned, delta::layer_dims},
     model::{
@@ -62,13 +65,13 @@ impl<'a> Forward<'a> {
     /// Hooks in what is trained; with gradients only if `tracked`.
     pub(super) fn attach(&mut self, planned: &'a [Planned], tracked: bool) {
         self.planned = planned;
-        for Planned { tensor, means } in planned {
-            let leaves = match means {
-                Means::Sparse | Means::Whole => vec![tensor.trained as u64],
-                Means::LowRank(rank) => tensor.shape.iter().rev().map(|&side| (side * rank) as u64).collect(),
+        for one in planned {
+            let leaves = match one.means {
+                Means::Sparse | Means::Whole => vec![one.tensor.trained as u64],
+                Means::LowRank(rank) => factors(one, rank),
             };
             let leaves = leaves.into_iter().map(|numbers| self.tape.leaf(numbers, tracked)).collect();
-            self.hooks.insert(&tensor.name, Hook { means: *means, leaves });
+            self.hooks.insert(&one.tensor.name, Hook { means: one.means, leaves });
         }
     }
 
@@ -78,10 +81,14 @@ impl<'a> Forward<'a> {
     }
 
     /// What is uploaded of a batch, for as long as it is computed.
-    pub(super) fn prepared(&self) -> Extent {
+    pub(super) fn prepared(&self) -> Vec<Extent> {
         let Shape { width, predictions, .. } = self.shape;
-        let tables = self.transformer.rotary_embeddings() as u64 * width * self.transformer.architecture.head_dim as u64;
-        self.tape.new_tensor(2 * self.shape.tokens() + 2 * predictions + tables, Part::Activations)
+        let (tokens, half) = (self.shape.tokens(), self.transformer.architecture.head_dim as u64 / 2);
+        // Ids, tables of sines and cosines, types, the positions that count and what is right there.
+        let mut all = vec![tokens];
+        all.extend(vec![width * half; 2 * self.transformer.rotary_embeddings()]);
+        all.extend([tokens, predictions, predictions]);
+        all.into_iter().map(|numbers| self.tape.new_tensor(numbers, Part::Activations)).collect()
     }
 
     fn hook(&self, parameter: &Parameter) -> Option<(Means, Vec<Extent>)> {

@@ -5,6 +5,7 @@
 //! ([`ComputeDevice::memory`](crate::device::ComputeDevice::memory)); what it holds in reserve and what the driver takes
 //! come on top. On the CPU it is the tensors' part of the process's memory: program, tokenizer and data come on top.
 
+mod arena;
 mod attention;
 mod fit;
 mod forward;
@@ -12,8 +13,8 @@ mod step;
 mod tape;
 
 use forward::Shape;
-use step::Work;
-use tape::{Ledger, PARTS};
+use step::{Batches, Work};
+use tape::{Ledger, PARTS, Part};
 
 pub use fit::settle;
 
@@ -27,6 +28,9 @@ use crate::{
     method::{self, Planned, adapter::Adapter},
     model::{Architecture, Transformer, head::HeadKind},
 };
+
+/// The part of an estimate that a GPU's allocator holds beyond what is in use.
+pub const PAGES: &str = PARTS[Part::Pages as usize];
 
 /// What memory needs to know of the data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -166,23 +170,21 @@ impl<'a> Estimator<'a> {
             cpu: self.device.kind == Kind::Cpu,
             dropout: self.config.lora_dropout > 0.0,
         };
-        let played = |play: &dyn Fn(&Ledger)| {
-            let ledger = Ledger::default();
-            play(&ledger);
-            Demand { parts: ledger.peak(), largest: ledger.largest() }
+        let evaluated = padded(rows.evaluated);
+        let evaluate = Shape { rows: choice.batch_size as u64, ..shape(evaluated, choice.batch_size * evaluated) };
+        let ledger = match self.device.max_binding_bytes {
+            Some(largest) => Ledger::of_gpu(largest),
+            None => Ledger::default(),
         };
-        let mut all = vec![played(&|ledger| work.train(ledger, train, choice.recompute, choice.accumulation))];
-        if rows.evaluated > 0 {
-            let width = padded(rows.evaluated);
-            let shape = Shape { rows: choice.batch_size as u64, ..shape(width, choice.batch_size * width) };
-            all.push(played(&|ledger| work.evaluate(ledger, shape)));
-        }
-        if self.config.method == "sparta" && self.config.mask == "gradient" {
-            all.push(played(&|ledger| work.calibrate(ledger, train)));
-        }
-        let largest = all.iter().map(|demand| demand.largest).max().unwrap_or(0);
-        let fullest = all.into_iter().max_by_key(Demand::total).expect("a step at least");
-        Demand { largest, ..fullest }
+        let batches = Batches {
+            train,
+            accumulation: choice.accumulation,
+            recompute: choice.recompute,
+            evaluate: (rows.evaluated > 0).then_some(evaluate),
+            calibrate: self.config.method == "sparta" && self.config.mask == "gradient",
+        };
+        work.play(&ledger, batches);
+        Demand { parts: ledger.peak(), largest: ledger.largest() }
     }
 }
 
@@ -211,8 +213,9 @@ pub fn estimate(
     };
     let choice = estimator.as_set(recompute);
     let demand = estimator.demand(choice);
+    let named = PARTS.iter().zip(demand.parts);
     Ok(Estimate {
-        parts: PARTS.iter().zip(demand.parts).map(|(name, bytes)| ((*name).to_owned(), bytes)).collect(),
+        parts: named.filter(|(_, bytes)| *bytes > 0).map(|(name, bytes)| ((*name).to_owned(), bytes)).collect(),
         total_bytes: demand.total(),
         limit_bytes: device.memory_bytes,
         advice: if room.holds(&demand) { Vec::new() } else { room.advice(&estimator, choice, &demand) },

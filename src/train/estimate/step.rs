@@ -22,40 +22,49 @@ pub(super) struct Work<'a> {
     pub dropout: bool,
 }
 
+/// The batches of a run.
+#[derive(Clone, Copy)]
+pub(super) struct Batches {
+    /// The fullest to train on.
+    pub train: Shape,
+    /// How many of them a step has.
+    pub accumulation: usize,
+    /// Whether blocks are computed again in the backward pass.
+    pub recompute: bool,
+    /// The fullest to evaluate, if there are any.
+    pub evaluate: Option<Shape>,
+    /// Whether the first batches are looked at before training.
+    pub calibrate: bool,
+}
+
 impl<'a> Work<'a> {
+    /// Everything from the loading of the model to the second step. With the third nothing changes any more.
+    pub(super) fn play(&self, ledger: &Ledger, batches: Batches) {
+        let parameters = self.transformer.parameters();
+        let _weights: Vec<Buffer> = parameters.iter().map(|p| ledger.hold(p.len() as u64, Part::Weights)).collect();
+        if batches.calibrate {
+            self.calibrate(ledger, batches.train);
+        }
+        let _trained: Vec<Buffer> = self.planned.iter().flat_map(|planned| trained(ledger, planned)).collect();
+        if let Some(shape) = batches.evaluate {
+            self.evaluate(ledger, shape);
+        }
+        for _ in 0..2 {
+            self.step(ledger, batches);
+        }
+    }
+
     fn forward(&self, ledger: &Ledger, shape: Shape) -> Forward<'a> {
         Forward::new(self.transformer, Tape::new(ledger.clone()), shape, self.cpu, self.dropout)
     }
 
-    fn weights(&self, ledger: &Ledger) -> Vec<Buffer> {
-        self.transformer.parameters().iter().map(|p| ledger.hold(p.len() as u64, Part::Weights)).collect()
-    }
-
-    /// What lives from step to step.
-    fn resident(&self, ledger: &Ledger) -> Vec<Buffer> {
-        let mut all = self.weights(ledger);
-        for planned in self.planned {
-            let count = planned.tensor.trained as u64;
-            let stored = match planned.means {
-                // Places, original values and deltas.
-                Means::Sparse => 3 * count,
-                Means::LowRank(_) => count,
-                Means::Whole => 0,
-            };
-            all.extend([ledger.hold(stored, Part::Trained), ledger.hold(2 * count, Part::Moments)]);
-        }
-        all
-    }
-
-    /// An optimizer step over `accumulation` batches of the same shape.
-    pub(super) fn train(&self, ledger: &Ledger, shape: Shape, recompute: bool, accumulation: usize) {
-        let _resident = self.resident(ledger);
+    fn step(&self, ledger: &Ledger, batches: Batches) {
         let mut sums: Vec<Option<Buffer>> = Vec::new();
         // With the second batch there is a sum of gradients already; further ones add nothing.
-        for _ in 0..accumulation.min(2) {
-            let mut forward = self.forward(ledger, shape);
+        for _ in 0..batches.accumulation.min(2) {
+            let mut forward = self.forward(ledger, batches.train);
             let _prepared = forward.prepared();
-            forward.attach(self.planned, !recompute);
+            forward.attach(self.planned, !batches.recompute);
             let collect = |leaves: &[Extent], gradients: &mut Gradients| {
                 sums.resize_with(leaves.len(), || None);
                 for (sum, leaf) in sums.iter_mut().zip(leaves) {
@@ -67,7 +76,7 @@ impl<'a> Work<'a> {
                     }
                 }
             };
-            if recompute { recomputed(forward, self.planned, collect) } else { whole(forward, collect) }
+            if batches.recompute { recomputed(forward, self.planned, collect) } else { whole(forward, collect) }
         }
         // The step reads each gradient row by row; one that lies across is copied first.
         for (sum, strided) in sums.iter_mut().zip(self.strided()) {
@@ -79,7 +88,8 @@ impl<'a> Work<'a> {
     fn strided(&self) -> Vec<u64> {
         let parameters = self.transformer.parameters();
         let mut all = Vec::new();
-        for Planned { tensor, means } in self.planned {
+        for planned in self.planned {
+            let Planned { tensor, means } = planned;
             let across = |parameter: &&Parameter| {
                 let tied = matches!(self.transformer.head, Head::Tied) && parameter.role == Role::Embedding;
                 parameter.name == tensor.name && (tied || matches!(parameter.role, Role::Linear | Role::Head))
@@ -88,15 +98,14 @@ impl<'a> Work<'a> {
                 Means::Sparse => all.push(0),
                 Means::Whole if parameters.iter().any(across) => all.push(tensor.trained as u64),
                 Means::Whole => all.push(0),
-                Means::LowRank(rank) => all.extend(tensor.shape.iter().rev().map(|&side| (side * rank) as u64)),
+                Means::LowRank(rank) => all.extend(factors(planned, *rank)),
             }
         }
         all
     }
 
     /// A batch of an evaluation.
-    pub(super) fn evaluate(&self, ledger: &Ledger, shape: Shape) {
-        let _resident = self.resident(ledger);
+    fn evaluate(&self, ledger: &Ledger, shape: Shape) {
         let mut forward = self.forward(ledger, shape);
         let _prepared = forward.prepared();
         forward.attach(self.planned, false);
@@ -107,21 +116,43 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Dense gradients of the tensors that a gradient mask may choose from, before training.
-    pub(super) fn calibrate(&self, ledger: &Ledger, shape: Shape) {
+    /// Dense gradients of the tensors that a gradient mask may choose from.
+    fn calibrate(&self, ledger: &Ledger, shape: Shape) {
         let whole_tensor = |planned: &Planned| {
             let TrainedTensor { name, shape, .. } = planned.tensor.clone();
             let trained = shape.iter().product();
             Planned { tensor: TrainedTensor { name, shape, trained }, means: Means::Whole }
         };
         let planned: Vec<Planned> = self.planned.iter().map(whole_tensor).collect();
-        let work = Work { planned: &planned, ..*self };
-        let _resident = work.resident(ledger);
-        let mut forward = work.forward(ledger, shape);
+        let _trained: Vec<Buffer> = planned.iter().flat_map(|planned| trained(ledger, planned)).collect();
+        let mut forward = Work { planned: &planned, ..*self }.forward(ledger, shape);
         let _prepared = forward.prepared();
         forward.attach(&planned, true);
         whole(forward, |_, _| {});
     }
+}
+
+/// What lives from step to step beside a tensor that is trained.
+fn trained(ledger: &Ledger, planned: &Planned) -> Vec<Buffer> {
+    let count = planned.tensor.trained as u64;
+    let stored = match planned.means {
+        // Places, original values and deltas.
+        Means::Sparse => vec![count; 3],
+        Means::LowRank(rank) => factors(planned, rank),
+        Means::Whole => Vec::new(),
+    };
+    let moments = match planned.means {
+        Means::LowRank(rank) => factors(planned, rank),
+        Means::Sparse | Means::Whole => vec![count],
+    };
+    let stored = stored.into_iter().map(|numbers| ledger.hold(numbers, Part::Trained));
+    let moments = moments.into_iter().map(|numbers| ledger.hold(2 * numbers, Part::Moments));
+    stored.chain(moments).collect()
+}
+
+/// Numbers of the two matrices of a low-rank product.
+pub(super) fn factors(planned: &Planned, rank: usize) -> Vec<u64> {
+    planned.tensor.shape.iter().rev().map(|&side| (side * rank) as u64).collect()
 }
 
 fn hidden(forward: &mut Forward) -> Extent {

@@ -6,6 +6,8 @@
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
+use super::arena::{Arena, Place};
+
 /// What bytes are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
@@ -21,16 +23,19 @@ pub(super) enum Part {
     Activations,
     /// Logits, their gradient and the loss.
     Logits,
+    /// What the allocator holds beyond what is in use.
+    Pages,
 }
 
 /// Every part, with its name for people, in the order of [`Part`].
-pub(super) const PARTS: [&str; 6] = [
+pub(super) const PARTS: [&str; 7] = [
     "model weights",
     "trained numbers",
     "optimizer moments",
     "gradients",
     "activations",
     "logits and loss",
+    "allocator's pages",
 ];
 
 #[derive(Default)]
@@ -38,6 +43,8 @@ struct Account {
     live: [u64; PARTS.len()],
     peak: [u64; PARTS.len()],
     largest: u64,
+    /// Of a GPU, and the most that it held.
+    arena: Option<(Arena, u64)>,
 }
 
 /// Bytes that are held, and the most that were.
@@ -45,6 +52,12 @@ struct Account {
 pub(super) struct Ledger(Rc<RefCell<Account>>);
 
 impl Ledger {
+    /// The account of a GPU whose allocator has pages of at most `largest_page` bytes.
+    pub(super) fn of_gpu(largest_page: u64) -> Self {
+        let arena = Some((Arena::new(largest_page), 0));
+        Self(Rc::new(RefCell::new(Account { arena, ..Account::default() })))
+    }
+
     /// A buffer of `numbers` 32-bit numbers.
     pub(super) fn hold(&self, numbers: u64, part: Part) -> Buffer {
         let bytes = 4 * numbers;
@@ -54,12 +67,22 @@ impl Ledger {
         if account.live.iter().sum::<u64>() > account.peak.iter().sum() {
             account.peak = account.live;
         }
-        Buffer(Rc::new(Held { bytes, part, ledger: self.clone() }))
+        let place = account.arena.as_mut().filter(|_| bytes > 0).map(|(arena, most)| {
+            let place = arena.reserve(bytes);
+            *most = arena.held.max(*most);
+            place
+        });
+        Buffer(Rc::new(Held { bytes, part, place, ledger: self.clone() }))
     }
 
-    /// Bytes of each part at the moment when most were held.
+    /// Bytes of each part at the moment when most were in use, and what the allocator held beyond that at most.
     pub(super) fn peak(&self) -> [u64; PARTS.len()] {
-        self.0.borrow().peak
+        let account = self.0.borrow();
+        let mut parts = account.peak;
+        if let Some((_, most)) = &account.arena {
+            parts[Part::Pages as usize] = most.saturating_sub(parts.iter().sum());
+        }
+        parts
     }
 
     /// Bytes of the largest buffer.
@@ -71,12 +94,17 @@ impl Ledger {
 struct Held {
     bytes: u64,
     part: Part,
+    place: Option<Place>,
     ledger: Ledger,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.ledger.0.borrow_mut().live[self.part as usize] -= self.bytes;
+        let mut account = self.ledger.0.borrow_mut();
+        account.live[self.part as usize] -= self.bytes;
+        if let (Some((arena, _)), Some(place)) = (&mut account.arena, self.place) {
+            arena.release(place);
+        }
     }
 }
 
