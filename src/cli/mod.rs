@@ -7,6 +7,7 @@ mod classify;
 mod compare;
 mod demo;
 mod devices;
+mod estimate;
 mod evaluate;
 mod export;
 mod format;
@@ -55,6 +56,8 @@ enum Command {
     Demo(demo::Demo),
     /// Fine-tune a model on your data
     Train(Box<train::Train>),
+    /// Tell the memory that a run would take, and what would make it fit
+    Estimate(Box<estimate::Estimate>),
     /// Train with several methods in turn and compare them in one table
     Compare(Box<compare::Compare>),
     /// Tell the class of texts
@@ -78,7 +81,7 @@ enum Command {
 }
 
 impl Cli {
-    /// Reads the command line; the help of `train` shows the default of every setting, from the one list of them.
+    /// Reads the command line; the help of `train` and its like shows the default of every setting, from the one list of them.
     pub fn read() -> Self {
         let defaults = serde_json::json!(RunConfig::default());
         let with_defaults = |command: clap::Command| {
@@ -93,7 +96,8 @@ impl Cli {
                 arg.help(format!("{help} [default: {default}]"))
             })
         };
-        let command = Self::command().mut_subcommand("train", with_defaults).mut_subcommand("compare", with_defaults);
+        let with_settings = ["train", "estimate", "compare"];
+        let command = with_settings.iter().fold(Self::command(), |all, name| all.mut_subcommand(name, with_defaults));
         let matches = command.get_matches();
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
@@ -186,6 +190,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
         match cli.command {
             Command::Demo(command) => command.run().await,
             Command::Train(command) => command.run().await,
+            Command::Estimate(command) => command.run().await,
             Command::Compare(command) => command.run().await,
             Command::Classify(command) => command.run().await,
             Command::Generate(command) => command.run().await,

@@ -12,7 +12,7 @@ use crate::{
     data::{ClassifySettings, DataSettings, DataTask, Dataset, Tokenizer},
     device::{self, ComputeDevice},
     method::adapter::Adapter,
-    model::{Pretrained, pretrained::read_architecture},
+    model::{Architecture, Pretrained, pretrained::read_architecture},
 };
 
 /// What a run works on. A front end may bring its own (the embedded demo, a browser's files).
@@ -77,14 +77,58 @@ impl Inputs {
     }
 }
 
+/// What is known of a run without the weights of its model.
+pub struct Outlook {
+    /// What the model looks like.
+    pub architecture: Architecture,
+    /// Number of classes; 0 in language modelling, and where neither settings nor data tell them.
+    pub classes: usize,
+    /// The rows, as far as memory is concerned; the most that the settings allow where there are no data.
+    pub rows: Rows,
+}
+
+impl Outlook {
+    /// Reads description and tokenizer of the model and the data, if `config` names any. Of a model on the hub nothing
+    /// else is fetched.
+    ///
+    /// # Errors
+    /// Whatever is wrong with them.
+    pub fn load(config: &RunConfig, quiet: bool) -> Result<Self> {
+        let (folder, architecture) = described(config, quiet)?;
+        if config.data.as_os_str().is_empty() {
+            let rows = Rows::unknown(config, &architecture)?;
+            return Ok(Self { architecture, classes: config.classes.0.len(), rows });
+        }
+        let tokenizer = Tokenizer::from_folder(&folder)?;
+        let dataset = Dataset::load(&data_settings(config, architecture.max_positions)?, &tokenizer)?;
+        dataset.check_vocabulary(architecture.vocab_size)?;
+        Ok(Self { architecture, classes: dataset.classes.len(), rows: Rows::of(&dataset) })
+    }
+}
+
+/// Folder and description of the model that `config` names, fetched from the hub without its weights if it has to be.
+///
+/// # Errors
+/// No such model, or one that is not supported.
+pub fn described(config: &RunConfig, quiet: bool) -> Result<(PathBuf, Architecture)> {
+    let folder = folder_of(config, false, quiet)?;
+    let (_, architecture) = read_architecture(&folder)?;
+    Ok((folder, architecture))
+}
+
 /// Where the model is; one of the hub is in its cache already if [`pin`] was called.
-#[cfg(not(target_arch = "wasm32"))]
 fn model_folder(config: &RunConfig) -> Result<PathBuf> {
-    wanted(config, true).locate().map(|located| located.folder)
+    folder_of(config, config.init == Init::Pretrained, true)
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn folder_of(config: &RunConfig, weights: bool, quiet: bool) -> Result<PathBuf> {
+    let wanted = crate::hub::Wanted { weights, ..wanted(config, quiet) };
+    wanted.locate().map(|located| located.folder)
 }
 
 #[cfg(target_arch = "wasm32")]
-fn model_folder(config: &RunConfig) -> Result<PathBuf> {
+fn folder_of(config: &RunConfig, _weights: bool, _quiet: bool) -> Result<PathBuf> {
     Ok(config.model.clone())
 }
 

@@ -67,6 +67,24 @@ fn a_resumed_run_is_the_same_run() {
 }
 
 #[test]
+fn recomputation_changes_nothing_but_memory() {
+    let place = Workplace::new();
+    for device in devices() {
+        for (method, lora_dropout) in [("sparta", 0.0), ("lora", 0.0), ("lora", 0.3), ("full", 0.0)] {
+            let run = |grad_checkpointing| {
+                let out = place.path(&format!("{method}-{lora_dropout}-{grad_checkpointing:?}-{}", device.facts.backend));
+                let method = method.to_owned();
+                let base = RunConfig { grad_checkpointing, method, lora_dropout, ..place.config("") };
+                let density = if base.method == "sparta" { 0.1 } else { 0.0 };
+                train(&RunConfig { out, density, steps: 4, grad_accumulation_steps: 2, ..base }, &device).1
+            };
+            let (whole, again) = (run(Recompute::Off), run(Recompute::On));
+            assert_close(&format!("{method}, dropout {lora_dropout}"), &losses(&again), &losses(&whole), 1e-4, 1e-5);
+        }
+    }
+}
+
+#[test]
 fn the_last_window_of_an_epoch_run_is_partial() {
     let place = Workplace::new();
     let config = RunConfig { steps: 0, epochs: 2, batch_size: 5, grad_accumulation_steps: 3, ..place.config("out") };

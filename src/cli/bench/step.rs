@@ -4,6 +4,7 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::Duration,
 };
 
 use clap::Args;
@@ -202,6 +203,8 @@ fn most_in_use(device: &ComputeDevice, work: impl FnOnce() -> Result<()>) -> Res
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 let memory = device.memory();
+                // Every answer makes the device hand in what it has queued; without a pause it would do little else.
+                std::thread::sleep(Duration::from_micros(200));
                 in_use.fetch_max(memory.in_use_bytes, Ordering::Relaxed);
                 reserved.fetch_max(memory.reserved_bytes, Ordering::Relaxed);
             }

@@ -22,10 +22,10 @@ impl Room {
             && self.binding.is_none_or(|binding| demand.largest <= binding)
     }
 
-    /// Whether the settings fit only if blocks are computed again; where they do not fit either way, that is the better
-    /// try.
+    /// Whether the settings do not fit as they are, and take less if blocks are computed again.
     pub(super) fn wants_recompute(&self, estimator: &Estimator) -> bool {
-        self.limit.is_some_and(|limit| estimator.demand(estimator.as_set(false)).total() > limit)
+        let [plain, recomputed] = [false, true].map(|recompute| estimator.demand(estimator.as_set(recompute)).total());
+        self.limit.is_some_and(|limit| plain > limit) && recomputed < plain
     }
 
     /// The choice closest to `choice` that fits, among those of the same effective batch that `allowed` yields.

@@ -102,6 +102,15 @@ impl Demand {
     }
 }
 
+/// The model of a run without values. Where the classes are not known there are two.
+pub fn outline(config: &RunConfig, architecture: &Architecture, classes: usize) -> Transformer {
+    let head = match config.task {
+        Task::CausalLm => HeadKind::LanguageModel,
+        Task::Classify => HeadKind::Classifier(classes.max(2)),
+    };
+    Transformer::outline(architecture.clone(), head)
+}
+
 /// A run whose demand can be asked for under several choices.
 struct Estimator<'a> {
     config: &'a RunConfig,
@@ -120,11 +129,7 @@ impl<'a> Estimator<'a> {
         device: &'a DeviceFacts,
     ) -> Result<Self> {
         config.check()?;
-        let head = match config.task {
-            Task::CausalLm => HeadKind::LanguageModel,
-            Task::Classify => HeadKind::Classifier(classes.max(2)),
-        };
-        let transformer = Transformer::outline(architecture.clone(), head);
+        let transformer = outline(config, architecture, classes);
         let initial = if config.init_adapter.as_os_str().is_empty() {
             Vec::new()
         } else {
@@ -220,4 +225,96 @@ pub fn estimate(
         limit_bytes: device.memory_bytes,
         advice: if room.holds(&demand) { Vec::new() } else { room.advice(&estimator, choice, &demand) },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{device::ComputeDevice, model::family};
+
+    /// A Llama of small prime-ish sizes, so that no two terms of a formula look alike.
+    fn llama(layers: usize) -> Architecture {
+        let config = serde_json::json!({
+            "model_type": "llama", "vocab_size": 97, "hidden_size": 24, "intermediate_size": 40, "head_dim": 6,
+            "num_hidden_layers": layers, "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-5,
+            "max_position_embeddings": 64, "tie_word_embeddings": true,
+        });
+        family::describe(&config).expect("a Llama")
+    }
+
+    fn parts(config: &RunConfig, layers: usize, rows: &Rows, facts: &DeviceFacts) -> Vec<(String, u64)> {
+        estimate(config, &llama(layers), 0, rows, facts).expect("an estimate").parts
+    }
+
+    fn part(parts: &[(String, u64)], name: &str) -> u64 {
+        parts.iter().find(|(part, _)| part == name).map_or(0, |(_, bytes)| *bytes)
+    }
+
+    fn rows() -> Rows {
+        Rows { longest: 16, targets: vec![15; 3], evaluated: 0 }
+    }
+
+    fn gpu() -> DeviceFacts {
+        let largest = Some(128 << 20);
+        DeviceFacts { kind: Kind::DiscreteGpu, max_binding_bytes: largest, memory_bytes: None, ..ComputeDevice::cpu().facts }
+    }
+
+    #[test]
+    fn what_stays_between_steps_is_a_formula_of_the_trained_numbers() {
+        let weights = 4 * llama(2).parameters() as u64;
+        let (d, kv, blocks) = (24, 12, 2);
+        // Queries and values of each block, two matrices each.
+        let low_rank = 3 * (2 * d + d + kv) * blocks;
+        for (method, trained, beside, moments) in [
+            ("sparta", 500, 12 * 500, 8 * 500),
+            ("lora", low_rank, 4 * low_rank, 8 * low_rank),
+            ("full", weights / 4, 0, 2 * weights),
+        ] {
+            let trainable_parameters = if method == "sparta" { trained as usize } else { 0 };
+            let config = RunConfig { method: method.into(), trainable_parameters, lora_rank: 3, ..RunConfig::default() };
+            let parts = parts(&config, 2, &rows(), &gpu());
+            let found = ["model weights", "trained numbers", "optimizer moments"].map(|name| part(&parts, name));
+            assert_eq!(found, [weights, beside, moments], "{method}");
+        }
+    }
+
+    #[test]
+    fn a_further_block_keeps_what_its_backward_pass_reads() {
+        let (tokens, width, d, kv, f, heads) = (3 * 16, 16, 24, 12, 40, 4);
+        let growth = |method: &str, recompute| {
+            let config = RunConfig { method: method.into(), grad_checkpointing: recompute, ..RunConfig::default() };
+            let of = |layers| part(&parts(&config, layers, &rows(), &gpu()), "activations");
+            (of(5) - of(4)) / 4
+        };
+        // Inputs of both norms, queries, keys, values, probabilities, gate and up; the trained value and output
+        // projections keep their inputs as well.
+        let frozen = 2 * d + d + 2 * kv + heads * width + 2 * f;
+        assert_eq!(growth("sparta", Recompute::Off), tokens * (frozen + 2 * d));
+        // All linear layers keep their inputs: three of them share one.
+        assert_eq!(growth("full", Recompute::Off), tokens * (frozen + d + d + d + f));
+        assert_eq!(growth("sparta", Recompute::On), tokens * d);
+        assert_eq!(growth("full", Recompute::On), tokens * d);
+    }
+
+    #[test]
+    fn few_predictions_need_few_logits() {
+        let config = RunConfig::default();
+        let logits = |targets| part(&parts(&config, 1, &Rows { targets, ..rows() }, &gpu()), "logits and loss");
+        let few = logits(vec![2; 3]);
+        assert!(few > 0 && few < logits(vec![15; 3]) / 4, "{few}");
+    }
+
+    #[test]
+    fn gradients_of_several_batches_are_summed() {
+        let config = |accumulation| RunConfig {
+            method: "full".into(),
+            grad_accumulation_steps: accumulation,
+            ..RunConfig::default()
+        };
+        let total = |accumulation| {
+            let estimate = estimate(&config(accumulation), &llama(1), 0, &rows(), &gpu()).expect("an estimate");
+            estimate.total_bytes
+        };
+        assert!(total(2) > total(1) && total(5) == total(2));
+    }
 }
