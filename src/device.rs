@@ -3,6 +3,8 @@
 //! A GPU is any adapter that wgpu lists through Vulkan, Metal, DX12 or WebGPU, software ones included. The CPU device
 //! is Burn's `flex` backend, which needs no driver at all.
 
+mod memory;
+
 use std::fmt;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, wgpu::WgpuSetup};
@@ -54,6 +56,9 @@ pub struct DeviceFacts {
     pub kind: Kind,
     /// Driver name and version, as far as it says.
     pub driver: String,
+    /// Memory that a run may use at most, in bytes, as far as the device says.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
     /// Largest buffer that a shader can bind, in bytes; `None` where memory is the only limit.
     pub max_binding_bytes: Option<u64>,
     /// Storage buffers a shader may bind at once.
@@ -155,7 +160,32 @@ pub async fn list() -> Vec<DeviceFacts> {
 /// # Errors
 /// Nothing matches the choice, or the driver refuses to create the device.
 pub async fn open(choice: &DeviceChoice) -> Result<ComputeDevice> {
-    let cpu = |reason: &str| ComputeDevice { handle: Device::flex(), facts: cpu_facts(0), reason: reason.into() };
+    let Chosen { facts, adapter, reason } = resolve(choice).await?;
+    let handle = match adapter {
+        Some((instance, adapter)) => adopt(instance, adapter, &facts).await?,
+        None => Device::flex(),
+    };
+    Ok(ComputeDevice { handle, facts, reason })
+}
+
+/// What [`open`] would open.
+///
+/// # Errors
+/// Nothing matches the choice.
+pub async fn find(choice: &DeviceChoice) -> Result<DeviceFacts> {
+    resolve(choice).await.map(|chosen| chosen.facts)
+}
+
+/// The device that a choice means, not yet open.
+struct Chosen {
+    facts: DeviceFacts,
+    /// `None` for the CPU device.
+    adapter: Option<(wgpu::Instance, wgpu::Adapter)>,
+    reason: String,
+}
+
+async fn resolve(choice: &DeviceChoice) -> Result<Chosen> {
+    let cpu = |reason: &str| Chosen { facts: cpu_facts(0), adapter: None, reason: reason.into() };
     if *choice == DeviceChoice::Cpu {
         return Ok(cpu("asked for"));
     }
@@ -165,8 +195,7 @@ pub async fn open(choice: &DeviceChoice) -> Result<ComputeDevice> {
     let (position, reason) = choose(choice, &facts)?;
     let Candidate { facts, adapter } = candidates.into_iter().nth(position).expect("position is in the list");
     let Some(adapter) = adapter else { return Ok(cpu(&reason)) };
-    let handle = adopt(instance, adapter, &facts).await?;
-    Ok(ComputeDevice { handle, facts, reason })
+    Ok(Chosen { facts, adapter: Some((instance, adapter)), reason })
 }
 
 /// The place in the list of [`list()`] that `choice` means, and why, as half a sentence.
@@ -257,17 +286,19 @@ async fn candidates(instance: &wgpu::Instance) -> Vec<Candidate> {
 
 fn adapter_facts(adapter: &wgpu::Adapter) -> DeviceFacts {
     let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    let kind = match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => Kind::DiscreteGpu,
+        wgpu::DeviceType::IntegratedGpu => Kind::IntegratedGpu,
+        wgpu::DeviceType::VirtualGpu => Kind::VirtualGpu,
+        wgpu::DeviceType::Cpu => Kind::SoftwareGpu,
+        wgpu::DeviceType::Other => Kind::Other,
+    };
     DeviceFacts {
         index: 0,
         name: info.name,
         backend: format!("{:?}", info.backend),
-        kind: match info.device_type {
-            wgpu::DeviceType::DiscreteGpu => Kind::DiscreteGpu,
-            wgpu::DeviceType::IntegratedGpu => Kind::IntegratedGpu,
-            wgpu::DeviceType::VirtualGpu => Kind::VirtualGpu,
-            wgpu::DeviceType::Cpu => Kind::SoftwareGpu,
-            wgpu::DeviceType::Other => Kind::Other,
-        },
+        kind,
+        memory_bytes: memory::of_adapter(adapter, kind),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
         max_binding_bytes: Some(limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)),
         max_storage_buffers: Some(limits.max_storage_buffers_per_shader_stage),
@@ -287,6 +318,7 @@ fn cpu_facts(index: usize) -> DeviceFacts {
         backend: "flex".into(),
         kind: Kind::Cpu,
         driver: String::new(),
+        memory_bytes: memory::of_machine(),
         max_binding_bytes: None,
         max_storage_buffers: None,
         max_workgroup_memory_bytes: None,

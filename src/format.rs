@@ -1,5 +1,7 @@
 //! Numbers as people read them.
 
+pub use crate::config::bytes::show as bytes;
+
 /// `1234567` as `1,234,567`.
 pub fn count(number: usize) -> String {
     let digits = number.to_string();
@@ -11,22 +13,6 @@ pub fn count(number: usize) -> String {
         text.push(digit);
     }
     text
-}
-
-/// Bytes in the unit that leaves three digits.
-pub fn bytes(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    for unit in ["B", "KB", "MB", "GB"] {
-        if value < 999.5 {
-            return if unit == "B" {
-                format!("{bytes} B")
-            } else {
-                format!("{value:.*} {unit}", usize::from(value < 9.95))
-            };
-        }
-        value /= 1000.0;
-    }
-    format!("{value:.1} TB")
 }
 
 /// Seconds as `42 s`, `3 min 07 s` or `2 h 05 min`.

@@ -1,6 +1,7 @@
 //! `agoge bench`: ratios from one run, never absolute promises.
 
 mod attention;
+mod step;
 mod window;
 
 use std::{path::PathBuf, process::ExitCode, time::Instant};
@@ -41,6 +42,8 @@ enum What {
     Memory(Memory),
     /// A frame of the live window with much to draw, and a run with the window against one without
     Window(window::Window),
+    /// Memory of an optimizer step, measured and estimated
+    Step(step::Step),
 }
 
 #[derive(Debug, Args)]
@@ -85,6 +88,7 @@ impl Bench {
             What::Attention(bench) => bench.run().await,
             What::Memory(bench) => bench.run().await,
             What::Window(bench) => bench.run(),
+            What::Step(bench) => bench.run().await,
         }
     }
 }

@@ -24,8 +24,14 @@ use crate::{
     device,
     event::{Ending, Event},
     files,
-    method::{self, Setup},
-    train::{Inputs, Run, evaluate::evaluate, folder::prepare_out, inputs::pin},
+    method,
+    train::{
+        Inputs, Run,
+        estimate::outline,
+        evaluate::evaluate,
+        folder::prepare_out,
+        inputs::{described, pin},
+    },
 };
 
 /// Arguments of `agoge compare`.
@@ -77,7 +83,7 @@ impl Compare {
         pin(&mut base, quiet)?;
         let mut planned = self.plan(&base)?;
         if self.match_trainable {
-            match_trainable(&mut planned).await?;
+            match_trainable(&mut planned)?;
         }
         let stop = signals::stop_flag();
         let mut outcomes = Vec::new();
@@ -194,17 +200,17 @@ fn with_setting(config: &RunConfig, setting: &str) -> Result<RunConfig> {
 }
 
 /// Gives the sparse method as many trained numbers in the body of the model as the low-rank method has.
-async fn match_trainable(planned: &mut [Planned]) -> Result<()> {
+fn match_trainable(planned: &mut [Planned]) -> Result<()> {
     let find = |method: &str| planned.iter().find(|plan| plan.method == method).map(|plan| plan.config.clone());
     let (Some(lora), Some(_)) = (find("lora"), find("sparta")) else {
         return Err(Error::input("--match-trainable needs both sparta and lora among the --methods"));
     };
-    let mut inputs = Inputs::load(&lora).await?;
-    let config = lora.method_config();
-    let mut setup = Setup::new(&config, &inputs.device, lora.seed);
-    let started = method::start(method::find("lora")?, &mut setup, &mut inputs.base.transformer)?;
-    let head = inputs.base.transformer.head.classifier_names();
-    let body = started.trained().into_iter().filter(|tensor| !head.contains(&tensor.name));
+    let (_, architecture) = described(&lora, true)?;
+    // The head is trained beside either method and does not count, so its classes need not be known.
+    let outline = outline(&lora, &architecture, 0);
+    let head = outline.head.classifier_names();
+    let trained = method::plan(method::find("lora")?, &lora.method_config(), &[], &outline)?;
+    let body = trained.iter().map(|planned| &planned.tensor).filter(|tensor| !head.contains(&tensor.name));
     let wanted: usize = body.map(|tensor| tensor.trained).sum();
     for plan in planned.iter_mut().filter(|plan| plan.method == "sparta") {
         plan.config.trainable_parameters = wanted;

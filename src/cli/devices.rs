@@ -28,7 +28,8 @@ impl Devices {
         for facts in &devices {
             println!("{}  {}", facts.index, facts.name);
             let driver = if facts.driver.is_empty() { String::new() } else { format!(", driver {}", facts.driver) };
-            println!("   {} through {}{driver}", facts.kind, facts.backend);
+            let memory = facts.memory_bytes.map_or_else(String::new, |memory| format!(", {} of memory", bytes(memory)));
+            println!("   {} through {}{driver}{memory}", facts.kind, facts.backend);
             if let (Some(binding), Some(buffers), Some(workgroup)) =
                 (facts.max_binding_bytes, facts.max_storage_buffers, facts.max_workgroup_memory_bytes)
             {

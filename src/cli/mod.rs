@@ -7,6 +7,7 @@ mod classify;
 mod compare;
 mod demo;
 mod devices;
+mod estimate;
 mod evaluate;
 mod export;
 mod generate;
@@ -58,6 +59,8 @@ enum Command {
     Demo(Box<demo::Demo>),
     /// Fine-tune a model on your data
     Train(Box<train::Train>),
+    /// Tell the memory that a run would take, and what would make it fit
+    Estimate(Box<estimate::Estimate>),
     /// Train with several methods in turn and compare them in one table
     Compare(Box<compare::Compare>),
     /// Look at runs, running or over, in the live window
@@ -83,7 +86,7 @@ enum Command {
 }
 
 impl Cli {
-    /// Reads the command line; the help of `train` shows the default of every setting, from the one list of them.
+    /// Reads the command line; the help of `train` and its like shows the default of every setting, from the one list of them.
     pub fn read() -> Self {
         let with_defaults = |command: clap::Command, defaults: &RunConfig| {
             let defaults = serde_json::json!(defaults);
@@ -109,6 +112,7 @@ impl Cli {
         };
         let command = Self::command()
             .mut_subcommand("train", of_a_run)
+            .mut_subcommand("estimate", of_a_run)
             .mut_subcommand("compare", of_a_run)
             .mut_subcommand("demo", of_the_demo);
         let matches = command.get_matches();
@@ -203,6 +207,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
         match command {
             Command::Demo(command) => command.run().await,
             Command::Train(command) => command.run().await,
+            Command::Estimate(command) => command.run().await,
             Command::Compare(command) => command.run().await,
             Command::Watch(command) => command.run(),
             Command::Classify(command) => command.run().await,

@@ -164,6 +164,9 @@ impl Terminal {
             started.trained.len(),
             started.learning_rate
         ));
+        if let Some(choice) = &started.memory_choice {
+            self.line(&format!("memory   {choice}"));
+        }
         if started.done > 0 {
             self.line(&format!("resumed  after step {}", started.done));
         }

@@ -69,6 +69,9 @@ impl RunConfig {
         unless(self.logging_steps > 0, "logging_steps", &0, "at least 1");
         unless(self.steps > 0 || self.epochs > 0, "epochs", &0, "at least 1 where --steps is not given");
         unless(self.max_seq_length != 1, "max_seq_length", &1, "at least 2, for a token and the one it predicts");
+        if let Err(error) = self.memory_budget_bytes() {
+            faults.push(OutOfBounds { setting: "memory_budget", message: error.to_string() });
+        }
         faults
     }
 }

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::values::{AdapterDtype, HeadStart, Init, List, MaskPrompt, Prompts, Schedule, Task, Written};
+use super::{
+    recompute::Recompute,
+    values::{AdapterDtype, HeadStart, Init, List, MaskPrompt, Prompts, Schedule, Task, Written},
+};
 use crate::device::DeviceChoice;
 
 macro_rules! settings {
@@ -156,8 +159,10 @@ settings! {
     #[arg(help_heading = "Training")] weight_decay: f64 = 0.0;
     /// Bound on the global gradient norm; 0 = none
     #[arg(help_heading = "Training")] max_grad_norm: f64 = 1.0;
-    /// Keep only the inputs of each block and compute the rest again in the backward pass
-    #[arg(help_heading = "Training", num_args = 0..=1, default_missing_value = "true")] grad_checkpointing: bool = false;
+    /// Keep only the inputs of each block and compute the rest again in the backward pass: auto (where it would not fit the device otherwise), on or off
+    #[arg(help_heading = "Training", value_enum, num_args = 0..=1, default_missing_value = "on")] grad_checkpointing: Recompute = Recompute::Auto;
+    /// Memory to stay within, such as 6GB: chooses batch size, accumulation (of the same rows in a step) and recomputation
+    #[arg(help_heading = "Training", value_name = "AMOUNT")] memory_budget: String = String::new();
     /// Seed of masks, data order, fresh weights and samples
     #[arg(help_heading = "Training")] seed: u64 = 0;
 

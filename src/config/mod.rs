@@ -5,7 +5,9 @@
 
 mod bounds;
 mod by_name;
+pub mod bytes;
 mod list;
+mod recompute;
 mod values;
 
 use std::path::Path;
@@ -15,6 +17,7 @@ use crate::{Error, Result};
 pub use bounds::OutOfBounds;
 pub use by_name::{SettingInfo, settings};
 pub use list::{Overrides, RunConfig};
+pub use recompute::Recompute;
 pub use values::{AdapterDtype, HeadStart, Init, List, MaskPrompt, Prompts, Schedule, Task};
 
 /// The part of the settings that a method reads.
@@ -54,6 +57,18 @@ impl RunConfig {
     pub fn from_toml(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::file("read", path, e))?;
         toml::from_str(&text).map_err(|e| Error::input(format!("{}: {}", path.display(), e.to_string().trim_end())))
+    }
+
+    /// The memory to stay within, in bytes, if one is set.
+    ///
+    /// # Errors
+    /// A text that is not an amount.
+    pub fn memory_budget_bytes(&self) -> Result<Option<u64>> {
+        if self.memory_budget.is_empty() {
+            return Ok(None);
+        }
+        let read = bytes::parse(&self.memory_budget);
+        read.map(Some).map_err(|rule| Error::input(format!("--memory-budget {}: {rule}", self.memory_budget)))
     }
 
     /// The settings that the method reads.

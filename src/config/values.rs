@@ -5,6 +5,7 @@ use std::{path::PathBuf, str::FromStr};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use super::recompute::Recompute;
 use crate::device::DeviceChoice;
 
 /// Shape of the learning rate after the warm-up.
@@ -193,6 +194,7 @@ written! {
     HeadStart: named, name;
     AdapterDtype: named, name;
     MaskPrompt: named, name;
+    Recompute: named, name;
 }
 
 impl<T: FromStr + ToString> Written for List<T>

@@ -108,6 +108,19 @@ impl Split {
         (0..self.len()).map(|index| self.row_length(index)).collect()
     }
 
+    /// How many ids of row `index` are targets.
+    pub fn row_targets(&self, index: usize) -> usize {
+        match &self.layout {
+            Layout::Blocks { .. } => self.row_length(index) - 1,
+            Layout::Rows { rows, targets } => {
+                let first = rows[index].first_target as usize;
+                let ranges = &targets[first..first + rows[index].target_count as usize];
+                ranges.iter().map(|&(start, end)| (end - start) as usize).sum()
+            }
+            Layout::Classes { .. } => 0,
+        }
+    }
+
     /// Row `index`.
     ///
     /// # Panics

@@ -18,10 +18,11 @@ use crate::{
     format::{bytes, count},
     method::{self, adapter::Adapter, mask, targets},
     model::{
-        Transformer, classifier::Purpose, generate::Generation, sample::Sampling, skeleton::skeleton, weights::Weights,
+        Transformer, classifier::Purpose, generate::Generation, sample::Sampling, weights::Weights,
     },
     train::{
         checkpoint,
+        estimate::{Rows, estimate},
         folder::{check_out, stored_config, unresumable},
         inputs::{data_settings, wanted},
         lock,
@@ -108,9 +109,20 @@ pub(super) fn check(setup: &Setup, known: &mut Known, superseded: &dyn Fn() -> b
     if let Err(error) = adaptation(&config, &model, classes, seen.is_some()) {
         found.blame("target_modules", &error);
     }
-    // The memory that the run will take, from `config`, `model.architecture`, the report in `seen` and `known.devices`.
-    found.estimate = None;
+    found.estimate = memory(&config, &model, seen.as_ref(), known);
     Some(found)
+}
+
+/// The memory that the run will take, where nothing that it depends on is wrong.
+fn memory(config: &RunConfig, model: &Model, seen: Option<&Seen>, known: &mut Known) -> Option<Estimate> {
+    let devices = known.devices.get_or_insert_with(|| block_on(device::list()));
+    let (place, _) = device::choose(&config.device, devices).ok()?;
+    let rows = match seen.and_then(|seen| seen.rows.clone()) {
+        Some(rows) => rows,
+        None => Rows::unknown(config, &model.architecture).ok()?,
+    };
+    let classes = seen.map_or(config.classes.0.len(), |seen| seen.classes.len());
+    estimate(config, &model.architecture, classes, &rows, &devices[place]).ok()
 }
 
 /// The folder that the run will write, or go on in.
@@ -220,7 +232,7 @@ fn look(settings: &DataSettings, files: &DataFiles, model: &Model) -> Result<See
     let seen = |dataset: Dataset, share: f64| {
         let max_id = [Some(&dataset.train), dataset.valid.as_ref()].into_iter().flatten().map(Split::max_id);
         let max_id = max_id.max().unwrap_or(0);
-        Seen { report: Some((dataset.report, share)), bytes, classes: dataset.classes, max_id }
+        Seen { rows: Some(Rows::of(&dataset)), report: Some((dataset.report, share)), bytes, classes: dataset.classes, max_id }
     };
     if bytes + files.valid.as_deref().map_or(0, length) <= WHOLE_BYTES {
         return Ok(seen(Dataset::from_sources(train, valid, settings, tokenizer)?, 1.0));
@@ -230,7 +242,7 @@ fn look(settings: &DataSettings, files: &DataFiles, model: &Model) -> Result<See
     let part = &train.bytes()[..train.bytes().len().min(PART_BYTES)];
     let part = &part[..part.iter().rposition(|&byte| byte == b'\n').unwrap_or(0)];
     if !lines || part.is_empty() {
-        return Ok(Seen { report: None, bytes, classes: Vec::new(), max_id: 0 });
+        return Ok(Seen { rows: None, report: None, bytes, classes: Vec::new(), max_id: 0 });
     }
     let share = part.len() as f64 / train.bytes().len() as f64;
     let part = Source::from_bytes(train.name(), part.to_vec())?;
@@ -275,7 +287,7 @@ fn adaptation(config: &RunConfig, model: &Model, classes: &[String], data_known:
         Task::Classify if !data_known => return Ok(()),
         _ => purpose(config, classes, &model.tokenizer)?,
     };
-    let hollow = skeleton(model.architecture.clone(), &for_what);
+    let hollow = Transformer::outline(model.architecture.clone(), for_what.head());
     targets::select(&hollow, &config.target_modules.0, &config.frozen_modules.0)?;
     prompts(config, model, &for_what, &hollow)
 }

@@ -11,6 +11,7 @@ use crate::{
     data::{DataFiles, DataReport, DataSettings, Tokenizer},
     device::DeviceFacts,
     model::{Architecture, pretrained::read_architecture},
+    train::estimate::Rows,
 };
 
 /// Length and time of change of a file; nothing where there is none.
@@ -55,6 +56,8 @@ struct Data {
 pub(super) struct Seen {
     /// The report, and the share of the training file that it is about (1: of all of it, and of the validation file).
     pub report: Option<(DataReport, f64)>,
+    /// The rows, as far as memory is concerned.
+    pub rows: Option<Rows>,
     /// Bytes of the training file.
     pub bytes: u64,
     /// Names of the classes.

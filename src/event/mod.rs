@@ -41,6 +41,12 @@ pub struct Started {
     pub batches_per_epoch: u64,
     /// Peak learning rate.
     pub learning_rate: f64,
+    /// Memory that the device has, where it says so, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit_bytes: Option<u64>,
+    /// What was chosen so that the run fits the memory, as a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_choice: Option<String>,
 }
 
 /// One optimizer step, or one evaluation (then `eval_loss` is there and `loss` is not). A line of `metrics.jsonl`.

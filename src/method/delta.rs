@@ -63,7 +63,7 @@ impl Delta {
 }
 
 /// `[outputs, inputs]` of a matrix, however it is stored; `None` for a vector.
-pub(super) fn layer_dims(parameter: &Parameter) -> Option<[usize; 2]> {
+pub fn layer_dims(parameter: &Parameter) -> Option<[usize; 2]> {
     match parameter.dims[..] {
         [inputs, outputs] if parameter.transposed() => Some([outputs, inputs]),
         [outputs, inputs] => Some([outputs, inputs]),

@@ -3,7 +3,7 @@
 use burn::tensor::{Gradients, Int, Tensor, TensorData};
 
 use super::{
-    Method, NamedTensor, Saved, State, TrainedTensor, accumulate,
+    Means, Method, NamedTensor, Planned, Saved, State, TrainedTensor, accumulate,
     adapter::Adapter,
     delta::{Delta, TensorDelta},
     stored,
@@ -51,11 +51,25 @@ impl Adaptation for DenseAdaptation {
     }
 }
 
+/// Those parameters of the model that `names` lists.
+fn chosen<'a>(transformer: &'a Transformer, names: &[String]) -> impl Iterator<Item = &'a Parameter> {
+    transformer.parameters().into_iter().filter(|parameter| names.contains(&parameter.name))
+}
+
+/// What training those parameters as a whole means.
+pub(super) fn planned(transformer: &Transformer, names: &[String]) -> Vec<Planned> {
+    let all = chosen(transformer, names).map(|p| Planned { tensor: whole(&p.name, &p.dims), means: Means::Whole });
+    all.collect()
+}
+
+fn whole(name: &str, shape: &[usize]) -> TrainedTensor {
+    TrainedTensor { name: name.into(), shape: shape.to_vec(), trained: shape.iter().product() }
+}
+
 impl DenseTensors {
     /// Those parameters of the model that `names` lists.
     pub(super) fn new(transformer: &Transformer, names: &[String]) -> Self {
-        let chosen = |parameter: &&Parameter| names.contains(&parameter.name);
-        let tensors = transformer.parameters().into_iter().filter(chosen).map(|p| DenseTensor {
+        let tensors = chosen(transformer, names).map(|p| DenseTensor {
             name: p.name.clone(),
             shape: p.dims.clone(),
             moments: Some(Tensor::zeros([2, p.len()], transformer.device())),
@@ -75,12 +89,7 @@ impl DenseTensors {
 
 impl Method for DenseTensors {
     fn trained(&self) -> Vec<TrainedTensor> {
-        let all = self.tensors.iter().map(|tensor| TrainedTensor {
-            name: tensor.name.clone(),
-            shape: tensor.shape.clone(),
-            trained: tensor.shape.iter().product(),
-        });
-        all.collect()
+        self.tensors.iter().map(|tensor| whole(&tensor.name, &tensor.shape)).collect()
     }
 
     fn attach(&mut self, transformer: &mut Transformer, _pass: u64) {

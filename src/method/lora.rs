@@ -8,17 +8,18 @@ use burn::tensor::{Gradients, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Entry, Method, NamedTensor, Saved, Setup, State, TrainedTensor, accumulate,
+    Entry, Means, Method, NamedTensor, Planned, Saved, Setup, State, TrainedTensor, accumulate,
     adapter::TensorShape,
     delta::{Delta, TensorDelta, layer_dims, lora_deltas},
     dense::flat,
-    parameter_for, stored, targets,
+    parameter_for, stored,
+    targets::select,
 };
 use crate::{
     Error, Result,
     config::MethodConfig,
     kernel::{self, AdamW},
-    model::{Adaptation, Transformer, weights::Weights},
+    model::{Adaptation, Parameter, Transformer, weights::Weights},
     rng::Stream,
 };
 
@@ -26,6 +27,7 @@ pub(super) const ENTRY: Entry = Entry {
     name: "lora",
     about: "train a low-rank product beside each target weight (arXiv 2106.09685)",
     learning_rate: 2e-3,
+    plan: planned,
     start: |setup, transformer| Ok(Box::new(Lora::start(setup, transformer)?)),
     deltas: lora_deltas,
 };
@@ -105,9 +107,16 @@ fn file_names(name: &str) -> [String; 2] {
 }
 
 impl LowRank {
-    fn adaptation(&self, tensors: [Tensor<2>; 2], dropout: Option<(f32, u64)>, transposed: bool) -> LowRankAdaptation {
-        let [a, b] = tensors;
-        LowRankAdaptation { a, b, scale: self.scale, dropout, transposed }
+    /// Puts the two matrices into the weight.
+    fn hook(&self, transformer: &mut Transformer, [a, b]: [Tensor<2>; 2], dropout: Option<(f32, u64)>) {
+        let parameter = transformer.parameter_mut(&self.name).expect("targets are parameters of the model");
+        let (scale, transposed) = (self.scale, parameter.transposed());
+        parameter.adaptation = Some(Box::new(LowRankAdaptation { a, b, scale, dropout, transposed }));
+    }
+
+    /// Rate and seed of the dropout in a pass.
+    fn dropout(&self, rate: f32, seed: u64, pass: u64) -> Option<(f32, u64)> {
+        (rate > 0.0).then(|| (rate, Stream::new(seed, &format!("dropout/{}/{pass}", self.name)).bits()))
     }
 
     fn values(&self) -> [Tensor<2>; 2] {
@@ -134,13 +143,60 @@ fn names(config: &MethodConfig, transformer: &Transformer) -> Result<Vec<String>
     let default: Vec<String> = default.into_iter().map(|name| format!("{name}.weight")).collect();
     let asked = !config.target_modules.is_empty() || !config.frozen_modules.is_empty();
     let patterns = if asked { &config.target_modules } else { &default };
-    let names = targets::select(transformer, patterns, &config.frozen_modules)?;
+    let names = select(transformer, patterns, &config.frozen_modules)?;
     let linear = |name: &String| transformer.parameters().iter().any(|p| p.name == *name && p.is_linear());
     let linear: Vec<String> = names.into_iter().filter(linear).collect();
     if linear.is_empty() {
         return Err(Error::input("--method lora adapts the weights of linear layers, and --target-modules names none"));
     }
     Ok(linear)
+}
+
+/// A weight to adapt.
+struct Target {
+    name: String,
+    shape: Vec<usize>,
+    outputs: usize,
+    inputs: usize,
+}
+
+/// The weights to adapt, all of them large enough for the rank.
+fn targets(config: &MethodConfig, transformer: &Transformer) -> Result<Vec<Target>> {
+    let (names, rank) = (names(config, transformer)?, config.lora_rank);
+    let all = transformer.parameters().into_iter().filter(|parameter| names.contains(&parameter.name));
+    let target = |parameter: &Parameter| {
+        let (name, shape) = (parameter.name.clone(), parameter.dims.clone());
+        let [outputs, inputs] = layer_dims(parameter).expect("linear weights are matrices");
+        if rank > outputs.min(inputs) {
+            return Err(Error::input(format!(
+                "--lora-rank {rank}: {name} has shape {shape:?}, so the rank can be at most {}",
+                outputs.min(inputs)
+            )));
+        }
+        Ok(Target { name, shape, outputs, inputs })
+    };
+    all.map(target).collect()
+}
+
+fn trained(name: &str, shape: &[usize], rank: usize) -> TrainedTensor {
+    TrainedTensor { name: name.into(), shape: shape.to_vec(), trained: rank * shape.iter().sum::<usize>() }
+}
+
+fn planned(config: &MethodConfig, initial: &[&TensorDelta], transformer: &Transformer) -> Result<Vec<Planned>> {
+    let low_rank = |name: &str, shape: &[usize], rank| Planned {
+        tensor: trained(name, shape, rank),
+        means: Means::LowRank(rank),
+    };
+    let taken_over = initial.iter().filter_map(|change| match change.delta {
+        Delta::LowRank { rank, .. } => Some(low_rank(&change.name, &change.shape, rank)),
+        _ => None,
+    });
+    let taken_over: Vec<Planned> = taken_over.collect();
+    if !taken_over.is_empty() {
+        return Ok(taken_over);
+    }
+    let fresh = targets(config, transformer)?;
+    Ok(fresh.iter().map(|target| low_rank(&target.name, &target.shape, config.lora_rank)).collect())
 }
 
 impl Lora {
@@ -152,23 +208,13 @@ impl Lora {
             let rank = config.lora_rank;
             let root = if config.lora_rs { (rank as f64).sqrt() } else { rank as f64 };
             let scale = (config.lora_alpha / root) as f32;
-            for name in names(config, transformer)? {
-                let parameter = transformer.parameter_mut(&name).expect("selected from the model's parameters");
-                let [outputs, inputs] = layer_dims(parameter).expect("linear weights are matrices");
-                if rank > outputs.min(inputs) {
-                    return Err(Error::input(format!(
-                        "--lora-rank {rank}: {name} has shape {:?}, so the rank can be at most {}",
-                        parameter.dims,
-                        outputs.min(inputs)
-                    )));
-                }
+            for Target { name, shape, outputs, inputs } in targets(config, transformer)? {
                 // PEFT's kaiming_uniform_(a = sqrt(5)) is uniform within 1 / sqrt(inputs).
                 let mut stream = Stream::new(seed, &format!("lora/{name}"));
                 let bound = (inputs as f64).sqrt().recip();
                 let a = (0..rank * inputs).map(|_| ((2.0 * stream.unit() - 1.0) * bound) as f32).collect();
                 let factors =
                     [device.floats(a, [rank, inputs]), device.floats(vec![0.0; outputs * rank], [outputs, rank])];
-                let shape = parameter.dims.clone();
                 tensors.push(LowRank { name, shape, rank, scale, factors: factors.map(Factor::new) });
             }
         }
@@ -201,12 +247,7 @@ impl Lora {
 
 impl Method for Lora {
     fn trained(&self) -> Vec<TrainedTensor> {
-        let all = self.tensors.iter().map(|tensor| TrainedTensor {
-            name: tensor.name.clone(),
-            shape: tensor.shape.clone(),
-            trained: tensor.rank * tensor.shape.iter().sum::<usize>(),
-        });
-        all.collect()
+        self.tensors.iter().map(|tensor| trained(&tensor.name, &tensor.shape, tensor.rank)).collect()
     }
 
     fn attach(&mut self, transformer: &mut Transformer, pass: u64) {
@@ -215,13 +256,14 @@ impl Method for Lora {
             for (factor, leaf) in tensor.factors.iter_mut().zip(&leaves) {
                 factor.leaf = Some(leaf.clone());
             }
-            let dropout = (self.dropout > 0.0).then(|| {
-                let mut stream = Stream::new(self.seed, &format!("dropout/{}/{pass}", tensor.name));
-                (self.dropout, stream.bits())
-            });
-            let parameter = transformer.parameter_mut(&tensor.name).expect("targets are parameters of the model");
-            let transposed = parameter.transposed();
-            parameter.adaptation = Some(Box::new(tensor.adaptation(leaves, dropout, transposed)));
+            let dropout = tensor.dropout(self.dropout, self.seed, pass);
+            tensor.hook(transformer, leaves, dropout);
+        }
+    }
+
+    fn rehearse(&mut self, transformer: &mut Transformer, pass: u64) {
+        for tensor in &self.tensors {
+            tensor.hook(transformer, tensor.values(), tensor.dropout(self.dropout, self.seed, pass));
         }
     }
 
@@ -237,9 +279,7 @@ impl Method for Lora {
             for factor in &mut tensor.factors {
                 factor.leaf = None;
             }
-            let parameter = transformer.parameter_mut(&tensor.name).expect("targets are parameters of the model");
-            let transposed = parameter.transposed();
-            parameter.adaptation = Some(Box::new(tensor.adaptation(tensor.values(), None, transposed)));
+            tensor.hook(transformer, tensor.values(), None);
         }
     }
 

@@ -75,6 +75,14 @@ pub trait Method {
     /// passes of a run: whatever is random in a pass is a function of it and the seed.
     fn attach(&mut self, transformer: &mut Transformer, pass: u64);
 
+    /// Makes the model compute what it would compute in pass `pass`, but without leaves and untracked. A graph that is
+    /// recorded and then dropped keeps its activations until the next backward pass, so a pass that will not be
+    /// differentiated must not record one.
+    fn rehearse(&mut self, transformer: &mut Transformer, pass: u64) {
+        let _ = pass;
+        self.detach(transformer);
+    }
+
     /// Takes the gradients of the leaves out of one backward pass and adds them to those collected so far.
     fn collect(&mut self, gradients: &mut Gradients);
 
@@ -147,6 +155,29 @@ impl<'a> Setup<'a> {
     }
 }
 
+/// How a tensor is trained, for what it costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Means {
+    /// Some of its numbers.
+    Sparse,
+    /// Two matrices of this rank beside it.
+    LowRank(usize),
+    /// All of it.
+    Whole,
+}
+
+/// A tensor that a method would train.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Which one, and how many numbers.
+    pub tensor: TrainedTensor,
+    /// How.
+    pub means: Means,
+}
+
+/// What a method would train of a model, by its settings or by the adapter to go on from. Reads shapes only, never a
+/// value.
+type Plan = fn(&MethodConfig, &[&TensorDelta], &Transformer) -> Result<Vec<Planned>>;
 /// Starts a method on a model.
 type Start = fn(&mut Setup, &mut Transformer) -> Result<Box<dyn Method>>;
 /// What a saved adapter does to each tensor of its model.
@@ -160,6 +191,8 @@ pub struct Entry {
     pub about: &'static str,
     /// Learning rate where none is given, found by the sweep recorded in the README.
     pub learning_rate: f64,
+    /// Says what it would train.
+    pub plan: Plan,
     /// Starts it on a model.
     pub start: Start,
     /// Reads its adapter.
@@ -178,6 +211,23 @@ pub fn find(name: &str) -> Result<&'static Entry> {
         let names: Vec<_> = METHODS.iter().map(|entry| entry.name).collect();
         Error::input(format!("there is no method \"{name}\"; there are {}", names.join(", ")))
     })
+}
+
+/// What a method would train of a model, with the head of a classifier, from shapes alone: `transformer` may be an
+/// [outline](Transformer::outline). `initial` are the changes of the adapter to go on from.
+///
+/// # Errors
+/// Settings and model that do not fit together.
+pub fn plan(
+    entry: &Entry,
+    config: &MethodConfig,
+    initial: &[TensorDelta],
+    transformer: &Transformer,
+) -> Result<Vec<Planned>> {
+    let head = transformer.head.classifier_names();
+    let initial: Vec<_> = initial.iter().filter(|change| !head.contains(&change.name)).collect();
+    let body = (entry.plan)(config, &initial, transformer)?;
+    Ok(with_head::planned(body, transformer))
 }
 
 /// Starts a method on a model; the head of a classifier is always trained as a whole beside it.

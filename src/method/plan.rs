@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{mask, targets};
+use super::{Means, Planned, TrainedTensor, delta::{Delta, TensorDelta}, mask, targets};
 use crate::{Error, Result, config::MethodConfig, model::Transformer};
 
 /// The mask of one tensor, as an adapter describes it: drawn again from the seed, or stored.
@@ -50,6 +50,11 @@ impl MaskSettings {
 
     pub(super) fn trained(&self) -> usize {
         self.drawn + self.rows.len() * self.width()
+    }
+
+    /// The same for reports.
+    pub(super) fn tensor(&self) -> TrainedTensor {
+        TrainedTensor { name: self.name.clone(), shape: self.shape.clone(), trained: self.trained() }
     }
 }
 
@@ -136,6 +141,28 @@ pub(super) fn plan(config: &MethodConfig, transformer: &Transformer) -> Result<V
         }));
     }
     Ok(masks)
+}
+
+/// The same as every method tells it: by the settings, or by the masks of the adapter to go on from.
+pub(super) fn planned(
+    config: &MethodConfig,
+    initial: &[&TensorDelta],
+    transformer: &Transformer,
+) -> Result<Vec<Planned>> {
+    let sparse = |tensor: TrainedTensor| Planned { tensor, means: Means::Sparse };
+    let taken_over = initial.iter().filter_map(|change| match &change.delta {
+        Delta::Sparse { indices, .. } => {
+            let (name, shape, trained) = (change.name.clone(), change.shape.clone(), indices.len());
+            Some(sparse(TrainedTensor { name, shape, trained }))
+        }
+        _ => None,
+    });
+    let mut all: Vec<Planned> = taken_over.collect();
+    if all.is_empty() {
+        all = plan(config, transformer)?.iter().map(|mask| sparse(mask.tensor())).collect();
+    }
+    all.retain(|planned| planned.tensor.trained > 0);
+    Ok(all)
 }
 
 /// Marks the rows of `--trainable-tokens` in the embedding table's mask; returns how many numbers they hold.

@@ -11,7 +11,7 @@ use super::{
     adapter::Adapter,
     delta::{Delta, TensorDelta, check_indices},
     mask, parameter_for,
-    plan::{MaskSettings, plan},
+    plan::{MaskSettings, plan, planned},
     stored,
 };
 use crate::{
@@ -25,6 +25,7 @@ pub(super) const ENTRY: Entry = Entry {
     name: "sparta",
     about: "train a random sparse part of the weights (arXiv 2502.15975)",
     learning_rate: 5e-3,
+    plan: planned,
     start: |setup, transformer| Ok(Box::new(Sparta::start(setup, transformer)?)),
     deltas,
 };
@@ -218,14 +219,7 @@ impl SparseTensor {
 
 impl Method for Sparta {
     fn trained(&self) -> Vec<TrainedTensor> {
-        self.tensors
-            .iter()
-            .map(|tensor| TrainedTensor {
-                name: tensor.mask.name.clone(),
-                shape: tensor.mask.shape.clone(),
-                trained: tensor.mask.trained(),
-            })
-            .collect()
+        self.tensors.iter().map(|tensor| tensor.mask.tensor()).collect()
     }
 
     fn attach(&mut self, transformer: &mut Transformer, _pass: u64) {

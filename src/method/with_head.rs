@@ -3,9 +3,9 @@
 use burn::tensor::{Gradients, Tensor};
 
 use super::{
-    Method, Saved, Setup, State, TrainedTensor,
+    Method, Planned, Saved, Setup, State, TrainedTensor,
     delta::{Delta, TensorDelta},
-    dense::DenseTensors,
+    dense::{self, DenseTensors},
     replace,
 };
 use crate::{
@@ -20,11 +20,24 @@ struct WithHead {
     head: DenseTensors,
 }
 
+/// Names of the classification head's tensors, where there is one, that a body does not train itself.
+fn left_to_train<'a>(trained: impl Iterator<Item = &'a TrainedTensor>, transformer: &Transformer) -> Vec<String> {
+    let trained: Vec<&str> = trained.map(|tensor| &tensor.name[..]).collect();
+    let mut names = transformer.head.classifier_names();
+    names.retain(|name| !trained.contains(&&name[..]));
+    names
+}
+
+/// Adds the classification head to what `body` trains.
+pub(super) fn planned(mut body: Vec<Planned>, transformer: &Transformer) -> Vec<Planned> {
+    let names = left_to_train(body.iter().map(|planned| &planned.tensor), transformer);
+    body.extend(dense::planned(transformer, &names));
+    body
+}
+
 /// Adds the training of the classification head to `body`, where there is one that `body` does not train itself.
 pub(super) fn wrap(body: Box<dyn Method>, transformer: &Transformer) -> Box<dyn Method> {
-    let trained = body.trained();
-    let mut names = transformer.head.classifier_names();
-    names.retain(|name| trained.iter().all(|tensor| tensor.name != *name));
+    let names = left_to_train(body.trained().iter(), transformer);
     if names.is_empty() {
         return body;
     }
@@ -56,6 +69,11 @@ impl Method for WithHead {
     fn attach(&mut self, transformer: &mut Transformer, pass: u64) {
         self.body.attach(transformer, pass);
         self.head.attach(transformer, pass);
+    }
+
+    fn rehearse(&mut self, transformer: &mut Transformer, pass: u64) {
+        self.body.rehearse(transformer, pass);
+        self.head.rehearse(transformer, pass);
     }
 
     fn collect(&mut self, gradients: &mut Gradients) {

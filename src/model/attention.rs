@@ -14,17 +14,17 @@ use crate::kernel::{self, AttentionRule};
 #[derive(Debug)]
 pub struct Attention {
     /// One matrix `[H + 2 K heads, D]` for queries, keys and values, or none of these fields.
-    fused: Option<Linear>,
+    pub(crate) fused: Option<Linear>,
     /// `[H * head_dim, D]`.
-    query: Option<Linear>,
+    pub(crate) query: Option<Linear>,
     /// `[K * head_dim, D]`.
-    key: Option<Linear>,
+    pub(crate) key: Option<Linear>,
     /// `[K * head_dim, D]`.
-    value: Option<Linear>,
+    pub(crate) value: Option<Linear>,
     /// `[D, H * head_dim]`.
-    output: Linear,
+    pub(crate) output: Linear,
     /// Norms of queries and keys, over `head_dim` numbers each.
-    norms: Option<[Norm; 2]>,
+    pub(crate) norms: Option<[Norm; 2]>,
 }
 
 parts!(Attention: fused, query, key, value, output, norms);

@@ -35,12 +35,12 @@ impl FeedForward {
 /// One block.
 #[derive(Debug)]
 pub struct Block {
-    attention_norm: Option<Norm>,
-    attention: Attention,
-    attention_output_norm: Option<Norm>,
-    feed_forward_norm: Option<Norm>,
-    feed_forward: FeedForward,
-    feed_forward_output_norm: Option<Norm>,
+    pub(crate) attention_norm: Option<Norm>,
+    pub(crate) attention: Attention,
+    pub(crate) attention_output_norm: Option<Norm>,
+    pub(crate) feed_forward_norm: Option<Norm>,
+    pub(crate) feed_forward: FeedForward,
+    pub(crate) feed_forward_output_norm: Option<Norm>,
     kind: BlockKind,
 }
 

@@ -71,7 +71,7 @@ impl Purpose {
     }
 
     /// The head that the model needs.
-    pub(super) fn head(&self) -> HeadKind {
+    pub fn head(&self) -> HeadKind {
         match self {
             Self::LanguageModel => HeadKind::LanguageModel,
             Self::Classify(classify) => HeadKind::Classifier(classify.classes.len()),

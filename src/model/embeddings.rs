@@ -15,10 +15,10 @@ pub struct Embeddings {
     /// `[V, D]`; the head as well where it is tied.
     pub tokens: Parameter,
     /// `[positions, D]`.
-    positions: Option<Parameter>,
+    pub(crate) positions: Option<Parameter>,
     /// `[types, D]`.
-    token_types: Option<Parameter>,
-    norm: Option<Norm>,
+    pub(crate) token_types: Option<Parameter>,
+    pub(crate) norm: Option<Norm>,
     scale: f64,
 }
 

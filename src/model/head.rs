@@ -32,9 +32,9 @@ pub enum Head {
 #[derive(Debug)]
 pub struct Classifier {
     /// `[D, D]`, before the classifier (BERT).
-    pooler: Option<Linear>,
+    pub(crate) pooler: Option<Linear>,
     /// `[classes, D]`.
-    output: Linear,
+    pub(crate) output: Linear,
 }
 
 parts!(Classifier: pooler, output);

@@ -3,7 +3,7 @@
 //! In reading order: [`architecture`] says what a model looks like (from `config.json`, by [`family`]); [`parameter`]
 //! is one named tensor with at most one adaptation; [`transformer`] is the forward pass; [`weights`] reads safetensors;
 //! [`classifier`] starts a classification head; [`pretrained`] puts a Hugging Face folder together; [`save`] writes one,
-//! [`gguf`] one file for llama.cpp; [`generate`] and [`sample`] make text; [`skeleton`] is a model without its numbers.
+//! [`gguf`] one file for llama.cpp; [`generate`] and [`sample`] make text.
 
 pub mod architecture;
 pub mod attention;
@@ -22,7 +22,6 @@ pub mod pretrained;
 pub mod rope;
 pub mod sample;
 pub mod save;
-pub mod skeleton;
 pub mod transformer;
 pub mod weights;
 

@@ -102,7 +102,7 @@ pub struct Parameter {
     pub role: Role,
     /// At most one adaptation.
     pub adaptation: Option<Box<dyn Adaptation>>,
-    /// `None` only while an in-place operation holds the value.
+    /// `None` only while an in-place operation holds the value, and in an outline.
     value: Option<Tensor<2>>,
 }
 
@@ -110,6 +110,11 @@ impl Parameter {
     /// A parameter without adaptation; `value` is `[rows, cols]` with `rows = 1` for vectors.
     pub fn new(name: impl Into<String>, dims: Vec<usize>, role: Role, value: Tensor<2>) -> Self {
         Self { name: name.into(), dims, role, adaptation: None, value: Some(value) }
+    }
+
+    /// A parameter of an outline: everything but its value.
+    pub(super) fn outline(name: &str, dims: &[usize], role: Role) -> Self {
+        Self { name: name.into(), dims: dims.to_vec(), role, adaptation: None, value: None }
     }
 
     /// Number of values.

@@ -11,7 +11,7 @@ use super::{
     embeddings::Embeddings,
     head::{Head, HeadKind},
     linear::Norm,
-    parameter::{Parameter, ParameterSource, Parts, parts},
+    parameter::{Parameter, ParameterSource, Parts, Role, parts},
     rope::{RopeTables, inverse_frequencies},
 };
 
@@ -33,7 +33,7 @@ pub struct Transformer {
     /// Blocks in order.
     pub blocks: Vec<Block>,
     /// Before the head, `[D]`.
-    norm: Option<Norm>,
+    pub(crate) norm: Option<Norm>,
     /// What stands on top.
     pub head: Head,
     /// Inverse frequencies of each rotary embedding.
@@ -43,7 +43,22 @@ pub struct Transformer {
 
 parts!(Transformer: embeddings, blocks, norm, head);
 
+/// Gives parameters without values.
+struct Outline;
+
+impl ParameterSource for Outline {
+    fn parameter(&mut self, name: &str, dims: &[usize], role: Role) -> Parameter {
+        Parameter::outline(name, dims, role)
+    }
+}
+
 impl Transformer {
+    /// A model without values: the names, shapes and roles of its parameters, for plans that need no more. Nothing is
+    /// allocated, and it cannot compute.
+    pub fn outline(architecture: Architecture, head: HeadKind) -> Self {
+        Self::new(architecture, head, &Device::flex(), &mut Outline)
+    }
+
     /// Builds a model from the tensors of `source`, asking for them by their Hugging Face names.
     pub fn new(architecture: Architecture, head: HeadKind, device: &Device, source: &mut dyn ParameterSource) -> Self {
         let a = &architecture;
@@ -161,6 +176,11 @@ impl Transformer {
     /// Number of values in all parameters.
     pub fn parameter_count(&self) -> usize {
         self.parameters().iter().map(|parameter| parameter.len()).sum()
+    }
+
+    /// How many different rotary embeddings it has.
+    pub(crate) fn rotary_embeddings(&self) -> usize {
+        self.frequencies.len()
     }
 
     /// The device that holds the model.

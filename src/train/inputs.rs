@@ -2,14 +2,18 @@
 
 use std::path::PathBuf;
 
-use super::purpose::purpose;
+use super::{
+    estimate::{Rows, settle},
+    purpose::purpose,
+};
 use crate::{
     Error, Result,
     config::{Init, RunConfig, Task},
     data::{ClassifySettings, DataSettings, DataTask, Dataset, Source, Tokenizer},
     demo,
     device::{self, ComputeDevice},
-    model::{Pretrained, classifier::Purpose, pretrained::read_architecture},
+    method::adapter::Adapter,
+    model::{Architecture, Pretrained, classifier::Purpose, pretrained::read_architecture},
 };
 
 /// What a run works on. A front end may bring its own (the embedded demo, a browser's files).
@@ -66,6 +70,11 @@ impl Inputs {
         let settings = DataSettings { with_test, ..data_settings(config, architecture.max_positions)? };
         let dataset = Dataset::load(&settings, &tokenizer)?;
         let purpose = purpose(config, &dataset.classes, &tokenizer)?;
+        if !config.memory_budget.is_empty() {
+            // Who gave a budget should not have to load a model that does not fit it.
+            let rows = Rows::of(&dataset);
+            settle(&mut config.clone(), &architecture, dataset.classes.len(), &rows, &device.facts)?;
+        }
         tell("loading the model");
         Ok(Self { base: load_base(config, purpose, &device)?, tokenizer, dataset, device })
     }
@@ -83,6 +92,61 @@ impl Inputs {
         let dataset = Dataset::from_sources(train, Some(valid), &settings, &tokenizer)?;
         Ok(Self { base, tokenizer, dataset, device })
     }
+
+    /// [`settle`]s how a run of these uses memory; one that is `resumed` keeps the batches that it has.
+    pub(super) fn settle(&self, config: &mut RunConfig, resumed: bool) -> Result<Option<String>> {
+        if !config.init_adapter.as_os_str().is_empty() {
+            Adapter::read(&config.init_adapter)?.check_base(&self.base)?;
+        }
+        let budget = if resumed { std::mem::take(&mut config.memory_budget) } else { String::new() };
+        let architecture = &self.base.transformer.architecture;
+        let (classes, rows) = (self.base.classes().len(), Rows::of(&self.dataset));
+        let choice = settle(config, architecture, classes, &rows, &self.device.facts)?;
+        if resumed {
+            config.memory_budget = budget;
+        }
+        Ok(choice)
+    }
+}
+
+/// What is known of a run without the weights of its model.
+pub struct Outlook {
+    /// What the model looks like.
+    pub architecture: Architecture,
+    /// Number of classes; 0 in language modelling, and where neither settings nor data tell them.
+    pub classes: usize,
+    /// The rows, as far as memory is concerned; the most that the settings allow where there are no data.
+    pub rows: Rows,
+}
+
+impl Outlook {
+    /// Reads description and tokenizer of the model and the data, if `config` names any. Of a model on the hub nothing
+    /// else is fetched.
+    ///
+    /// # Errors
+    /// Whatever is wrong with them.
+    pub fn load(config: &RunConfig, quiet: bool) -> Result<Self> {
+        let (folder, architecture) = described(config, quiet)?;
+        if config.data.as_os_str().is_empty() {
+            let rows = Rows::unknown(config, &architecture)?;
+            return Ok(Self { architecture, classes: config.classes.0.len(), rows });
+        }
+        let tokenizer = Tokenizer::from_folder(&folder)?;
+        let dataset = Dataset::load(&data_settings(config, architecture.max_positions)?, &tokenizer)?;
+        dataset.check_vocabulary(architecture.vocab_size)?;
+        Ok(Self { architecture, classes: dataset.classes.len(), rows: Rows::of(&dataset) })
+    }
+}
+
+/// Folder and description of the model that `config` names, fetched from the hub without its weights if it has to be.
+///
+/// # Errors
+/// No such model, or one that is not supported.
+pub fn described(config: &RunConfig, quiet: bool) -> Result<(PathBuf, Architecture)> {
+    let wanted = crate::hub::Wanted { weights: false, ..wanted(config, quiet) };
+    let folder = demo::locate(&wanted)?.folder;
+    let (_, architecture) = read_architecture(&folder)?;
+    Ok((folder, architecture))
 }
 
 /// The tokenizer of the model inside this program.

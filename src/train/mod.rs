@@ -3,6 +3,7 @@
 mod calibrate;
 pub mod checkpoint;
 pub mod classification;
+pub mod estimate;
 pub mod evaluate;
 pub mod folder;
 pub mod inputs;

@@ -16,6 +16,16 @@ const SELECT_BELOW: f64 = 0.75;
 /// Most logits that are formed at once: 64 MB in f32, half of what every device can bind.
 const MOST_LOGITS: usize = 1 << 24;
 
+/// Whether so few of all positions count that the head is computed for them alone.
+pub(super) fn few(counted: usize, all: usize) -> bool {
+    (counted as f64) < SELECT_BELOW * all as f64 && counted > 0
+}
+
+/// How many positions have their logits in one tensor at most.
+pub(super) fn positions_at_once(vocab_size: usize) -> usize {
+    (MOST_LOGITS / vocab_size).max(1)
+}
+
 /// A batch on the device.
 #[derive(Debug)]
 pub struct Prepared {
@@ -64,7 +74,7 @@ impl Prepared {
 
     /// Sum of the losses `[1]`, in nats, from the hidden states `[B * T, D]` after the last block.
     pub fn loss_sum(&self, transformer: &Transformer, hidden: Tensor<2>) -> Tensor<1> {
-        self.loss_sum_by_rows(transformer, hidden, (MOST_LOGITS / transformer.architecture.vocab_size).max(1))
+        self.loss_sum_by_rows(transformer, hidden, positions_at_once(transformer.architecture.vocab_size))
     }
 
     /// The same with the logits of at most `at_once` positions in one tensor.
@@ -90,8 +100,7 @@ fn next_tokens(batch: &Batch) -> (Option<Vec<i32>>, Vec<i32>) {
         targets[..batch.width - 1].copy_from_slice(&labels[1..]);
     }
     let counted: Vec<i32> = (0..targets.len()).filter(|&at| targets[at] >= 0).map(|at| at as i32).collect();
-    let few = (counted.len() as f64) < SELECT_BELOW * targets.len() as f64 && !counted.is_empty();
-    if !few {
+    if !few(counted.len(), targets.len()) {
         return (None, targets);
     }
     let targets = counted.iter().map(|&at| targets[at as usize]).collect();

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    config::{AdapterDtype, RunConfig},
+    config::{AdapterDtype, Recompute, RunConfig},
     data::{Batch, BatchPlan},
     device::{self, Memory},
     event::{Command, Ending, Event, Metrics, Started},
@@ -85,6 +85,7 @@ pub struct Run {
     tokens_per_sec: f64,
     remaining_secs: f64,
     memory: Memory,
+    memory_choice: Option<String>,
     stop: bool,
     save: bool,
     paused: bool,
@@ -111,6 +112,7 @@ impl Run {
             Generation::new(&inputs.base.transformer, &ids, Sampling::default(), &[], 0)
                 .map_err(|e| Error::input(format!("--sample-prompts \"{prompt}\": {e}")))?;
         }
+        let memory_choice = inputs.settle(&mut config, resume)?;
         let mut method = start_method(entry, &config, &mut inputs)?;
         let plan = BatchPlan::new(&inputs.dataset.train.lengths(), config.batch_size, config.seed)?;
         let total_batches = (config.steps == 0).then(|| config.epochs.saturating_mul(plan.batches_per_epoch()));
@@ -162,6 +164,7 @@ impl Run {
             tokens_per_sec: 0.0,
             remaining_secs: 0.0,
             memory: Memory::default(),
+            memory_choice,
             stop: false,
             save: false,
             paused: false,
@@ -248,6 +251,8 @@ impl Run {
             done: self.progress.step,
             batches_per_epoch: self.plan.batches_per_epoch(),
             learning_rate: self.schedule.peak,
+            memory_limit_bytes: facts.memory_bytes,
+            memory_choice: self.memory_choice.take(),
         }));
         self.say(started)?;
         self.say(Event::Data { report: Box::new(self.inputs.dataset.report.clone()) })?;
@@ -275,7 +280,7 @@ impl Run {
             &window,
             step * self.config.grad_accumulation_steps as u64,
             &settings,
-            self.config.grad_checkpointing,
+            self.config.grad_checkpointing == Recompute::On,
             &self.inputs.device,
         )?;
         let tokens = window.iter().map(|batch| batch.tokens as u64).sum();

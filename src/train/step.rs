@@ -42,10 +42,10 @@ pub fn optimizer_step(
     let mut loss: Option<Tensor<1>> = None;
     for (pass, batch) in (first_pass..).zip(window) {
         let batch = Prepared::new(batch, transformer, device);
-        method.attach(transformer, pass);
         let part = if recompute_blocks {
-            recomputed(transformer, method, &batch, scale)
+            recomputed(transformer, method, &batch, pass, scale)
         } else {
+            method.attach(transformer, pass);
             whole(transformer, method, &batch, scale)
         };
         // The leaves are second handles of trained tensors, which the step writes in place.
@@ -69,20 +69,28 @@ fn whole(transformer: &Transformer, method: &mut dyn Method, batch: &Prepared, s
 
 /// The same, keeping only the input of each block and computing its inside again in the backward pass (Chen et al.
 /// 2016): activations grow with one block instead of all.
-fn recomputed(transformer: &Transformer, method: &mut dyn Method, batch: &Prepared, scale: f64) -> Tensor<1> {
-    // Forward: each block's graph is dropped as soon as its output is known.
-    let mut inputs = vec![transformer.embed(batch.ids.clone(), &batch.layout).inner()];
+fn recomputed(
+    transformer: &mut Transformer,
+    method: &mut dyn Method,
+    batch: &Prepared,
+    pass: u64,
+    scale: f64,
+) -> Tensor<1> {
+    // Forward, without any graph.
+    method.rehearse(transformer, pass);
+    let mut inputs = vec![transformer.embed(batch.ids.clone(), &batch.layout)];
     for index in 0..transformer.blocks.len() {
-        let x = Tensor::from_inner(inputs[index].clone());
-        inputs.push(transformer.block(index, x, &batch.layout).inner());
+        inputs.push(transformer.block(index, inputs[index].clone(), &batch.layout));
     }
 
     // Backward: head, then blocks from last to first, each from its kept input.
+    method.attach(transformer, pass);
     let x = leaf(inputs.pop().expect("one input a block and one for the head"));
     let loss = batch.loss_sum(transformer, x.clone()).mul_scalar(scale);
     let mut gradients = loss.backward();
     let mut dx = x.grad(&gradients).expect("the head depends on its input");
     method.collect(&mut gradients);
+    drop((x, gradients));
     for index in (0..transformer.blocks.len()).rev() {
         let x = leaf(inputs.pop().expect("one input a block"));
         let y = transformer.block(index, x.clone(), &batch.layout);

@@ -143,6 +143,8 @@ fn started(points: usize) -> Started {
         done: 0,
         batches_per_epoch: 1000,
         learning_rate: 1e-3,
+        memory_limit_bytes: None,
+        memory_choice: None,
     }
 }
 

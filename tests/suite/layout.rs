@@ -11,13 +11,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("rng", &[]),
     ("panics", &["error"]),
-    ("format", &[]),
     ("files", &["error"]),
     ("device", &["error"]),
     ("data", &["error", "rng"]),
     ("hub", &["error"]),
     // Only what a person can ask for as a device.
     ("config", &["error", "device"]),
+    // Only how an amount of memory is written.
+    ("format", &["config"]),
     // Only the report on the data and the settings of a run.
     ("event", &["data", "config"]),
     ("demo", &["error", "files", "config", "hub"]),
@@ -51,7 +52,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Narrow passes: the one thing that a module may use of another.
 const ONLY: &[(&str, &str, &str)] =
-    &[("config", "device", "DeviceChoice"), ("event", "data", "DataReport"), ("event", "config", "RunConfig")];
+    &[("config", "device", "DeviceChoice"), ("format", "config", "bytes"), ("event", "data", "DataReport"), ("event", "config", "RunConfig")];
 
 /// Outside crates that only some modules know.
 const CRATES: &[(&str, &[&str])] = &[
@@ -71,6 +72,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("egui_plot", &["window"]),
     ("rfd", &["window"]),
     ("image", &["window"]),
+    ("sysinfo", &["device"]),
 ];
 
 /// Most lines of a file, and the files that have more, with the reason.

@@ -2,7 +2,7 @@
 //! real data.
 
 use agoge::{
-    config::{RunConfig, Schedule},
+    config::{Recompute, RunConfig, Schedule},
     device::ComputeDevice,
     event::{Command, Ending, Event},
     method::adapter::Adapter,
@@ -59,10 +59,28 @@ fn a_resumed_run_is_the_same_run() {
         assert_resumes_exactly("accumulation over epochs", &device, 2, |config| {
             (config.steps, config.epochs, config.batch_size, config.grad_accumulation_steps) = (0, 2, 5, 3);
         });
-        assert_resumes_exactly("gradient checkpointing", &device, 4, |config| config.grad_checkpointing = true);
+        assert_resumes_exactly("gradient checkpointing", &device, 4, |config| config.grad_checkpointing = Recompute::On);
         assert_resumes_exactly("full", &device, 4, |config| {
             (config.method, config.target_modules) = ("full".into(), names(&[]));
         });
+    }
+}
+
+#[test]
+fn recomputation_changes_nothing_but_memory() {
+    let place = Workplace::new();
+    for device in devices() {
+        for (method, lora_dropout) in [("sparta", 0.0), ("lora", 0.0), ("lora", 0.3), ("full", 0.0)] {
+            let run = |grad_checkpointing| {
+                let out = place.path(&format!("{method}-{lora_dropout}-{grad_checkpointing:?}-{}", device.facts.backend));
+                let method = method.to_owned();
+                let base = RunConfig { grad_checkpointing, method, lora_dropout, ..place.config("") };
+                let density = if base.method == "sparta" { 0.1 } else { 0.0 };
+                train(&RunConfig { out, density, steps: 4, grad_accumulation_steps: 2, ..base }, &device).1
+            };
+            let (whole, again) = (run(Recompute::Off), run(Recompute::On));
+            assert_close(&format!("{method}, dropout {lora_dropout}"), &losses(&again), &losses(&whole), 1e-4, 1e-5);
+        }
     }
 }
 

@@ -142,6 +142,8 @@ pub fn events(method: &str, trained: usize, steps: u64, (high, low): (f64, f64))
             done: 0,
             batches_per_epoch: 250,
             learning_rate: 5e-3,
+            memory_limit_bytes: Some(16_000_000_000),
+            memory_choice: None,
         })),
         Event::Data { report: Box::new(report) },
     ];

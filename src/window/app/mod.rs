@@ -194,8 +194,7 @@ impl App {
                     (self.selected, self.page) = (Some(at), Page::Charts);
                 }
                 ui.add_space(8.0);
-                let limit = self.form.memory_limit();
-                if let Some(wish) = charts::panel(ui, &mut self.runs, limit, &mut self.remembered.charts) {
+                if let Some(wish) = charts::panel(ui, &mut self.runs, &mut self.remembered.charts) {
                     self.grant(ui.ctx(), wish);
                 }
             }
@@ -217,8 +216,7 @@ impl App {
                 self.steer(ui.ctx(), steering);
             }
         }
-        let limit = self.form.memory_limit();
-        if let Some(wish) = charts::panel(ui, &mut self.runs, limit, &mut self.remembered.charts) {
+        if let Some(wish) = charts::panel(ui, &mut self.runs, &mut self.remembered.charts) {
             self.grant(ui.ctx(), wish);
         }
     }

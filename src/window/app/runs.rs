@@ -1,6 +1,6 @@
 //! The runs of the window: where they come from, and what the desk says of them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{App, Page};
 use crate::{

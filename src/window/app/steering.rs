@@ -1,7 +1,5 @@
 //! What a person does: buttons, keys, files that are dropped or chosen, charts that are saved.
 
-use std::path::Path;
-
 use eframe::egui::{self, Key, KeyboardShortcut, Modifiers, Ui, ViewportCommand};
 
 use super::{App, Page, edges::PAGES};
@@ -15,6 +13,7 @@ use crate::{
         data::run::Status,
         dialogs::{Kind, Purpose},
         panels::steer::Steering,
+        start::stored,
     },
 };
 
@@ -47,7 +46,7 @@ impl App {
                 self.say("The process that trains this run hears it at its next report.", false);
             }
             Steering::GoOn => {
-                let stored = super::start::stored(&folder);
+                let stored = stored(&folder);
                 match stored {
                     Ok(config) => self.start(Setup { config, demo: false, resume: true, overwrite: false }),
                     Err(error) => self.say(error.to_string(), true),

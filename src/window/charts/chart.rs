@@ -32,7 +32,6 @@ pub fn chart(
     ui: &mut Ui,
     metric: Metric,
     runs: &[RunView],
-    limit: Option<u64>,
     settings: &mut ChartSettings,
     height: f32,
 ) -> Option<Wish> {
@@ -43,7 +42,7 @@ pub fn chart(
         ui.set_min_height(height - margins);
         ui.set_max_height(height - margins);
         header(ui, metric, runs, settings, &mut wish);
-        body(ui, metric, runs, limit, settings);
+        body(ui, metric, runs, settings);
     });
     if let Some(Wish::Png(_, rect)) = &mut wish {
         *rect = shown.response.rect;
@@ -112,7 +111,7 @@ pub fn name(response: &egui::Response, name: &str) {
     response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, name));
 }
 
-fn body(ui: &mut Ui, metric: Metric, runs: &[RunView], limit: Option<u64>, settings: &ChartSettings) {
+fn body(ui: &mut Ui, metric: Metric, runs: &[RunView], settings: &ChartSettings) {
     let visible: Vec<&RunView> = runs.iter().filter(|run| run.visible).collect();
     let (log, axis) = (settings.log.contains(&metric), settings.axis);
     let visuals = ui.visuals().clone();
@@ -191,6 +190,7 @@ fn body(ui: &mut Ui, metric: Metric, runs: &[RunView], limit: Option<u64>, setti
                 }
             }
         }
+        let limit = visible.iter().filter_map(|run| run.started.as_ref()?.memory_limit_bytes).min();
         if let (Metric::Memory, Some(limit)) = (metric, limit) {
             // Far below the limit the line would only flatten the curve.
             let most = visible.iter().map(|run| run.peak_bytes).max().unwrap_or(0);

@@ -38,7 +38,7 @@ impl Default for ChartSettings {
 const LEAST: (f32, f32) = (220.0, 150.0);
 
 /// Draws the controls and all charts into what room there is; scrolls where it is too little.
-pub fn panel(ui: &mut Ui, runs: &mut [RunView], limit: Option<u64>, settings: &mut ChartSettings) -> Option<Wish> {
+pub fn panel(ui: &mut Ui, runs: &mut [RunView], settings: &mut ChartSettings) -> Option<Wish> {
     controls(ui, settings);
     for run in runs.iter_mut().filter(|run| run.visible) {
         run.steps.smoothed.of(run.steps.loss.values(), settings.smoothing);
@@ -55,11 +55,11 @@ pub fn panel(ui: &mut Ui, runs: &mut [RunView], limit: Option<u64>, settings: &m
     let above = (room - below * rows).max(LEAST.0);
     let mut wish = None;
     ScrollArea::vertical().id_salt("charts").auto_shrink(false).show(ui, |ui| {
-        wish = wish.or(chart(ui, Metric::Loss, runs, limit, settings, above));
+        wish = wish.or(chart(ui, Metric::Loss, runs, settings, above));
         for metrics in small.chunks(columns) {
             ui.columns(columns, |columns| {
                 for (ui, metric) in columns.iter_mut().zip(metrics) {
-                    wish = wish.or(chart(ui, *metric, runs, limit, settings, below));
+                    wish = wish.or(chart(ui, *metric, runs, settings, below));
                 }
             });
         }

@@ -203,11 +203,6 @@ impl Form {
         self.devices = devices;
     }
 
-    /// What the device has, where it says so, in bytes.
-    pub fn memory_limit(&self) -> Option<u64> {
-        self.estimate.as_ref().and_then(|estimate| estimate.limit_bytes)
-    }
-
     /// The fault of a setting.
     pub fn fault(&self, name: &str) -> Option<&str> {
         self.faults.iter().find(|fault| fault.setting == name).map(|fault| fault.message.as_str())

@@ -1,0 +1,218 @@
+//! `agoge bench step`: the estimate of a step's memory beside what the allocator had in use at most.
+
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use clap::Args;
+use serde_json::json;
+
+use crate::{
+    Error, Result,
+    cli::format::bytes,
+    config::{List, Recompute, RunConfig, Task},
+    data::Batch,
+    demo,
+    device::{self, ComputeDevice, DeviceChoice, Memory},
+    event::messages::Estimate,
+    hub::Wanted,
+    kernel::AdamW,
+    method::{self, Setup},
+    model::{
+        Pretrained,
+        classifier::{Classify, HeadStart, Purpose},
+        head::Head,
+    },
+    train::{
+        estimate::{PAGES, Rows, estimate},
+        step::optimizer_step,
+    },
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Step {
+    /// Device; gpu takes software adapters too
+    #[arg(long, default_value = "gpu")]
+    device: DeviceChoice,
+    /// Model folder, or org/name on the Hugging Face hub; the embedded model unless told otherwise
+    #[arg(long, value_name = "MODEL")]
+    model: Option<PathBuf>,
+    /// Methods, comma-separated
+    #[arg(long, value_name = "NAMES", default_value = "sparta,lora,full")]
+    methods: List<String>,
+    /// Rows in a batch, comma-separated
+    #[arg(long, default_value = "1,4,16")]
+    batch_sizes: List<usize>,
+    /// Batches in a step
+    #[arg(long, default_value_t = 1)]
+    grad_accumulation_steps: usize,
+    /// Tokens in a row
+    #[arg(long, default_value_t = 64)]
+    tokens: usize,
+    /// Tell this many classes apart instead of predicting tokens
+    #[arg(long)]
+    classes: Option<usize>,
+    /// Parts of the names of the tensors to train, comma-separated [default: the method's]
+    #[arg(long, value_name = "NAMES")]
+    target_modules: Option<List<String>>,
+    /// Write the figures as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Step {
+    pub(super) async fn run(self) -> Result<ExitCode> {
+        let device = device::open(&self.device).await?;
+        let mut rows = Vec::new();
+        if !self.json {
+            println!("{} ({}), rows of {} tokens", device.facts.name, device.facts.backend, self.tokens);
+            println!("memory of a step, measured and estimated: in use, and held by the allocator\n");
+            println!(
+                "{:<8} {:>5} {:>10} {:>10} {:>10} {:>8} {:>10} {:>10} {:>8}",
+                "method", "batch", "recomputed", "in use", "estimate", "off by", "held", "estimate", "off by"
+            );
+        }
+        for method in &self.methods.0 {
+            for &batch_size in &self.batch_sizes.0 {
+                for recompute in [Recompute::Off, Recompute::On] {
+                    let config = RunConfig {
+                        method: method.clone(),
+                        task: if self.classes.is_some() { Task::Classify } else { Task::CausalLm },
+                        batch_size,
+                        grad_accumulation_steps: self.grad_accumulation_steps,
+                        grad_checkpointing: recompute,
+                        target_modules: self.target_modules.clone().unwrap_or_default(),
+                        ..RunConfig::default()
+                    };
+                    let (measured, estimate) = self.measure(&config, &device)?;
+                    let recomputed = recompute == Recompute::On;
+                    rows.push(json!({
+                        "method": method, "batch_size": batch_size, "tokens": self.tokens, "recomputed": recomputed,
+                        "in_use_bytes": measured.in_use_bytes, "reserved_bytes": measured.reserved_bytes,
+                        "estimate": estimate,
+                    }));
+                    if !self.json {
+                        let pages = estimate.parts.iter().find(|(name, _)| name == PAGES).map_or(0, |(_, bytes)| *bytes);
+                        let pair = |measured: u64, estimated: u64| {
+                            let off = format!("{:+.1} %", 100.0 * (estimated as f64 / measured.max(1) as f64 - 1.0));
+                            format!("{:>10} {:>10} {off:>8}", bytes(measured), bytes(estimated))
+                        };
+                        println!(
+                            "{method:<8} {batch_size:>5} {:>10} {} {}",
+                            if recomputed { "yes" } else { "no" },
+                            pair(measured.in_use_bytes, estimate.total_bytes - pages),
+                            pair(measured.reserved_bytes, estimate.total_bytes)
+                        );
+                    }
+                }
+            }
+        }
+        if self.json {
+            println!("{}", json!({ "device": device.facts, "rows": rows }));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The most that was in use from the loading of the model to its second step, and the estimate of that.
+    fn measure(&self, config: &RunConfig, device: &ComputeDevice) -> Result<(Memory, Estimate)> {
+        let sync = || device.handle.sync().map_err(|e| Error::Device(format!("the device failed: {e:?}")));
+        sync()?;
+        device.handle.memory_cleanup();
+        let before = device.memory();
+        let mut estimated = None;
+        let most = most_in_use(device, || {
+            let mut base = self.load(device)?;
+            let a = &base.transformer.architecture;
+            if self.tokens < 2 || self.tokens > a.max_positions {
+                return Err(Error::input(format!("--tokens {}: it must be from 2 to {}", self.tokens, a.max_positions)));
+            }
+            let targets = vec![self.tokens - 1; config.batch_size];
+            let rows = Rows { longest: self.tokens, targets, evaluated: 0 };
+            estimated = Some(estimate(config, a, base.classes().len(), &rows, &device.facts)?);
+            let batch = self.batch(&base, config.batch_size);
+            let method_config = config.method_config();
+            let entry = method::find(&config.method)?;
+            let mut setup = Setup::new(&method_config, device, 0);
+            let mut method = method::start(entry, &mut setup, &mut base.transformer)?;
+            let window = vec![batch; config.grad_accumulation_steps];
+            let recompute = config.grad_checkpointing == Recompute::On;
+            for _ in 0..2 {
+                optimizer_step(&mut base.transformer, &mut *method, &window, 0, &SETTINGS, recompute, device)?;
+                sync()?;
+            }
+            Ok(())
+        })?;
+        let measured = Memory {
+            in_use_bytes: most.in_use_bytes.saturating_sub(before.in_use_bytes),
+            reserved_bytes: most.reserved_bytes.saturating_sub(before.reserved_bytes),
+        };
+        Ok((measured, estimated.expect("made before the first step")))
+    }
+
+    fn load(&self, device: &ComputeDevice) -> Result<Pretrained> {
+        let purpose = match self.classes {
+            None => Purpose::LanguageModel,
+            Some(classes) => Purpose::Classify(Classify {
+                classes: (0..classes).map(|class| class.to_string()).collect(),
+                start: HeadStart::Random { seed: 0 },
+                template: None,
+            }),
+        };
+        match &self.model {
+            Some(model) => Pretrained::load_for(&Wanted::whole(model).locate()?.folder, purpose, device),
+            None => Pretrained::from_bytes(demo::NAME, demo::CONFIG, demo::WEIGHTS.to_vec(), device),
+        }
+    }
+
+    fn batch(&self, base: &Pretrained, rows: usize) -> Batch {
+        let vocabulary = base.transformer.architecture.vocab_size as i32;
+        let ids: Vec<i32> = (0..rows * self.tokens).map(|at| at as i32 % vocabulary).collect();
+        let classifier = matches!(base.transformer.head, Head::Classifier(_));
+        Batch {
+            labels: ids.clone(),
+            attention_mask: vec![1; ids.len()],
+            ids,
+            row_count: rows,
+            width: self.tokens,
+            target_tokens: if classifier { rows } else { rows * (self.tokens - 1) },
+            tokens: rows * self.tokens,
+            classes: if classifier { vec![0; rows] } else { Vec::new() },
+            token_types: Vec::new(),
+        }
+    }
+}
+
+const SETTINGS: AdamW = AdamW {
+    learning_rate: 1e-3,
+    beta1: 0.9,
+    beta2: 0.99,
+    epsilon: 1e-8,
+    weight_decay: 0.0,
+    correction1: 0.1,
+    correction2: 0.01,
+    max_norm: 1.0,
+};
+
+/// The most that was in use and held while `work` ran, asked for again and again from a second thread. What comes and
+/// goes between two answers is missed.
+fn most_in_use(device: &ComputeDevice, work: impl FnOnce() -> Result<()>) -> Result<Memory> {
+    let (in_use, reserved, over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let memory = device.memory();
+                // Every answer makes the device hand in what it has queued; without a pause it would do little else.
+                std::thread::sleep(Duration::from_micros(200));
+                in_use.fetch_max(memory.in_use_bytes, Ordering::Relaxed);
+                reserved.fetch_max(memory.reserved_bytes, Ordering::Relaxed);
+            }
+        });
+        let result = work();
+        over.store(true, Ordering::Relaxed);
+        result
+    })?;
+    Ok(Memory { in_use_bytes: in_use.into_inner(), reserved_bytes: reserved.into_inner() })
+}

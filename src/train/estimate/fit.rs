@@ -1,0 +1,185 @@
+//! Making a run fit: what to advise a person, and what to choose for one who gave a budget.
+
+use super::{Choice, Demand, Estimator, Rows};
+use crate::{
+    Error, Result,
+    config::{Recompute, RunConfig, bytes},
+    device::DeviceFacts,
+    model::Architecture,
+};
+
+/// What a device, or a budget, has room for.
+pub(super) struct Room {
+    /// Bytes of everything together.
+    limit: Option<u64>,
+    /// Bytes of one tensor.
+    binding: Option<u64>,
+}
+
+impl Room {
+    pub(super) fn holds(&self, demand: &Demand) -> bool {
+        self.limit.is_none_or(|limit| demand.total() <= limit)
+            && self.binding.is_none_or(|binding| demand.largest <= binding)
+    }
+
+    /// Whether the settings do not fit as they are, and take less if blocks are computed again.
+    pub(super) fn wants_recompute(&self, estimator: &Estimator) -> bool {
+        let [plain, recomputed] = [false, true].map(|recompute| estimator.demand(estimator.as_set(recompute)).total());
+        self.limit.is_some_and(|limit| plain > limit) && recomputed < plain
+    }
+
+    /// The choice closest to `choice` that fits, among those of the same effective batch that `allowed` yields.
+    fn largest_batch(&self, estimator: &Estimator, choice: Choice) -> Option<(Choice, Demand)> {
+        let rows = choice.batch_size * choice.accumulation;
+        let sizes = (1..=choice.batch_size).rev().filter(|size| rows.is_multiple_of(*size));
+        sizes
+            .map(|batch_size| Choice { batch_size, accumulation: rows / batch_size, ..choice })
+            .map(|choice| (choice, estimator.demand(choice)))
+            .find(|(_, demand)| self.holds(demand))
+    }
+
+    /// The longest rows that fit, in steps of an eighth of the longest there are.
+    fn longest_rows(&self, estimator: &Estimator, choice: Choice) -> Option<(Choice, Demand)> {
+        let longest = estimator.rows.longest;
+        let cuts = (1..8).rev().map(|eighths| longest * eighths / 8 / 8 * 8).filter(|cut| *cut >= 8);
+        cuts.map(|cut| Choice { cut, ..choice })
+            .map(|choice| (choice, estimator.demand(choice)))
+            .find(|(_, demand)| self.holds(demand))
+    }
+
+    /// Sentences that say what would make the run fit, or that nothing does.
+    pub(super) fn advice(&self, estimator: &Estimator, choice: Choice, demand: &Demand) -> Vec<String> {
+        let recomputed = Choice { recompute: true, ..choice };
+        let smaller = |choice| self.largest_batch(estimator, choice);
+        let shorter = |choice| self.longest_rows(estimator, choice);
+        let again = || Some((recomputed, estimator.demand(recomputed))).filter(|(_, demand)| self.holds(demand));
+        let mut found: Vec<(Choice, Demand)> = Vec::new();
+        found.extend(smaller(choice));
+        if !choice.recompute {
+            found.extend(again());
+        }
+        found.extend(shorter(choice));
+        if found.is_empty() && !choice.recompute {
+            found.extend(smaller(recomputed).or_else(|| shorter(recomputed)));
+        }
+        let least = smallest(estimator, choice);
+        if found.is_empty() {
+            found.extend(shorter(least));
+        }
+        if !found.is_empty() {
+            return found.iter().map(|(fitting, demand)| sentence(choice, *fitting, demand)).collect();
+        }
+        let mut all = Vec::new();
+        if let Some(binding) = self.binding.filter(|binding| demand.largest > *binding) {
+            all.push(format!(
+                "the largest tensor takes {}, but {} can bind only {} at once; use --device cpu or another device",
+                bytes::show(demand.largest),
+                estimator.device.name,
+                bytes::show(binding)
+            ));
+        }
+        if self.limit.is_some_and(|limit| demand.total() > limit) {
+            all.push(format!(
+                "no batch size makes it fit: with {} it takes {} still; use a smaller model, or a method that trains fewer \
+                 numbers",
+                flags(choice, least),
+                bytes::show(estimator.demand(least).total())
+            ));
+        }
+        all
+    }
+}
+
+impl Estimator<'_> {
+    /// The room that this device has within `limit` bytes.
+    pub(super) fn room(&self, limit: Option<u64>) -> Room {
+        Room { limit, binding: self.device.max_binding_bytes }
+    }
+}
+
+/// The choice of the least memory with the same rows in a step.
+fn smallest(estimator: &Estimator, choice: Choice) -> Choice {
+    let one = Choice { batch_size: 1, accumulation: choice.batch_size * choice.accumulation, ..choice };
+    let recomputed = Choice { recompute: true, ..one };
+    // One block is not computed again for less.
+    [one, recomputed].into_iter().min_by_key(|choice| estimator.demand(*choice).total()).expect("two of them")
+}
+
+/// The flags that lead from one choice to another.
+fn flags(from: Choice, to: Choice) -> String {
+    let mut all = Vec::new();
+    if to.batch_size != from.batch_size {
+        all.push(format!("--batch-size {} --grad-accumulation-steps {}", to.batch_size, to.accumulation));
+    }
+    if to.recompute != from.recompute {
+        all.push("--grad-checkpointing".to_owned());
+    }
+    if to.cut != from.cut {
+        all.push(format!("--max-seq-length {}", to.cut));
+    }
+    if all.is_empty() { "these settings".into() } else { all.join(" ") }
+}
+
+fn sentence(from: Choice, to: Choice, demand: &Demand) -> String {
+    format!("{}: {}", flags(from, to), bytes::show(demand.total()))
+}
+
+/// Settles how a run that has not begun uses memory: with `--memory-budget` its batch size, accumulation (of the same rows
+/// in a step) and recomputation; without, only whether blocks are computed again, where that is left open. Returns what
+/// there is to tell, as a sentence; `None` where nothing was chosen.
+///
+/// # Errors
+/// Nothing fits the budget; settings and model that do not fit together.
+pub fn settle(
+    config: &mut RunConfig,
+    architecture: &Architecture,
+    classes: usize,
+    rows: &Rows,
+    device: &DeviceFacts,
+) -> Result<Option<String>> {
+    let budget = config.memory_budget_bytes()?;
+    if budget.is_none() && config.grad_checkpointing != Recompute::Auto {
+        return Ok(None);
+    }
+    let asked = config.clone();
+    let estimator = Estimator::new(&asked, architecture, classes, rows, device)?;
+    let Some(budget) = budget else {
+        let recompute = estimator.room(device.memory_bytes).wants_recompute(&estimator);
+        config.grad_checkpointing = if recompute { Recompute::On } else { Recompute::Off };
+        let (plain, now) = (estimator.as_set(false), estimator.as_set(recompute));
+        return Ok(recompute.then(|| {
+            format!(
+                "blocks are computed again in the backward pass: {} instead of {}",
+                bytes::show(estimator.demand(now).total()),
+                bytes::show(estimator.demand(plain).total())
+            )
+        }));
+    };
+    let room = estimator.room(Some(budget));
+    let tries = match config.grad_checkpointing {
+        Recompute::Auto => &[false, true][..],
+        Recompute::On => &[true],
+        Recompute::Off => &[false],
+    };
+    let found = tries.iter().find_map(|&recompute| room.largest_batch(&estimator, estimator.as_set(recompute)));
+    let Some((choice, demand)) = found else {
+        let least = smallest(&estimator, estimator.as_set(false));
+        return Err(Error::input(format!(
+            "--memory-budget {}: this run takes at least {} (with {}); give it more memory, shorter rows \
+             (--max-seq-length) or a smaller model",
+            config.memory_budget,
+            bytes::show(estimator.demand(least).total()),
+            flags(estimator.as_set(false), least)
+        )));
+    };
+    (config.batch_size, config.grad_accumulation_steps) = (choice.batch_size, choice.accumulation);
+    config.grad_checkpointing = if choice.recompute { Recompute::On } else { Recompute::Off };
+    Ok(Some(format!(
+        "{} of {}: batches of {}, {} a step, blocks {}",
+        bytes::show(demand.total()),
+        bytes::show(budget),
+        choice.batch_size,
+        choice.accumulation,
+        if choice.recompute { "computed again in the backward pass" } else { "kept whole" }
+    )))
+}

@@ -1,0 +1,343 @@
+//! The forward pass of a model in sizes: what each operation of `model` and `kernel` allocates, and what it keeps for the
+//! backward pass. It mirrors those files function by function and has to follow them.
+
+use std::collections::HashMap;
+
+use super::{
+    step::factors,
+    tape::{Extent, Grad, Input, Part, Tape, to},
+};
+use crate::{
+    method::{Means, Planned, delta::layer_dims},
+    model::{
+        Parameter, Transformer,
+        architecture::NormPlacement,
+        block::FeedForward,
+        head::Head,
+        linear::{Linear, Norm},
+    },
+    train::objective::{few, positions_at_once},
+};
+
+/// The batch that is computed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    /// `B`.
+    pub rows: u64,
+    /// `T`, padding included.
+    pub width: u64,
+    /// Predictions that count.
+    pub predictions: u64,
+}
+
+impl Shape {
+    /// `B * T`.
+    pub(super) fn tokens(self) -> u64 {
+        self.rows * self.width
+    }
+}
+
+/// What a method has hooked into one parameter.
+struct Hook {
+    means: Means,
+    /// The leaves that take the gradients: two of a low-rank product, else one.
+    leaves: Vec<Extent>,
+}
+
+/// A model without values, computing one batch.
+pub(super) struct Forward<'a> {
+    pub(super) transformer: &'a Transformer,
+    pub(super) tape: Tape,
+    pub(super) shape: Shape,
+    /// Whether this is Burn's CPU backend, where our kernels write over their operands.
+    pub(super) cpu: bool,
+    /// Whether the inputs of low-rank products are dropped.
+    dropout: bool,
+    planned: &'a [Planned],
+    hooks: HashMap<&'a str, Hook>,
+}
+
+impl<'a> Forward<'a> {
+    pub(super) fn new(transformer: &'a Transformer, tape: Tape, shape: Shape, cpu: bool, dropout: bool) -> Self {
+        Self { transformer, tape, shape, cpu, dropout, planned: &[], hooks: HashMap::new() }
+    }
+
+    /// Hooks in what is trained; with gradients only if `tracked`.
+    pub(super) fn attach(&mut self, planned: &'a [Planned], tracked: bool) {
+        self.planned = planned;
+        for one in planned {
+            let leaves = match one.means {
+                Means::Sparse | Means::Whole => vec![one.tensor.trained as u64],
+                Means::LowRank(rank) => factors(one, rank),
+            };
+            let leaves = leaves.into_iter().map(|numbers| self.tape.leaf(numbers, tracked)).collect();
+            self.hooks.insert(&one.tensor.name, Hook { means: one.means, leaves });
+        }
+    }
+
+    /// Every leaf, in the order of the plan.
+    pub(super) fn leaves(&self) -> Vec<Extent> {
+        self.planned.iter().flat_map(|planned| self.hooks[&planned.tensor.name[..]].leaves.clone()).collect()
+    }
+
+    /// What is uploaded of a batch, for as long as it is computed.
+    pub(super) fn prepared(&self) -> Vec<Extent> {
+        let Shape { width, predictions, .. } = self.shape;
+        let (tokens, half) = (self.shape.tokens(), self.transformer.architecture.head_dim as u64 / 2);
+        // Ids, tables of sines and cosines, types, the positions that count and what is right there.
+        let mut all = vec![tokens];
+        all.extend(vec![width * half; 2 * self.transformer.rotary_embeddings()]);
+        all.extend([tokens, predictions, predictions]);
+        all.into_iter().map(|numbers| self.tape.new_tensor(numbers, Part::Activations)).collect()
+    }
+
+    fn hook(&self, parameter: &Parameter) -> Option<(Means, Vec<Extent>)> {
+        self.hooks.get(&parameter.name[..]).map(|hook| (hook.means, hook.leaves.clone()))
+    }
+
+    /// Where our own kernels put the gradient of their one input.
+    pub(super) fn own(&self, numbers: u64) -> Grad {
+        if self.cpu { Grad::Over(numbers) } else { Grad::New(numbers) }
+    }
+
+    /// Room for the output of one of our own kernels, which `keeps` its input or does not.
+    pub(super) fn own_room(&self, x: Extent, keeps: bool) -> (Extent, Extent) {
+        self.tape.room(x, self.cpu && !keeps)
+    }
+
+    /// `x W^T`, with what is hooked into the weight.
+    fn weight(&mut self, parameter: &Parameter, x: Extent, part: Part) -> Extent {
+        let [outputs, inputs] = layer_dims(parameter).expect("weights are matrices").map(|side| side as u64);
+        let tokens = x.numbers / inputs;
+        let new = |this: &Self, width: u64| this.tape.new_tensor(tokens * width, part);
+        let dx = |x: &Extent| Grad::New(x.numbers);
+        match self.hook(parameter) {
+            None => {
+                let y = new(self, outputs);
+                self.tape.record(y, &[to(&x, dx(&x))], &[])
+            }
+            Some((Means::Sparse, leaves)) => {
+                let y = new(self, outputs);
+                self.tape.record(y, &[to(&leaves[0], dx(&leaves[0])), to(&x, dx(&x))], &[&x])
+            }
+            Some((Means::Whole, leaves)) => {
+                let y = new(self, outputs);
+                self.tape.record(y, &[to(&x, dx(&x)), to(&leaves[0], dx(&leaves[0]))], &[&x])
+            }
+            Some((Means::LowRank(rank), leaves)) => {
+                let frozen = new(self, outputs);
+                let frozen = self.tape.record(frozen, &[to(&x, dx(&x))], &[]);
+                let x = if self.dropout && leaves[0].is_tracked() {
+                    let (y, x) = self.own_room(x, false);
+                    let grad = self.own(x.numbers);
+                    self.tape.record(y, &[to(&x, grad)], &[])
+                } else {
+                    x
+                };
+                let narrow = new(self, rank as u64);
+                let narrow = self.tape.record(narrow, &[to(&x, dx(&x)), to(&leaves[0], dx(&leaves[0]))], &[&x]);
+                let narrow = self.tape.scale(narrow);
+                let wide = new(self, outputs);
+                let inputs = [to(&narrow, dx(&narrow)), to(&leaves[1], dx(&leaves[1]))];
+                let wide = self.tape.record(wide, &inputs, &[&narrow]);
+                self.tape.add(frozen, wide)
+            }
+        }
+    }
+
+    /// A norm's scale or a bias.
+    fn small(&mut self, parameter: &Parameter) -> Extent {
+        match self.hook(parameter) {
+            Some((_, leaves)) => leaves[0].clone(),
+            None => self.tape.leaf(parameter.len() as u64, false),
+        }
+    }
+
+    /// Rows of a table, `numbers` in all.
+    fn rows(&mut self, table: &Parameter, numbers: u64) -> Extent {
+        let rows = self.tape.new_tensor(numbers, Part::Activations);
+        match self.hook(table) {
+            Some((_, leaves)) => self.tape.record(rows, &[to(&leaves[0], Grad::New(leaves[0].numbers))], &[]),
+            None => rows,
+        }
+    }
+
+    /// `y = x W^T + b`.
+    pub(super) fn linear(&mut self, layer: &Linear, x: Extent) -> Extent {
+        self.linear_to(layer, x, Part::Activations)
+    }
+
+    fn linear_to(&mut self, layer: &Linear, x: Extent, part: Part) -> Extent {
+        let y = self.weight(&layer.weight, x, part);
+        let Some(bias) = &layer.bias else { return y };
+        let bias = self.small(bias);
+        let (sum, y) = self.tape.room(y, true);
+        self.tape.record(sum, &[to(&bias, Grad::New(bias.numbers)), to(&y, Grad::Same)], &[])
+    }
+
+    /// A norm over rows of any width.
+    pub(super) fn norm(&mut self, norm: &Norm, x: Extent) -> Extent {
+        let numbers = x.numbers;
+        let scale = self.small(&norm.scale);
+        let bias = norm.bias.as_ref().map(|bias| self.small(bias));
+        let mut inputs = vec![to(&scale, Grad::New(scale.numbers))];
+        inputs.extend(bias.iter().map(|bias| to(bias, Grad::New(bias.numbers))));
+        let keeps = x.is_tracked() || inputs.iter().any(|input| input.of.is_tracked());
+        let (y, x) = self.own_room(x, keeps);
+        // The products whose column sums are the gradient of the scale.
+        let scratch = if scale.is_tracked() { numbers } else { 0 };
+        inputs.push(Input { of: &x, grad: self.own(numbers), scratch });
+        self.tape.record(y, &inputs, &[&x])
+    }
+
+    /// Embeddings `[B * T, D]`.
+    pub(super) fn embed(&mut self) -> Extent {
+        let tables = &self.transformer.embeddings;
+        let (a, tokens) = (&self.transformer.architecture, self.shape.tokens());
+        let d = a.hidden_size as u64;
+        let mut x = self.rows(&tables.tokens, tokens * d);
+        if a.embedding_scale != 1.0 {
+            x = self.tape.scale(x);
+        }
+        if let Some(table) = &tables.token_types {
+            let types = self.rows(table, tokens * d);
+            x = self.tape.add(x, types);
+        }
+        if let Some(table) = &tables.positions {
+            let positions = self.rows(table, self.shape.width * d);
+            let (sum, y) = self.tape.room(x, true);
+            let inputs = [to(&positions, Grad::New(positions.numbers)), to(&y, Grad::Same)];
+            x = self.tape.record(sum, &inputs, &[]);
+        }
+        match &tables.norm {
+            Some(norm) => self.norm(norm, x),
+            None => x,
+        }
+    }
+
+    fn feed_forward(&mut self, layer: &FeedForward, x: Extent) -> Extent {
+        let hidden = match &layer.gate {
+            Some(gate) => {
+                let gate = self.linear(gate, x.clone());
+                let up = self.linear(&layer.up, x);
+                let numbers = gate.numbers;
+                let (y, gate) = self.own_room(gate, up.is_tracked());
+                let grad = if self.cpu { Grad::OverKept(1, numbers) } else { Grad::New(numbers) };
+                let inputs = [to(&gate, grad), to(&up, self.own(numbers))];
+                self.tape.record(y, &inputs, &[&gate, &up])
+            }
+            None => {
+                let up = self.linear(&layer.up, x);
+                let keeps = up.is_tracked();
+                let (y, up) = self.own_room(up, keeps);
+                let grad = self.own(up.numbers);
+                self.tape.record(y, &[to(&up, grad)], &[&up])
+            }
+        };
+        self.linear(&layer.down, hidden)
+    }
+
+    /// One block, `[B * T, D]` to `[B * T, D]`.
+    pub(super) fn block(&mut self, index: usize, x: Extent) -> Extent {
+        let block = &self.transformer.blocks[index];
+        let normed = self.before(&block.attention_norm, x.clone());
+        let attended = self.attention(&block.attention, normed);
+        let x = self.join(&block.attention_output_norm, x, attended);
+        let normed = self.before(&block.feed_forward_norm, x.clone());
+        let fed = self.feed_forward(&block.feed_forward, normed);
+        self.join(&block.feed_forward_output_norm, x, fed)
+    }
+
+    fn before(&mut self, norm: &Option<Norm>, x: Extent) -> Extent {
+        match norm {
+            Some(norm) => self.norm(norm, x),
+            None => x,
+        }
+    }
+
+    fn join(&mut self, norm: &Option<Norm>, x: Extent, part: Extent) -> Extent {
+        match (self.transformer.architecture.placement, norm) {
+            (NormPlacement::Around, Some(norm)) => {
+                let part = self.norm(norm, part);
+                self.tape.add(x, part)
+            }
+            (NormPlacement::After, Some(norm)) => {
+                let sum = self.tape.add(x, part);
+                self.norm(norm, sum)
+            }
+            _ => self.tape.add(x, part),
+        }
+    }
+
+    /// Logits of `positions` hidden states.
+    fn head(&mut self, x: Extent) -> Extent {
+        let transformer = self.transformer;
+        let x = self.before(&transformer.norm, x);
+        let logits = match &transformer.head {
+            Head::Tied => self.weight(&transformer.embeddings.tokens, x, Part::Logits),
+            Head::Vocabulary(weight) => self.weight(weight, x, Part::Logits),
+            Head::Classifier(classifier) => {
+                let x = match &classifier.pooler {
+                    Some(pooler) => {
+                        let pooled = self.linear(pooler, x);
+                        self.tanh(pooled)
+                    }
+                    None => x,
+                };
+                return self.linear_to(&classifier.output, x, Part::Logits);
+            }
+        };
+        match transformer.architecture.logit_softcap {
+            Some(_) => self.softcap(logits),
+            None => logits,
+        }
+    }
+
+    /// `tanh`, whose backward pass forms its value again.
+    fn tanh(&mut self, x: Extent) -> Extent {
+        let keeps = x.is_tracked();
+        let (y, x) = self.tape.room(x, !keeps);
+        self.tape.record(y, &[to(&x, Grad::Over(x.numbers))], &[&x])
+    }
+
+    pub(super) fn softcap(&mut self, x: Extent) -> Extent {
+        let x = self.tape.scale(x);
+        let x = self.tanh(x);
+        self.tape.scale(x)
+    }
+
+    /// Hidden states at the positions that count.
+    fn counted(&mut self, hidden: Extent) -> Extent {
+        let (tokens, d) = (self.shape.tokens(), self.transformer.architecture.hidden_size as u64);
+        let select = matches!(self.transformer.head, Head::Classifier(_)) || few(self.shape.predictions as usize, tokens as usize);
+        if select { self.tape.part_of(&hidden, self.shape.predictions * d, false) } else { hidden }
+    }
+
+    /// Logits at the positions that count, as an evaluation of a classifier reads them.
+    pub(super) fn logits(&mut self, hidden: Extent) -> Extent {
+        let hidden = self.counted(hidden);
+        self.head(hidden)
+    }
+
+    /// The summed loss from the hidden states after the last block.
+    pub(super) fn loss_sum(&mut self, hidden: Extent) -> Extent {
+        let d = self.transformer.architecture.hidden_size as u64;
+        let hidden = self.counted(hidden);
+        let (rows, at_once) = (hidden.numbers / d, positions_at_once(self.transformer.architecture.vocab_size) as u64);
+        let mut sum = None;
+        for start in (0..rows).step_by(at_once as usize) {
+            let count = at_once.min(rows - start);
+            let part = if rows > at_once { self.tape.part_of(&hidden, count * d, true) } else { hidden.clone() };
+            let logits = self.head(part);
+            let losses = self.tape.new_tensor(count, Part::Logits);
+            let grad = if self.cpu { Grad::OverKept(0, logits.numbers) } else { Grad::New(logits.numbers) };
+            let losses = self.tape.record(losses, &[to(&logits, grad)], &[&logits]);
+            let part = self.tape.total(losses);
+            sum = Some(match sum {
+                Some(sum) => self.tape.add(sum, part),
+                None => part,
+            });
+        }
+        sum.expect("a batch has rows")
+    }
+}

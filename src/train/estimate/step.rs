@@ -1,0 +1,205 @@
+//! One optimizer step in sizes: what [`train::step`](crate::train::step), an evaluation and the look of a gradient mask at
+//! the first batches hold at once. It mirrors those files and has to follow them.
+
+use super::{
+    forward::{Forward, Shape},
+    tape::{self, Buffer, Extent, Gradients, Ledger, Part, Tape},
+};
+use crate::{
+    event::TrainedTensor,
+    method::{Means, Planned},
+    model::{Parameter, Role, Transformer, head::Head},
+};
+
+/// What is trained of which model on which kind of device.
+#[derive(Clone, Copy)]
+pub(super) struct Work<'a> {
+    pub transformer: &'a Transformer,
+    pub planned: &'a [Planned],
+    /// Whether it runs on Burn's CPU backend.
+    pub cpu: bool,
+    /// Whether the inputs of low-rank products are dropped.
+    pub dropout: bool,
+}
+
+/// The batches of a run.
+#[derive(Clone, Copy)]
+pub(super) struct Batches {
+    /// The fullest to train on.
+    pub train: Shape,
+    /// How many of them a step has.
+    pub accumulation: usize,
+    /// Whether blocks are computed again in the backward pass.
+    pub recompute: bool,
+    /// The fullest to evaluate, if there are any.
+    pub evaluate: Option<Shape>,
+    /// Whether the first batches are looked at before training.
+    pub calibrate: bool,
+}
+
+impl<'a> Work<'a> {
+    /// Everything from the loading of the model to the second step. With the third nothing changes any more.
+    pub(super) fn play(&self, ledger: &Ledger, batches: Batches) {
+        let parameters = self.transformer.parameters();
+        let _weights: Vec<Buffer> = parameters.iter().map(|p| ledger.hold(p.len() as u64, Part::Weights)).collect();
+        if batches.calibrate {
+            self.calibrate(ledger, batches.train);
+        }
+        let _trained: Vec<Buffer> = self.planned.iter().flat_map(|planned| trained(ledger, planned)).collect();
+        if let Some(shape) = batches.evaluate {
+            self.evaluate(ledger, shape);
+        }
+        for _ in 0..2 {
+            self.step(ledger, batches);
+        }
+    }
+
+    fn forward(&self, ledger: &Ledger, shape: Shape) -> Forward<'a> {
+        Forward::new(self.transformer, Tape::new(ledger.clone()), shape, self.cpu, self.dropout)
+    }
+
+    fn step(&self, ledger: &Ledger, batches: Batches) {
+        let mut sums: Vec<Option<Buffer>> = Vec::new();
+        // With the second batch there is a sum of gradients already; further ones add nothing.
+        for _ in 0..batches.accumulation.min(2) {
+            let mut forward = self.forward(ledger, batches.train);
+            let _prepared = forward.prepared();
+            forward.attach(self.planned, !batches.recompute);
+            let collect = |leaves: &[Extent], gradients: &mut Gradients| {
+                sums.resize_with(leaves.len(), || None);
+                for (sum, leaf) in sums.iter_mut().zip(leaves) {
+                    if let Some(new) = gradients.take(leaf) {
+                        *sum = Some(match sum.take() {
+                            Some(old) => tape::sum(new, old),
+                            None => new,
+                        });
+                    }
+                }
+            };
+            if batches.recompute { recomputed(forward, self.planned, collect) } else { whole(forward, collect) }
+        }
+        // The step reads each gradient row by row; one that lies across is copied first.
+        for (sum, strided) in sums.iter_mut().zip(self.strided()) {
+            drop((ledger.hold(strided, Part::Gradients), sum.take()));
+        }
+    }
+
+    /// For each leaf the numbers of its gradient, if a matmul left it transposed, else 0.
+    fn strided(&self) -> Vec<u64> {
+        let parameters = self.transformer.parameters();
+        let mut all = Vec::new();
+        for planned in self.planned {
+            let Planned { tensor, means } = planned;
+            let across = |parameter: &&Parameter| {
+                let tied = matches!(self.transformer.head, Head::Tied) && parameter.role == Role::Embedding;
+                parameter.name == tensor.name && (tied || matches!(parameter.role, Role::Linear | Role::Head))
+            };
+            match means {
+                Means::Sparse => all.push(0),
+                Means::Whole if parameters.iter().any(across) => all.push(tensor.trained as u64),
+                Means::Whole => all.push(0),
+                Means::LowRank(rank) => all.extend(factors(planned, *rank)),
+            }
+        }
+        all
+    }
+
+    /// A batch of an evaluation.
+    fn evaluate(&self, ledger: &Ledger, shape: Shape) {
+        let mut forward = self.forward(ledger, shape);
+        let _prepared = forward.prepared();
+        forward.attach(self.planned, false);
+        let hidden = hidden(&mut forward);
+        match self.transformer.head {
+            Head::Classifier(_) => drop(forward.logits(hidden)),
+            _ => drop(forward.loss_sum(hidden)),
+        }
+    }
+
+    /// Dense gradients of the tensors that a gradient mask may choose from.
+    fn calibrate(&self, ledger: &Ledger, shape: Shape) {
+        let whole_tensor = |planned: &Planned| {
+            let TrainedTensor { name, shape, .. } = planned.tensor.clone();
+            let trained = shape.iter().product();
+            Planned { tensor: TrainedTensor { name, shape, trained }, means: Means::Whole }
+        };
+        let planned: Vec<Planned> = self.planned.iter().map(whole_tensor).collect();
+        let _trained: Vec<Buffer> = planned.iter().flat_map(|planned| trained(ledger, planned)).collect();
+        let mut forward = Work { planned: &planned, ..*self }.forward(ledger, shape);
+        let _prepared = forward.prepared();
+        forward.attach(&planned, true);
+        whole(forward, |_, _| {});
+    }
+}
+
+/// What lives from step to step beside a tensor that is trained.
+fn trained(ledger: &Ledger, planned: &Planned) -> Vec<Buffer> {
+    let count = planned.tensor.trained as u64;
+    let stored = match planned.means {
+        // Places, original values and deltas.
+        Means::Sparse => vec![count; 3],
+        Means::LowRank(rank) => factors(planned, rank),
+        Means::Whole => Vec::new(),
+    };
+    let moments = match planned.means {
+        Means::LowRank(rank) => factors(planned, rank),
+        Means::Sparse | Means::Whole => vec![count],
+    };
+    let stored = stored.into_iter().map(|numbers| ledger.hold(numbers, Part::Trained));
+    let moments = moments.into_iter().map(|numbers| ledger.hold(2 * numbers, Part::Moments));
+    stored.chain(moments).collect()
+}
+
+/// Numbers of the two matrices of a low-rank product.
+pub(super) fn factors(planned: &Planned, rank: usize) -> Vec<u64> {
+    planned.tensor.shape.iter().rev().map(|&side| (side * rank) as u64).collect()
+}
+
+fn hidden(forward: &mut Forward) -> Extent {
+    let mut x = forward.embed();
+    for index in 0..forward.transformer.blocks.len() {
+        x = forward.block(index, x);
+    }
+    x
+}
+
+/// Forward and backward over the whole graph at once.
+fn whole(mut forward: Forward, collect: impl FnOnce(&[Extent], &mut Gradients)) {
+    let hidden = hidden(&mut forward);
+    let loss = forward.loss_sum(hidden);
+    let loss = forward.tape.scale(loss);
+    collect(&forward.leaves(), &mut forward.tape.backward(&loss));
+}
+
+/// The same with only the inputs of blocks kept.
+fn recomputed<'a>(
+    mut forward: Forward<'a>,
+    planned: &'a [Planned],
+    mut collect: impl FnMut(&[Extent], &mut Gradients),
+) {
+    let mut inputs = vec![forward.embed()];
+    for index in 0..forward.transformer.blocks.len() {
+        let x = inputs[index].clone();
+        inputs.push(forward.block(index, x));
+    }
+    forward.attach(planned, true);
+    let leaves = forward.leaves();
+    let x = forward.tape.restart(inputs.pop().expect("one input a block and one for the head"));
+    let loss = forward.loss_sum(x.clone());
+    let loss = forward.tape.scale(loss);
+    let mut gradients = forward.tape.backward(&loss);
+    let mut dx = gradients.get(&x).expect("the head depends on its input");
+    collect(&leaves, &mut gradients);
+    drop((x, gradients));
+    for index in (0..forward.transformer.blocks.len()).rev() {
+        let x = forward.tape.restart(inputs.pop().expect("one input a block"));
+        let y = forward.block(index, x.clone());
+        let mut gradients = forward.tape.backward_from(y, dx);
+        dx = gradients.get(&x).expect("a block depends on its input");
+        collect(&leaves, &mut gradients);
+    }
+    let x = forward.embed();
+    if x.is_tracked() {
+        collect(&leaves, &mut forward.tape.backward_from(x, dx));
+    }
+}
