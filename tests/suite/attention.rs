@@ -1,13 +1,13 @@
 //! Blockwise attention against its composed twin, on the WGSL path and on the CPU device, at ragged sizes.
 
 use agoge::{
-    device::ComputeDevice,
+    device::{ComputeDevice, DeviceChoice, open},
     kernel::{self, AttentionRule, attention},
     rng::Stream,
 };
 use burn::tensor::Tensor;
 
-use crate::support::{assert_close, devices, gpu};
+use crate::support::{assert_close, devices};
 
 /// One call: sizes, rule, and whether some keys are padding.
 #[derive(Clone, Copy, Debug)]
@@ -233,8 +233,8 @@ fn only_what_is_tracked_gets_a_gradient() {
 
 #[test]
 fn memory_grows_with_the_tokens_and_not_with_their_square() {
-    let device = gpu();
-    // Memory in use is counted for each thread, so that tests beside this one do not count.
+    // Opened once more: the memory of tests beside this one must not count.
+    let device = &pollster::block_on(open(&DeviceChoice::Gpu)).expect("an adapter");
     let in_use = || {
         device.handle.sync().expect("the device works");
         device.handle.memory_cleanup();
