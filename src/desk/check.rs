@@ -17,9 +17,7 @@ use crate::{
     event::messages::{Estimate, Fault, Setup},
     format::{bytes, count},
     method::{self, adapter::Adapter, mask, targets},
-    model::{
-        Transformer, classifier::Purpose, generate::Generation, sample::Sampling, weights::Weights,
-    },
+    model::{Transformer, classifier::Purpose, generate::Generation, sample::Sampling, weights::Weights},
     train::{
         checkpoint,
         estimate::{Rows, estimate},
@@ -232,7 +230,13 @@ fn look(settings: &DataSettings, files: &DataFiles, model: &Model) -> Result<See
     let seen = |dataset: Dataset, share: f64| {
         let max_id = [Some(&dataset.train), dataset.valid.as_ref()].into_iter().flatten().map(Split::max_id);
         let max_id = max_id.max().unwrap_or(0);
-        Seen { rows: Some(Rows::of(&dataset)), report: Some((dataset.report, share)), bytes, classes: dataset.classes, max_id }
+        Seen {
+            rows: Some(Rows::of(&dataset)),
+            report: Some((dataset.report, share)),
+            bytes,
+            classes: dataset.classes,
+            max_id,
+        }
     };
     if bytes + files.valid.as_deref().map_or(0, length) <= WHOLE_BYTES {
         return Ok(seen(Dataset::from_sources(train, valid, settings, tokenizer)?, 1.0));

@@ -51,8 +51,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Narrow passes: the one thing that a module may use of another.
-const ONLY: &[(&str, &str, &str)] =
-    &[("config", "device", "DeviceChoice"), ("format", "config", "bytes"), ("event", "data", "DataReport"), ("event", "config", "RunConfig")];
+const ONLY: &[(&str, &str, &str)] = &[
+    ("config", "device", "DeviceChoice"),
+    ("format", "config", "bytes"),
+    ("event", "data", "DataReport"),
+    ("event", "config", "RunConfig"),
+];
 
 /// Outside crates that only some modules know.
 const CRATES: &[(&str, &[&str])] = &[

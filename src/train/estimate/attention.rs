@@ -44,46 +44,18 @@ impl Forward<'_> {
     }
 
     /// From queries `[B * T, H * head_dim]`, keys and values `[B * T, K * head_dim]` to their mixture
-    /// `[B * T, H * head_dim]`: the probabilities `[B, H, T, T]` exist, and are kept for the backward pass.
+    /// `[B * T, H * head_dim]`. All of them are kept for the backward pass, and one number a query and head; the backward
+    /// pass makes another such number besides the three gradients.
     fn scores_and_mix(&mut self, query: Extent, keys: Extent, values: Extent) -> Extent {
-        let a = &self.transformer.architecture;
-        let (mixed, square) = (query.numbers, self.shape.tokens() * a.heads as u64 * self.shape.width);
-        // Positions lie outside of heads in memory. Bringing heads outside costs copies: of the queries only where several
-        // of them share a key, otherwise at each product, where the GPU's matmul wants rows that lie together.
-        let grouped = a.heads != a.kv_heads;
-        let query = self.tape.copy(query, grouped, true);
-        let keys = self.tape.copy(keys, false, true);
-        let values = self.tape.copy(values, false, true);
-        let gather = |numbers: u64| if self.cpu { 0 } else { numbers };
-        let (few, many) = (gather(keys.numbers), if grouped { 0 } else { gather(mixed) });
-
-        let mut scores = self.matmul([&query, &keys], square, few + many, [few, many]);
-        drop((query, keys));
-        if a.attention_softcap.is_some() {
-            scores = self.tape.scale(scores);
-            scores = self.softcap(scores);
-        }
-        let (probabilities, scores) = self.own_room(scores, false);
-        let grad = self.own(square);
-        let kept = probabilities.clone();
-        let probabilities = self.tape.record(probabilities, &[to(&scores, grad)], &[&kept]);
-        drop((scores, kept));
-        let mixture = self.matmul([&probabilities, &values], mixed, few, [few + many, many]);
-        drop((probabilities, values));
-        self.tape.copy(mixture, true, grouped)
-    }
-
-    /// A product of two activations, and the numbers that it and the gradients of its operands need meanwhile.
-    fn matmul(&mut self, [x, y]: [&Extent; 2], numbers: u64, scratch: u64, backward: [u64; 2]) -> Extent {
-        let output = self.tape.new_tensor(numbers, Part::Activations);
-        drop(self.tape.new_tensor(scratch, Part::Activations));
+        let rows = self.shape.tokens() * self.transformer.architecture.heads as u64;
+        let mixed = self.tape.new_tensor(query.numbers, Part::Activations);
+        let sums = self.tape.new_tensor(rows, Part::Activations);
         let inputs = [
-            Input { of: x, grad: Grad::New(x.numbers), scratch: backward[0] },
-            Input { of: y, grad: Grad::New(y.numbers), scratch: backward[1] },
+            Input { of: &query, grad: Grad::New(query.numbers), scratch: rows },
+            to(&keys, Grad::New(keys.numbers)),
+            to(&values, Grad::New(values.numbers)),
         ];
-        // An operand is read for the gradient of the other.
-        let kept: Vec<&Extent> =
-            [(x, y), (y, x)].into_iter().filter(|(_, other)| other.is_tracked()).map(|(kept, _)| kept).collect();
-        self.tape.record(output, &inputs, &kept)
+        let kept = mixed.clone();
+        self.tape.record(mixed, &inputs, &[&query, &keys, &values, &kept, &sums])
     }
 }

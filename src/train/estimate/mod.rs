@@ -256,7 +256,12 @@ mod tests {
 
     fn gpu() -> DeviceFacts {
         let largest = Some(128 << 20);
-        DeviceFacts { kind: Kind::DiscreteGpu, max_binding_bytes: largest, memory_bytes: None, ..ComputeDevice::cpu().facts }
+        DeviceFacts {
+            kind: Kind::DiscreteGpu,
+            max_binding_bytes: largest,
+            memory_bytes: None,
+            ..ComputeDevice::cpu().facts
+        }
     }
 
     #[test]
@@ -271,7 +276,8 @@ mod tests {
             ("full", weights / 4, 0, 2 * weights),
         ] {
             let trainable_parameters = if method == "sparta" { trained as usize } else { 0 };
-            let config = RunConfig { method: method.into(), trainable_parameters, lora_rank: 3, ..RunConfig::default() };
+            let config =
+                RunConfig { method: method.into(), trainable_parameters, lora_rank: 3, ..RunConfig::default() };
             let parts = parts(&config, 2, &rows(), &gpu());
             let found = ["model weights", "trained numbers", "optimizer moments"].map(|name| part(&parts, name));
             assert_eq!(found, [weights, beside, moments], "{method}");

@@ -288,23 +288,10 @@ impl Tape {
         self.record(output, &[to(&x, Grad::Over(x.numbers))], &[])
     }
 
-    /// The same numbers in another order, copied in the directions that are asked for.
-    pub(super) fn copy(&mut self, x: Extent, forward: bool, backward: bool) -> Extent {
-        if !forward && !backward {
-            return x;
-        }
-        let output = if forward { self.new_tensor(x.numbers, x.buffer.0.part) } else { x.clone().inner() };
-        let grad = if backward { Grad::New(x.numbers) } else { Grad::Same };
-        self.record(output, &[to(&x, grad)], &[])
-    }
-
     /// A part of `x`: a view or a copy of it, whose gradient is zero elsewhere.
     pub(super) fn part_of(&mut self, x: &Extent, numbers: u64, view: bool) -> Extent {
-        let output = if view {
-            Extent { numbers, ..x.clone().inner() }
-        } else {
-            self.new_tensor(numbers, x.buffer.0.part)
-        };
+        let output =
+            if view { Extent { numbers, ..x.clone().inner() } } else { self.new_tensor(numbers, x.buffer.0.part) };
         self.record(output, &[to(x, Grad::New(x.numbers))], &[])
     }
 

@@ -28,13 +28,7 @@ pub enum Wish {
 pub const LARGEST: f64 = 1e14;
 
 /// Draws `metric` of the visible runs into a card of `height` points.
-pub fn chart(
-    ui: &mut Ui,
-    metric: Metric,
-    runs: &[RunView],
-    settings: &mut ChartSettings,
-    height: f32,
-) -> Option<Wish> {
+pub fn chart(ui: &mut Ui, metric: Metric, runs: &[RunView], settings: &mut ChartSettings, height: f32) -> Option<Wish> {
     let card = theme::card(ui.visuals());
     let margins = card.total_margin().sum().y;
     let mut wish = None;
