@@ -23,8 +23,7 @@ use crate::{
     config::{List, Overrides, RunConfig},
     device,
     event::{Ending, Event},
-    files,
-    method,
+    files, method,
     train::{
         Inputs, Run,
         estimate::outline,

@@ -183,10 +183,8 @@ fn trained(name: &str, shape: &[usize], rank: usize) -> TrainedTensor {
 }
 
 fn planned(config: &MethodConfig, initial: &[&TensorDelta], transformer: &Transformer) -> Result<Vec<Planned>> {
-    let low_rank = |name: &str, shape: &[usize], rank| Planned {
-        tensor: trained(name, shape, rank),
-        means: Means::LowRank(rank),
-    };
+    let low_rank =
+        |name: &str, shape: &[usize], rank| Planned { tensor: trained(name, shape, rank), means: Means::LowRank(rank) };
     let taken_over = initial.iter().filter_map(|change| match change.delta {
         Delta::LowRank { rank, .. } => Some(low_rank(&change.name, &change.shape, rank)),
         _ => None,

@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Means, Planned, TrainedTensor, delta::{Delta, TensorDelta}, mask, targets};
+use super::{
+    Means, Planned, TrainedTensor,
+    delta::{Delta, TensorDelta},
+    mask, targets,
+};
 use crate::{Error, Result, config::MethodConfig, model::Transformer};
 
 /// The mask of one tensor, as an adapter describes it: drawn again from the seed, or stored.

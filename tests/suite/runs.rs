@@ -59,7 +59,9 @@ fn a_resumed_run_is_the_same_run() {
         assert_resumes_exactly("accumulation over epochs", &device, 2, |config| {
             (config.steps, config.epochs, config.batch_size, config.grad_accumulation_steps) = (0, 2, 5, 3);
         });
-        assert_resumes_exactly("gradient checkpointing", &device, 4, |config| config.grad_checkpointing = Recompute::On);
+        assert_resumes_exactly("gradient checkpointing", &device, 4, |config| {
+            config.grad_checkpointing = Recompute::On
+        });
         assert_resumes_exactly("full", &device, 4, |config| {
             (config.method, config.target_modules) = ("full".into(), names(&[]));
         });
@@ -72,7 +74,8 @@ fn recomputation_changes_nothing_but_memory() {
     for device in devices() {
         for (method, lora_dropout) in [("sparta", 0.0), ("lora", 0.0), ("lora", 0.3), ("full", 0.0)] {
             let run = |grad_checkpointing| {
-                let out = place.path(&format!("{method}-{lora_dropout}-{grad_checkpointing:?}-{}", device.facts.backend));
+                let out =
+                    place.path(&format!("{method}-{lora_dropout}-{grad_checkpointing:?}-{}", device.facts.backend));
                 let method = method.to_owned();
                 let base = RunConfig { grad_checkpointing, method, lora_dropout, ..place.config("") };
                 let density = if base.method == "sparta" { 0.1 } else { 0.0 };

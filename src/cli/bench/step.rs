@@ -94,7 +94,8 @@ impl Step {
                         "estimate": estimate,
                     }));
                     if !self.json {
-                        let pages = estimate.parts.iter().find(|(name, _)| name == PAGES).map_or(0, |(_, bytes)| *bytes);
+                        let pages =
+                            estimate.parts.iter().find(|(name, _)| name == PAGES).map_or(0, |(_, bytes)| *bytes);
                         let pair = |measured: u64, estimated: u64| {
                             let off = format!("{:+.1} %", 100.0 * (estimated as f64 / measured.max(1) as f64 - 1.0));
                             format!("{:>10} {:>10} {off:>8}", bytes(measured), bytes(estimated))
@@ -126,10 +127,13 @@ impl Step {
             let mut base = self.load(device)?;
             let a = &base.transformer.architecture;
             if self.tokens < 2 || self.tokens > a.max_positions {
-                return Err(Error::input(format!("--tokens {}: it must be from 2 to {}", self.tokens, a.max_positions)));
+                return Err(Error::input(format!(
+                    "--tokens {}: it must be from 2 to {}",
+                    self.tokens, a.max_positions
+                )));
             }
             let targets = vec![self.tokens - 1; config.batch_size];
-            let rows = Rows { longest: self.tokens, targets, evaluated: 0 };
+            let rows = Rows { longest: self.tokens, targets, ..Rows::default() };
             estimated = Some(estimate(config, a, base.classes().len(), &rows, &device.facts)?);
             let batch = self.batch(&base, config.batch_size);
             let method_config = config.method_config();

@@ -47,7 +47,7 @@ impl Forward<'_> {
     /// `[B * T, H * head_dim]`: the probabilities `[B, H, T, T]` exist, and are kept for the backward pass.
     fn scores_and_mix(&mut self, query: Extent, keys: Extent, values: Extent) -> Extent {
         let a = &self.transformer.architecture;
-        let (mixed, square) = (query.numbers, self.shape.tokens() * a.heads as u64 * self.shape.width);
+        let (mixed, square) = (query.numbers, self.shape.tokens() * self.shape.width * a.heads as u64);
         // Positions lie outside of heads in memory. Bringing heads outside costs copies: of the queries only where several
         // of them share a key, otherwise at each product, where the GPU's matmul wants rows that lie together.
         let grouped = a.heads != a.kv_heads;

@@ -309,7 +309,8 @@ impl<'a> Forward<'a> {
     /// Hidden states at the positions that count.
     fn counted(&mut self, hidden: Extent) -> Extent {
         let (tokens, d) = (self.shape.tokens(), self.transformer.architecture.hidden_size as u64);
-        let select = matches!(self.transformer.head, Head::Classifier(_)) || few(self.shape.predictions as usize, tokens as usize);
+        let select = matches!(self.transformer.head, Head::Classifier(_))
+            || few(self.shape.predictions as usize, tokens as usize);
         if select { self.tape.part_of(&hidden, self.shape.predictions * d, false) } else { hidden }
     }
 

@@ -60,7 +60,7 @@ impl Ledger {
 
     /// A buffer of `numbers` 32-bit numbers.
     pub(super) fn hold(&self, numbers: u64, part: Part) -> Buffer {
-        let bytes = 4 * numbers;
+        let bytes = numbers.saturating_mul(4);
         let mut account = self.0.borrow_mut();
         account.live[part as usize] += bytes;
         account.largest = account.largest.max(bytes);
@@ -300,11 +300,8 @@ impl Tape {
 
     /// A part of `x`: a view or a copy of it, whose gradient is zero elsewhere.
     pub(super) fn part_of(&mut self, x: &Extent, numbers: u64, view: bool) -> Extent {
-        let output = if view {
-            Extent { numbers, ..x.clone().inner() }
-        } else {
-            self.new_tensor(numbers, x.buffer.0.part)
-        };
+        let output =
+            if view { Extent { numbers, ..x.clone().inner() } } else { self.new_tensor(numbers, x.buffer.0.part) };
         self.record(output, &[to(x, Grad::New(x.numbers))], &[])
     }
 
