@@ -395,3 +395,15 @@ fn weights_in_several_files() {
     place.hub().put_files("org/sharded", '3', files);
     place.refuse("inspect org/sharded", &[], &["not a safetensors index"]);
 }
+
+#[test]
+fn an_estimate_fetches_no_weights() {
+    let place = Place::new();
+    let line = "estimate --model org/tiny --data data --device cpu --json";
+    let (said, _) = place.say(line, &[]);
+    let told: Value = serde_json::from_str(&said).expect("JSON");
+    assert!(told["estimate"]["total_bytes"].as_u64() > Some(4 * 17_664), "{told}");
+    let log = place.hub().log();
+    assert!(!log.is_empty() && log.iter().all(|request| !request.contains("safetensors")), "{log:?}");
+    assert_eq!(place.say(line, &[OFFLINE]).0, said);
+}

@@ -134,7 +134,7 @@ impl Step {
                 )));
             }
             let targets = vec![self.tokens - 1; config.batch_size];
-            let rows = Rows { longest: self.tokens, targets, evaluated: 0 };
+            let rows = Rows { longest: self.tokens, targets, ..Rows::default() };
             estimated = Some(estimate(config, a, base.classes().len(), &rows, &device.facts)?);
             let batch = self.batch(&base, config.batch_size);
             let method_config = config.method_config();

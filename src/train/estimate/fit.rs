@@ -30,9 +30,10 @@ impl Room {
 
     /// The choice closest to `choice` that fits, among those of the same effective batch that `allowed` yields.
     fn largest_batch(&self, estimator: &Estimator, choice: Choice) -> Option<(Choice, Demand)> {
-        let rows = choice.batch_size * choice.accumulation;
-        let sizes = (1..=choice.batch_size).rev().filter(|size| rows.is_multiple_of(*size));
-        sizes
+        let rows = choice.batch_size.saturating_mul(choice.accumulation);
+        divisors(rows)
+            .into_iter()
+            .filter(|size| *size <= choice.batch_size)
             .map(|batch_size| Choice { batch_size, accumulation: rows / batch_size, ..choice })
             .map(|choice| (choice, estimator.demand(choice)))
             .find(|(_, demand)| self.holds(demand))
@@ -97,9 +98,18 @@ impl Estimator<'_> {
     }
 }
 
+/// All divisors of a number, largest first.
+fn divisors(number: usize) -> Vec<usize> {
+    let small: Vec<usize> = (1..=number.isqrt()).filter(|small| number.is_multiple_of(*small)).collect();
+    let large = small.iter().map(|small| number / small);
+    let mut all: Vec<usize> = large.chain(small.iter().rev().copied()).collect();
+    all.dedup();
+    all
+}
+
 /// The choice of the least memory with the same rows in a step.
 fn smallest(estimator: &Estimator, choice: Choice) -> Choice {
-    let one = Choice { batch_size: 1, accumulation: choice.batch_size * choice.accumulation, ..choice };
+    let one = Choice { batch_size: 1, accumulation: choice.batch_size.saturating_mul(choice.accumulation), ..choice };
     let recomputed = Choice { recompute: true, ..one };
     // One block is not computed again for less.
     [one, recomputed].into_iter().min_by_key(|choice| estimator.demand(*choice).total()).expect("two of them")
@@ -182,4 +192,16 @@ pub fn settle(
         choice.accumulation,
         if choice.recompute { "computed again in the backward pass" } else { "kept whole" }
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::divisors;
+
+    #[test]
+    fn divisors_fall() {
+        assert_eq!(divisors(12), [12, 6, 4, 3, 2, 1]);
+        assert_eq!(divisors(9), [9, 3, 1]);
+        assert_eq!([divisors(1), divisors(7)], [vec![1], vec![7, 1]]);
+    }
 }

@@ -60,7 +60,7 @@ impl Ledger {
 
     /// A buffer of `numbers` 32-bit numbers.
     pub(super) fn hold(&self, numbers: u64, part: Part) -> Buffer {
-        let bytes = 4 * numbers;
+        let bytes = numbers.saturating_mul(4);
         let mut account = self.0.borrow_mut();
         account.live[part as usize] += bytes;
         account.largest = account.largest.max(bytes);
