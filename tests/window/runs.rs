@@ -120,12 +120,17 @@ fn from_the_start_page_to_a_finished_run_and_its_use() {
     assert_eq!(run.evaluations.loss.values().len(), 3);
     assert!(run.samples.iter().all(|answers| answers.texts.len() == 3), "sampled at every evaluation");
     assert!(out.join("adapter.safetensors").exists());
-    let live = window.harness.render().expect("a picture");
+    let picture = |window: &mut Real| {
+        window.harness.remove_cursor();
+        (0..3).for_each(|_| window.harness.step());
+        window.harness.render().expect("a picture")
+    };
+    let live = picture(&mut window);
 
     // Another window on the record of the run shows the same.
     let mut replay = open(&form, true, &[&out]);
     replay.until_over(Ending::Completed);
-    let replayed = replay.harness.render().expect("a picture");
+    let replayed = picture(&mut replay);
     let differing = live.enumerate_pixels().filter(|(x, y, pixel)| replayed.get_pixel(*x, *y) != *pixel).count();
     assert_eq!(differing, 0, "pixels of the replay that are not those of the run");
 

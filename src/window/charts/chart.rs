@@ -1,7 +1,9 @@
 //! One chart: lines of the visible runs over a shared horizontal axis.
 
 use eframe::egui::{self, Align, Color32, Id, Layout, Rect, RichText, Stroke, Ui, Vec2, Vec2b, vec2};
-use egui_plot::{AxisHints, GridMark, HLine, Line, LineStyle, MarkerShape, Plot, PlotPoints, Points, VLine};
+use egui_plot::{
+    AxisHints, GridMark, HLine, Line, LineStyle, MarkerShape, Plot, PlotPoints, Points, VLine, uniform_grid_spacer,
+};
 
 use super::{
     metric::{Look, Metric, short},
@@ -23,6 +25,11 @@ pub enum Wish {
     /// Its numbers.
     Csv(Metric),
 }
+
+/// Least distance of grid lines up and down, in points; across it is two and a half times as much.
+const NEAREST: f32 = 24.0;
+/// Distances, in points, from which labels are seen and are as strong as any.
+const LABELS: egui::Rangef = egui::Rangef { min: 12.0, max: 22.0 };
 
 /// Largest number that is drawn: beyond it neighbours cannot be told apart on an axis.
 pub const LARGEST: f64 = 1e14;
@@ -122,19 +129,19 @@ fn body(ui: &mut Ui, metric: Metric, runs: &[RunView], settings: &ChartSettings)
         .label_formatter(|_| None)
         .show_background(false)
         .grid_color(visuals.widgets.noninteractive.bg_stroke.color)
-        .grid_spacing(egui::Rangef::new(24.0, 220.0))
+        .grid_spacing(egui::Rangef::new(NEAREST, 160.0))
+        .x_grid_spacer(uniform_grid_spacer(|input| steps(2.5 * input.base_step_size)))
+        .y_grid_spacer(uniform_grid_spacer(|input| steps(input.base_step_size)))
         .custom_x_axes(vec![
             AxisHints::new_x()
                 .label_spacing(egui::Rangef::new(45.0, 90.0))
                 .formatter(move |mark, _| place(axis, mark.value)),
         ])
-        .custom_y_axes(vec![
-            AxisHints::new_y().min_thickness(52.0).label_spacing(egui::Rangef::new(14.0, 30.0)).formatter(
-                move |mark: GridMark, _: &_| {
-                    if log { power(metric, mark) } else { metric.tick(mark.value, mark.step_size) }
-                },
-            ),
-        ])
+        .custom_y_axes(vec![AxisHints::new_y().min_thickness(52.0).label_spacing(LABELS).formatter(
+            move |mark: GridMark, _: &_| {
+                if log { power(metric, mark) } else { metric.tick(mark.value, mark.step_size) }
+            },
+        )])
         .set_margin_fraction(vec2(0.01, 0.08));
     if settings.fit {
         plot = plot.reset();
@@ -285,6 +292,17 @@ fn clip_range(metric: Metric, runs: &[&RunView], settings: &ChartSettings, low: 
     Some((kept.iter().copied().fold(bottom, f64::min), kept.iter().copied().fold(top, f64::max)))
 }
 
+/// Distances of grid lines: the smallest of 1, 2, 5, 10, ... that is at least `least`, and ten and a hundred times that.
+fn steps(least: f64) -> [f64; 3] {
+    if !(least.is_normal() && least > 0.0) {
+        return [1.0, 10.0, 100.0];
+    }
+    let power = 10f64.powf(least.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|times| times * power).find(|step| *step >= least);
+    let step = step.unwrap_or(10.0 * power);
+    [step, 10.0 * step, 100.0 * step]
+}
+
 /// A place on the horizontal axis.
 fn place(axis: XAxis, value: f64) -> String {
     match axis {
@@ -364,6 +382,15 @@ fn describe(metric: Metric, runs: &[&RunView]) -> String {
 mod tests {
     use super::*;
     use crate::event::{Event, Metrics};
+
+    #[test]
+    fn grid_lines_stand_at_round_numbers() {
+        assert_eq!(steps(0.3)[0], 0.5);
+        assert_eq!(steps(1.0)[0], 1.0);
+        assert!((steps(70.0)[0] - 100.0).abs() < 1e-9);
+        assert_eq!(steps(1.1e-4)[0], 2e-4);
+        assert_eq!([steps(0.0), steps(f64::NAN)], [[1.0, 10.0, 100.0]; 2]);
+    }
 
     #[test]
     fn clipping_leaves_out_a_spike_but_no_validation_point() {

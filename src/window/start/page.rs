@@ -246,7 +246,8 @@ fn memory(ui: &mut Ui, estimate: &Estimate) {
             format!("Memory estimate: {}{limit}", bytes(estimate.total_bytes)),
         )
     });
-    Grid::new("parts").num_columns(3).spacing([8.0, 2.0]).show(ui, |ui| {
+    Grid::new("parts").num_columns(3).min_col_width(0.0).spacing([10.0, 0.0]).show(ui, |ui| {
+        ui.spacing_mut().interact_size.y = 16.0;
         for (at, (name, part)) in estimate.parts.iter().enumerate() {
             crate::window::charts::dot(ui, theme::run_color(ui.visuals(), at));
             ui.small(name);
