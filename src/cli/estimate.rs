@@ -63,6 +63,7 @@ impl Estimate {
 }
 
 fn table(estimate: &messages::Estimate) {
+    println!("at the fullest moment:");
     let total = ("total".to_owned(), estimate.total_bytes);
     for (name, amount) in estimate.parts.iter().chain([&total]) {
         println!("{name:<20} {:>8}", bytes(*amount));
@@ -70,10 +71,12 @@ fn table(estimate: &messages::Estimate) {
     if let Some(limit) = estimate.limit_bytes {
         println!("{:<20} {:>8}", "of", bytes(limit));
     }
-    if estimate.advice.is_empty() {
-        println!("\nit fits");
-    } else {
-        println!("\nit does not fit; what would help:");
-        estimate.advice.iter().for_each(|sentence| println!("  {sentence}"));
+    match (estimate.advice.is_empty(), estimate.limit_bytes) {
+        (true, Some(_)) => println!("\nit fits"),
+        (true, None) => println!("\nthis device does not say how much it has"),
+        (false, _) => {
+            println!("\nit does not fit:");
+            estimate.advice.iter().for_each(|sentence| println!("  {sentence}"));
+        }
     }
 }

@@ -60,7 +60,7 @@ fn a_resumed_run_is_the_same_run() {
             (config.steps, config.epochs, config.batch_size, config.grad_accumulation_steps) = (0, 2, 5, 3);
         });
         assert_resumes_exactly("gradient checkpointing", &device, 4, |config| {
-            config.grad_checkpointing = Recompute::On
+            config.grad_checkpointing = Recompute::On;
         });
         assert_resumes_exactly("full", &device, 4, |config| {
             (config.method, config.target_modules) = ("full".into(), names(&[]));

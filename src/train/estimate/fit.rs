@@ -50,6 +50,32 @@ impl Room {
 
     /// Sentences that say what would make the run fit, or that nothing does.
     pub(super) fn advice(&self, estimator: &Estimator, choice: Choice, demand: &Demand) -> Vec<String> {
+        let found = self.remedies(estimator, choice);
+        let mut all = Vec::new();
+        if let Some(binding) = self.binding.filter(|binding| demand.largest > *binding) {
+            all.push(format!(
+                "the largest tensor takes {}, but {} can bind only {} at once{}",
+                bytes::show(demand.largest),
+                estimator.device.name,
+                bytes::show(binding),
+                if found.is_empty() { "; use --device cpu or another device" } else { "" }
+            ));
+        }
+        if found.is_empty() && self.limit.is_some_and(|limit| demand.total() > limit) {
+            let least = smallest(estimator, choice);
+            all.push(format!(
+                "no batch size makes it fit: with {} it takes {} still; use a smaller model, or a method that trains fewer \
+                 numbers",
+                flags(choice, least),
+                bytes::show(estimator.demand(least).total())
+            ));
+        }
+        all.extend(found.iter().map(|(fitting, demand)| sentence(choice, *fitting, demand)));
+        all
+    }
+
+    /// Choices that fit: each of the three ways by itself, or else some of them together.
+    fn remedies(&self, estimator: &Estimator, choice: Choice) -> Vec<(Choice, Demand)> {
         let recomputed = Choice { recompute: true, ..choice };
         let smaller = |choice| self.largest_batch(estimator, choice);
         let shorter = |choice| self.longest_rows(estimator, choice);
@@ -63,31 +89,10 @@ impl Room {
         if found.is_empty() && !choice.recompute {
             found.extend(smaller(recomputed).or_else(|| shorter(recomputed)));
         }
-        let least = smallest(estimator, choice);
         if found.is_empty() {
-            found.extend(shorter(least));
+            found.extend(shorter(smallest(estimator, choice)));
         }
-        if !found.is_empty() {
-            return found.iter().map(|(fitting, demand)| sentence(choice, *fitting, demand)).collect();
-        }
-        let mut all = Vec::new();
-        if let Some(binding) = self.binding.filter(|binding| demand.largest > *binding) {
-            all.push(format!(
-                "the largest tensor takes {}, but {} can bind only {} at once; use --device cpu or another device",
-                bytes::show(demand.largest),
-                estimator.device.name,
-                bytes::show(binding)
-            ));
-        }
-        if self.limit.is_some_and(|limit| demand.total() > limit) {
-            all.push(format!(
-                "no batch size makes it fit: with {} it takes {} still; use a smaller model, or a method that trains fewer \
-                 numbers",
-                flags(choice, least),
-                bytes::show(estimator.demand(least).total())
-            ));
-        }
-        all
+        found
     }
 }
 
