@@ -109,6 +109,8 @@ mod tests {
             done,
             batches_per_epoch: 2,
             learning_rate: 1e-3,
+            memory_limit_bytes: None,
+            memory_choice: None,
         }))
     }
 

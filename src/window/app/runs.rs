@@ -81,7 +81,7 @@ impl App {
                 }
             }
             Reply::Watched { folder, events, anew, running, problem } => {
-                self.news(&folder, &events, anew, running, problem)
+                self.news(&folder, &events, anew, running, problem);
             }
             Reply::Text { number, adapted, text, done } => self.workbench.text(number, adapted, &text, done),
             Reply::Task { number, text, ending } => self.workbench.task(number, text, ending),

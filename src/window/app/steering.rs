@@ -34,7 +34,7 @@ impl App {
                 self.ask(Request::Tell { command });
                 match command {
                     Command::SetLearningRate(rate) => {
-                        self.say(format!("The learning rate is {rate:e} from the next step on."), false)
+                        self.say(format!("The learning rate is {rate:e} from the next step on."), false);
                     }
                     Command::Save => self.say("A checkpoint is written after this step.", false),
                     Command::Stop => self.say("The run stops after this step and saves.", false),
