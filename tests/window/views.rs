@@ -27,7 +27,7 @@ pub fn last_check(script: &Script) -> Option<u64> {
         Request::Check { number, .. } => Some(number),
         _ => None,
     };
-    script.asked().into_iter().filter_map(number).last()
+    script.asked().into_iter().rev().find_map(number)
 }
 
 fn answer_check(script: &Script, harness: &mut Harness<'_, App>) {
