@@ -131,7 +131,10 @@ fn from_the_start_page_to_a_finished_run_and_its_use() {
     let mut replay = open(&form, true, &[&out]);
     replay.until_over(Ending::Completed);
     let replayed = picture(&mut replay);
-    let differing = live.enumerate_pixels().filter(|(x, y, pixel)| replayed.get_pixel(*x, *y) != *pixel).count();
+    assert_eq!(live.dimensions(), replayed.dimensions());
+    // Letters lie in another order in the texture that both draw from, which costs the last bit of a blended edge.
+    let alike = |(a, b): (&u8, &u8)| a.abs_diff(*b) <= 2;
+    let differing = live.pixels().zip(replayed.pixels()).filter(|(a, b)| !a.0.iter().zip(&b.0).all(alike)).count();
     assert_eq!(differing, 0, "pixels of the replay that are not those of the run");
 
     window.click("Use it");
