@@ -143,16 +143,18 @@ pub fn map(ui: &mut Ui, tensors: &[TrainedTensor]) {
         );
         response.on_hover_text_at_pointer(text);
     }
-    ui.horizontal_wrapped(|ui| {
-        ui.spacing_mut().item_spacing.x = 4.0;
-        for (name, share) in map.columns.iter().zip(&shares) {
-            // Square and words stay on one line.
+    egui::Grid::new("shares").num_columns(2).spacing([14.0, 2.0]).min_row_height(0.0).show(ui, |ui| {
+        ui.spacing_mut().interact_size.y = 0.0;
+        for (at, (name, share)) in map.columns.iter().zip(&shares).enumerate() {
             ui.horizontal(|ui| {
+                ui.spacing_mut().item_spacing.x = 4.0;
                 let (rect, _) = ui.allocate_exact_size(vec2(9.0, 9.0), Sense::hover());
                 ui.painter().rect_filled(rect, CornerRadius::same(2), shade(*share, ui));
                 ui.small(format!("{name} {}", percent(*share)));
-                ui.add_space(4.0);
             });
+            if at % 2 == 1 {
+                ui.end_row();
+            }
         }
     });
 }
