@@ -4,9 +4,11 @@
 use std::{
     path::PathBuf,
     sync::mpsc::{Receiver, Sender, channel},
+    time::Duration,
 };
 
 use eframe::egui;
+use web_time::Instant;
 
 /// What a chosen path is for.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,8 +21,8 @@ pub enum Purpose {
     MergeInto,
     /// Where the exported adapter goes.
     ExportInto,
-    /// Where this content of a chart goes.
-    Save(Vec<u8>),
+    /// Where this content goes, under this name unless a person says otherwise.
+    Save(String, Vec<u8>),
 }
 
 /// What a dialog asks for.
@@ -34,10 +36,13 @@ pub enum Kind {
     NewFile(&'static str, &'static str),
 }
 
+/// Time within which a dialog that cannot be shown is known to be missing.
+const NO_DIALOG: Duration = Duration::from_millis(200);
+
 /// Open dialogs and their answers.
 pub struct Dialogs {
-    sender: Sender<(Purpose, PathBuf)>,
-    chosen: Receiver<(Purpose, PathBuf)>,
+    sender: Sender<(Purpose, Option<PathBuf>)>,
+    chosen: Receiver<(Purpose, Option<PathBuf>)>,
 }
 
 impl Default for Dialogs {
@@ -60,17 +65,20 @@ impl Dialogs {
                 dialog.set_file_name(format!("{name}.{extension}")).add_filter(extension, &[extension]).save_file(),
             ),
         };
+        let asked = Instant::now();
         std::thread::spawn(move || {
-            if let Some(file) = pollster::block_on(answer) {
+            let chosen = pollster::block_on(answer).map(|file| file.path().to_path_buf());
+            // Nobody closes a dialog as fast as a desktop without dialogs says that it has none.
+            if chosen.is_some() || asked.elapsed() < NO_DIALOG {
                 // A window that was closed in the meantime hears nothing.
-                let _ = sender.send((purpose, file.path().to_path_buf()));
+                let _ = sender.send((purpose, chosen));
                 ctx.request_repaint();
             }
         });
     }
 
-    /// The next path that was chosen.
-    pub fn chosen(&self) -> Option<(Purpose, PathBuf)> {
+    /// The next path that was chosen; `None` for the path where the desktop has no dialogs.
+    pub fn chosen(&self) -> Option<(Purpose, Option<PathBuf>)> {
         self.chosen.try_recv().ok()
     }
 }

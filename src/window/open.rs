@@ -15,6 +15,9 @@ use super::{
 };
 use crate::{Error, Result};
 
+/// What to do where there can be no window.
+const WITHOUT: &str = "without one use the commands that `agoge --help` lists, such as train, demo and inspect";
+
 const ICON: &[u8] = include_bytes!("../../assets/icon.png");
 
 /// Opens the window and stays in it until it is closed. `connect` makes the line to the desk, once there is a window to
@@ -34,6 +37,11 @@ pub(super) fn show(
     memory: Option<PathBuf>,
     wrap: impl FnOnce(App) -> Box<dyn eframe::App>,
 ) -> Result<Closing> {
+    if !has_display() {
+        return Err(Error::Device(format!(
+            "there is no display to open a window on (neither WAYLAND_DISPLAY nor DISPLAY is set); {WITHOUT}"
+        )));
+    }
     let closing = Arc::new(Mutex::new(Closing::default()));
     let decided = closing.clone();
     let mut viewport = ViewportBuilder::default()
@@ -57,14 +65,17 @@ pub(super) fn show(
         let remembered = stored.unwrap_or_else(Remembered::first);
         Ok(wrap(App::new(&context.egui_ctx, link, options, remembered, pace, closing)))
     };
-    eframe::run_native("agoge", native, Box::new(create)).map_err(|e| {
-        Error::Device(format!(
-            "the window cannot be opened: {e}; without a display use the commands that `agoge --help` lists, such as \
-             train, demo and inspect"
-        ))
-    })?;
+    eframe::run_native("agoge", native, Box::new(create))
+        .map_err(|e| Error::Device(format!("the window cannot be opened: {e}; {WITHOUT}")))?;
     let closing = decided.lock().map(|closing| *closing).unwrap_or_default();
     Ok(closing)
+}
+
+/// Whether there is anything to open a window on, as far as that can be known before.
+fn has_display() -> bool {
+    let is_unix_desktop = cfg!(all(unix, not(target_vendor = "apple"), not(target_os = "android")));
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    !is_unix_desktop || ["WAYLAND_DISPLAY", "WAYLAND_SOCKET", "DISPLAY"].into_iter().any(is_set)
 }
 
 /// Makes the window look for news, no sooner than its pace allows.

@@ -150,3 +150,20 @@ fn quiet_says_nothing() {
     assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
     assert_each_step_once(&out, 3);
 }
+
+#[cfg(all(unix, not(target_vendor = "apple")))]
+#[test]
+fn without_a_display_the_window_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path().to_str().expect("UTF-8");
+    for arguments in [&[][..], &["watch", folder][..]] {
+        let mut command = program(arguments);
+        ["DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET"].into_iter().for_each(|name| {
+            command.env_remove(name);
+        });
+        let output = command.output().expect("the program");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && told.starts_with("error: there is no display"), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+}

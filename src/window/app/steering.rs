@@ -1,9 +1,12 @@
 //! What a person does: buttons, keys, files that are dropped or chosen, charts that are saved.
 
+use std::path::Path;
+
 use eframe::egui::{self, Key, KeyboardShortcut, Modifiers, Ui, ViewportCommand};
 
 use super::{App, Page, edges::PAGES};
 use crate::{
+    Error,
     event::{
         Command,
         messages::{Request, RunState, Setup},
@@ -110,24 +113,43 @@ impl App {
             }
         }
         while let Some((purpose, path)) = self.dialogs.chosen() {
-            match purpose {
-                Purpose::Setting(name) => self.form.set(&name, path.display().to_string()),
-                Purpose::OpenRun => self.open(&path),
-                Purpose::MergeInto => self.workbench.merge_into = path.display().to_string(),
-                Purpose::ExportInto => self.workbench.export_into = path.display().to_string(),
-                Purpose::Save(content) => match export::save(&path, &content) {
-                    Ok(()) => self.say(format!("Written: {}", path.display()), false),
-                    Err(error) => self.say(error.to_string(), true),
-                },
+            match (purpose, path) {
+                (Purpose::Setting(name), Some(path)) => self.form.set(&name, path.display().to_string()),
+                (Purpose::OpenRun, Some(path)) => self.open(&path),
+                (Purpose::MergeInto, Some(path)) => self.workbench.merge_into = path.display().to_string(),
+                (Purpose::ExportInto, Some(path)) => self.workbench.export_into = path.display().to_string(),
+                (Purpose::Save(name, content), path) => {
+                    let path = path.unwrap_or_else(|| self.options.runs_folder.join(name));
+                    self.write(&path, &content);
+                }
+                (Purpose::OpenRun, None) => self.say(
+                    "This desktop has no file dialog; drop the folder of the run here, or use agoge watch FOLDER.",
+                    true,
+                ),
+                (_, None) => self.say("This desktop has no file dialog; type the path, or drop it here.", true),
             }
         }
         let picture = self.picture.lock().ok().and_then(|mut picture| picture.take());
         match picture {
             Some(Ok(content)) => {
-                self.dialogs.open(ctx, Kind::NewFile(self.picture_of, "png"), "Save the chart", Purpose::Save(content));
+                self.dialogs.open(
+                    ctx,
+                    Kind::NewFile(self.picture_of, "png"),
+                    "Save the chart",
+                    Purpose::Save(format!("{}.png", self.picture_of), content),
+                );
             }
             Some(Err(error)) => self.say(error.to_string(), true),
             None => {}
+        }
+    }
+
+    fn write(&mut self, path: &Path, content: &[u8]) {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let made = std::fs::create_dir_all(folder).map_err(|e| Error::file("create", folder, e));
+        match made.and_then(|()| export::save(path, content)) {
+            Ok(()) => self.say(format!("Written: {}", path.display()), false),
+            Err(error) => self.say(error.to_string(), true),
         }
     }
 
@@ -139,7 +161,7 @@ impl App {
                     ctx,
                     Kind::NewFile(metric.file_stem(), "csv"),
                     "Save the numbers",
-                    Purpose::Save(content),
+                    Purpose::Save(format!("{}.csv", metric.file_stem()), content),
                 );
             }
             Wish::Png(metric, rect) => {
