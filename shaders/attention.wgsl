@@ -23,35 +23,20 @@ fn kept(place: Place, key: u32) -> bool {
 
 fn stage_queries(place: Place, first: u32, chunk: u32, x: u32, y: u32) {
     for (var row = y; row < TILE; row += 8u) {
-        let at = query_vector(place, first + row, chunk * 8u + x);
-        var value = vec4<f32>();
-        if at != NOTHING {
-            value = q[at];
-        }
-        left[row * PITCH + x] = value;
+        left[row * PITCH + x] = query_at(place, first + row, chunk * 8u + x);
     }
 }
 
 fn stage_keys(place: Place, first: u32, chunk: u32, x: u32, y: u32) {
     for (var row = y; row < TILE; row += 8u) {
-        let at = key_vector(place, first + row, chunk * 8u + x);
-        var value = vec4<f32>();
-        if at != NOTHING {
-            value = k[at];
-        }
-        right[spread(row) * PITCH + x] = value;
+        right[spread(row) * PITCH + x] = key_at(place, first + row, chunk * 8u + x);
     }
 }
 
 // One chunk's part of the result after a block of values: what was there fades, the block is added.
 fn with_values(sums: mat4x4<f32>, fade: vec4<f32>, place: Place, first: u32, chunk: u32, x: u32, y: u32) -> mat4x4<f32> {
     for (var row = y; row < TILE; row += 8u) {
-        let at = key_vector(place, first + row, chunk * 8u + x);
-        var value = vec4<f32>();
-        if at != NOTHING {
-            value = v[at];
-        }
-        right[row * PITCH + x] = value;
+        right[row * PITCH + x] = value_at(place, first + row, chunk * 8u + x);
     }
     workgroupBarrier();
     let faded = mat4x4<f32>(sums[0] * fade.x, sums[1] * fade.y, sums[2] * fade.z, sums[3] * fade.w);

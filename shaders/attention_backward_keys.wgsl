@@ -2,7 +2,7 @@
 // heads that share them, so nothing is added up across workgroups. With p = exp(score - log) and dp = grad * v^T,
 // dv = p^T * grad, dscore = p * (dp - sum(p * dp)) and dk = dscore^T * q (Dao 2023, algorithm 2).
 // Tiles have keys as rows and queries as columns.
-// Needs shared/attention.wgsl and what attention_rows.wgsl has written. Composed twin: autodiff of
+// Needs shared/attention.wgsl, shared/attention_backward.wgsl and what attention_rows.wgsl has written. Composed twin: autodiff of
 // kernel::attention::composed.
 
 @group(0) @binding(0) var<storage, read_write> q: array<vec4<f32>>;     // [sequences, width, heads, vectors]
@@ -14,64 +14,28 @@
 @group(0) @binding(6) var<storage, read_write> dv: array<vec4<f32>>;    // as k
 @group(0) @binding(7) var<storage, read_write> dims: array<u32>;
 
-fn kept(place: Place, key: u32) -> bool {
-    if key >= dims[2] {
-        return false;
-    }
-    return rows[2u * dims[0] * dims[1] * dims[3] + place.sequence * dims[2] + key] != 0.0;
-}
-
-// Log of the sum of exponentials and sum(p * dp) of a query row.
-fn known(place: Place, row: u32) -> vec2<f32> {
-    if row >= query_rows() {
-        return vec2<f32>();
-    }
-    let at = 2u * query_index(place, row);
-    return vec2<f32>(rows[at], rows[at + 1u]);
-}
-
 fn stage_keys(place: Place, first: u32, chunk: u32, x: u32, y: u32) {
     for (var row = y; row < TILE; row += 8u) {
-        let at = key_vector(place, first + row, chunk * 8u + x);
-        var value = vec4<f32>();
-        if at != NOTHING {
-            value = k[at];
-        }
-        left[row * PITCH + x] = value;
+        left[row * PITCH + x] = key_at(place, first + row, chunk * 8u + x);
     }
 }
 
 fn stage_values(place: Place, first: u32, chunk: u32, x: u32, y: u32) {
     for (var row = y; row < TILE; row += 8u) {
-        let at = key_vector(place, first + row, chunk * 8u + x);
-        var value = vec4<f32>();
-        if at != NOTHING {
-            value = v[at];
-        }
-        left[row * PITCH + x] = value;
+        left[row * PITCH + x] = value_at(place, first + row, chunk * 8u + x);
     }
 }
 
 // Row `row` of the tile goes to slot `row`, or where it belongs when the tile is spread.
 fn stage_queries(place: Place, first: u32, chunk: u32, spreading: bool, x: u32, y: u32) {
     for (var row = y; row < TILE; row += 8u) {
-        let at = query_vector(place, first + row, chunk * 8u + x);
-        var value = vec4<f32>();
-        if at != NOTHING {
-            value = q[at];
-        }
-        right[select(row, spread(row), spreading) * PITCH + x] = value;
+        right[select(row, spread(row), spreading) * PITCH + x] = query_at(place, first + row, chunk * 8u + x);
     }
 }
 
 fn stage_grads(place: Place, first: u32, chunk: u32, spreading: bool, x: u32, y: u32) {
     for (var row = y; row < TILE; row += 8u) {
-        let at = query_vector(place, first + row, chunk * 8u + x);
-        var value = vec4<f32>();
-        if at != NOTHING {
-            value = grad[at];
-        }
-        right[select(row, spread(row), spreading) * PITCH + x] = value;
+        right[select(row, spread(row), spreading) * PITCH + x] = grad_at(place, first + row, chunk * 8u + x);
     }
 }
 

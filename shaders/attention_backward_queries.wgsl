@@ -1,6 +1,6 @@
 // Gradient of attention.wgsl for the queries, one workgroup a block of query rows, from scores computed anew: with
 // p = exp(score - log) and dp = grad * v^T, dscore = p * (dp - sum(p * dp)) and dq = dscore * k (Dao 2023, algorithm 2).
-// Needs shared/attention.wgsl and what attention_rows.wgsl has written. Composed twin: autodiff of
+// Needs shared/attention.wgsl, shared/attention_backward.wgsl and what attention_rows.wgsl has written. Composed twin: autodiff of
 // kernel::attention::composed.
 
 @group(0) @binding(0) var<storage, read_write> q: array<vec4<f32>>;       // [sequences, width, heads, vectors]
@@ -11,75 +11,34 @@
 @group(0) @binding(5) var<storage, read_write> dq: array<vec4<f32>>;      // as q
 @group(0) @binding(6) var<storage, read_write> dims: array<u32>;
 
-fn kept(place: Place, key: u32) -> bool {
-    if key >= dims[2] {
-        return true;
-    }
-    return rows[2u * dims[0] * dims[1] * dims[3] + place.sequence * dims[2] + key] != 0.0;
-}
-
-// Log of the sum of exponentials and sum(p * dp) of a query row.
-fn known(place: Place, row: u32) -> vec2<f32> {
-    if row >= query_rows() {
-        return vec2<f32>();
-    }
-    let at = 2u * query_index(place, row);
-    return vec2<f32>(rows[at], rows[at + 1u]);
-}
-
 fn stage_queries(place: Place, first: u32, chunk: u32, x: u32, y: u32) {
     for (var row = y; row < TILE; row += 8u) {
-        let at = query_vector(place, first + row, chunk * 8u + x);
-        var value = vec4<f32>();
-        if at != NOTHING {
-            value = q[at];
-        }
-        left[row * PITCH + x] = value;
+        left[row * PITCH + x] = query_at(place, first + row, chunk * 8u + x);
     }
 }
 
 fn stage_grads(place: Place, first: u32, chunk: u32, x: u32, y: u32) {
     for (var row = y; row < TILE; row += 8u) {
-        let at = query_vector(place, first + row, chunk * 8u + x);
-        var value = vec4<f32>();
-        if at != NOTHING {
-            value = grad[at];
-        }
-        left[row * PITCH + x] = value;
+        left[row * PITCH + x] = grad_at(place, first + row, chunk * 8u + x);
     }
 }
 
 fn stage_keys(place: Place, first: u32, chunk: u32, x: u32, y: u32) {
     for (var row = y; row < TILE; row += 8u) {
-        let at = key_vector(place, first + row, chunk * 8u + x);
-        var value = vec4<f32>();
-        if at != NOTHING {
-            value = k[at];
-        }
-        right[spread(row) * PITCH + x] = value;
+        right[spread(row) * PITCH + x] = key_at(place, first + row, chunk * 8u + x);
     }
 }
 
 fn stage_values(place: Place, first: u32, chunk: u32, x: u32, y: u32) {
     for (var row = y; row < TILE; row += 8u) {
-        let at = key_vector(place, first + row, chunk * 8u + x);
-        var value = vec4<f32>();
-        if at != NOTHING {
-            value = v[at];
-        }
-        right[spread(row) * PITCH + x] = value;
+        right[spread(row) * PITCH + x] = value_at(place, first + row, chunk * 8u + x);
     }
 }
 
 // Adds a block of keys' part of one chunk of dq.
 fn with_keys(sums: mat4x4<f32>, place: Place, first: u32, chunk: u32, x: u32, y: u32) -> mat4x4<f32> {
     for (var row = y; row < TILE; row += 8u) {
-        let at = key_vector(place, first + row, chunk * 8u + x);
-        var value = vec4<f32>();
-        if at != NOTHING {
-            value = k[at];
-        }
-        right[row * PITCH + x] = value;
+        right[row * PITCH + x] = key_at(place, first + row, chunk * 8u + x);
     }
     workgroupBarrier();
     let together = sums + mixture(x, y);

@@ -1,5 +1,5 @@
-// Tiles of blockwise attention (Dao 2023, "FlashAttention-2"), shared by its passes. Needs the constant CHUNKS and a
-// binding `dims`:
+// Tiles of blockwise attention (Dao 2023, "FlashAttention-2"), shared by its passes. Needs the constant CHUNKS, the bindings
+// `q` [sequences, width, heads, vectors], `k` and `v` [sequences, keys, kv heads, vectors], and a binding `dims`:
 //   0 sequences, 1 width (new positions), 2 keys, 3 heads, 4 key/value heads, 5 vectors of four numbers in a head,
 //   6 window (0 = none), 7 causal (0 or 1), 8 padded (0 or 1), 9 scale, 10 cap of the scores (bits of f32; 0 = none)
 //
@@ -63,6 +63,31 @@ fn query_vector(place: Place, row: u32, vector: u32) -> u32 {
 fn key_vector(place: Place, key: u32, vector: u32) -> u32 {
     let row = (place.sequence * dims[2] + key) * dims[4] + place.kv_head;
     return select(NOTHING, row * dims[5] + vector, key < dims[2] && vector < dims[5]);
+}
+
+// Vectors of the queries, keys and values; zeros beyond an edge.
+fn query_at(place: Place, row: u32, vector: u32) -> vec4<f32> {
+    let at = query_vector(place, row, vector);
+    if at == NOTHING {
+        return vec4<f32>();
+    }
+    return q[at];
+}
+
+fn key_at(place: Place, key: u32, vector: u32) -> vec4<f32> {
+    let at = key_vector(place, key, vector);
+    if at == NOTHING {
+        return vec4<f32>();
+    }
+    return k[at];
+}
+
+fn value_at(place: Place, key: u32, vector: u32) -> vec4<f32> {
+    let at = key_vector(place, key, vector);
+    if at == NOTHING {
+        return vec4<f32>();
+    }
+    return v[at];
 }
 
 // Where row `row` of `right` stands when it is spread: lanes that read the rows 4 x + j meet no bank conflicts.

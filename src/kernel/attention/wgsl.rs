@@ -14,13 +14,13 @@ const CHUNK: usize = 32;
 
 /// A shader for workgroups that sum up so many chunks of a head.
 macro_rules! shader {
-    ($chunks:literal, $file:literal) => {
+    ($chunks:literal, $($file:literal),+) => {
         concat!(
             "const CHUNKS: u32 = ",
             $chunks,
             "u;\n",
             include_str!("../../../shaders/shared/attention.wgsl"),
-            include_str!(concat!("../../../shaders/", $file, ".wgsl"))
+            $(include_str!(concat!("../../../shaders/", $file, ".wgsl"))),+
         )
     };
 }
@@ -36,18 +36,18 @@ const FORWARD: Variants = &[
     (8, shader!("8", "attention")),
 ];
 const BACKWARD_QUERIES: Variants = &[
-    (1, shader!("1", "attention_backward_queries")),
-    (2, shader!("2", "attention_backward_queries")),
-    (3, shader!("3", "attention_backward_queries")),
-    (4, shader!("4", "attention_backward_queries")),
-    (8, shader!("8", "attention_backward_queries")),
+    (1, shader!("1", "shared/attention_backward", "attention_backward_queries")),
+    (2, shader!("2", "shared/attention_backward", "attention_backward_queries")),
+    (3, shader!("3", "shared/attention_backward", "attention_backward_queries")),
+    (4, shader!("4", "shared/attention_backward", "attention_backward_queries")),
+    (8, shader!("8", "shared/attention_backward", "attention_backward_queries")),
 ];
 /// It sums up two matrices, so that more chunks would not fit into registers.
 const BACKWARD_KEYS: Variants = &[
-    (1, shader!("1", "attention_backward_keys")),
-    (2, shader!("2", "attention_backward_keys")),
-    (3, shader!("3", "attention_backward_keys")),
-    (4, shader!("4", "attention_backward_keys")),
+    (1, shader!("1", "shared/attention_backward", "attention_backward_keys")),
+    (2, shader!("2", "shared/attention_backward", "attention_backward_keys")),
+    (3, shader!("3", "shared/attention_backward", "attention_backward_keys")),
+    (4, shader!("4", "shared/attention_backward", "attention_backward_keys")),
 ];
 const ROWS: &str = include_str!("../../../shaders/attention_rows.wgsl");
 
