@@ -63,6 +63,19 @@ pub fn install() {
 /// # Errors
 /// Those of the work, and [`sentence`] where it panics.
 pub fn guard<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    attempt(work)?
+}
+
+/// Lets go of something whose panics on the way are of no interest any more, such as tensors of a device that is gone.
+pub fn let_go<T>(thing: T) {
+    let _ = attempt(|| drop(thing));
+}
+
+/// As [`guard`], for those who do something else about a panic than about an error of the work.
+///
+/// # Errors
+/// [`sentence`] where the work panics, and only then.
+pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T> {
     let me = thread::current().id();
     {
         let mut known = known();
@@ -75,7 +88,7 @@ pub fn guard<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     known.guarded.retain(|(guarded, _)| *guarded != me);
     known.seen.retain(|one| one.thread != me);
     match done {
-        Ok(done) => done,
+        Ok(done) => Ok(done),
         Err(payload) => {
             // What followed from it is of no interest to others.
             let first = seen.as_ref().map_or(u64::MAX, |(number, _)| *number);

@@ -93,6 +93,35 @@ impl Bench {
     }
 }
 
+/// Some step of AdamW: none of what is measured depends on its numbers.
+const SETTINGS: AdamW = AdamW {
+    learning_rate: 1e-3,
+    beta1: 0.9,
+    beta2: 0.99,
+    epsilon: 1e-8,
+    weight_decay: 0.0,
+    correction1: 0.1,
+    correction2: 0.01,
+    max_norm: 1.0,
+};
+
+/// `rows` rows of `width` tokens, all of which are learnt.
+fn full_batch(base: &Pretrained, rows: usize, width: usize) -> Batch {
+    let vocabulary = base.transformer.architecture.vocab_size as i32;
+    let ids: Vec<i32> = (0..rows * width).map(|at| at as i32 % vocabulary).collect();
+    Batch {
+        labels: ids.clone(),
+        attention_mask: vec![1; ids.len()],
+        ids,
+        row_count: rows,
+        width,
+        target_tokens: rows * (width - 1),
+        tokens: rows * width,
+        classes: Vec::new(),
+        token_types: Vec::new(),
+    }
+}
+
 /// Seconds of one call: the shortest of several, after one to warm up.
 fn fastest(device: &ComputeDevice, mut call: impl FnMut() -> Tensor<1>) -> Result<f64> {
     let sync = || device.handle.sync().map_err(|e| Error::Device(format!("the device failed: {e:?}")));
@@ -263,20 +292,7 @@ impl Memory {
         let trained = method.trained_parameters();
         let between_steps = in_use()? - loaded;
 
-        let (rows, width) = (4, 64);
-        let vocabulary = base.transformer.architecture.vocab_size as i32;
-        let ids: Vec<i32> = (0..rows * width).map(|at| at as i32 % vocabulary).collect();
-        let batch = Batch {
-            labels: ids.clone(),
-            attention_mask: vec![1; ids.len()],
-            ids,
-            row_count: rows,
-            width,
-            target_tokens: rows * (width - 1),
-            tokens: rows * width,
-            classes: Vec::new(),
-            token_types: Vec::new(),
-        };
+        let batch = full_batch(&base, 4, 64);
         let with_gradient = {
             let batch = Prepared::new(&batch, &base.transformer, device);
             method.attach(&mut base.transformer, 0);
@@ -288,17 +304,7 @@ impl Memory {
             drop((batch, loss, gradients));
             in_use()? - loaded
         };
-        let settings = AdamW {
-            learning_rate: 1e-3,
-            beta1: 0.9,
-            beta2: 0.99,
-            epsilon: 1e-8,
-            weight_decay: 0.0,
-            correction1: 0.1,
-            correction2: 0.01,
-            max_norm: 1.0,
-        };
-        drop(method::update(&mut *method, &mut base.transformer, &settings)?);
+        drop(method::update(&mut *method, &mut base.transformer, &SETTINGS)?);
         let after_step = in_use()? - loaded;
         Ok(Row { trained, model: loaded - start, between_steps: between_steps.max(after_step), with_gradient })
     }

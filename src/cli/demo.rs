@@ -16,14 +16,12 @@ use super::{
 };
 use crate::{
     Error, Result,
-    config::Overrides,
+    config::{OF_MODEL_AND_DATA, Overrides},
     demo::{self, Example},
     event::{Ending, Event},
     train::{Inputs, Run, folder::prepare_out},
 };
 
-/// Settings that the demo has no use for: its model and data are inside the program.
-pub(super) const NOT_TAKEN: &[&str] = &["model", "revision", "data", "valid_data"];
 /// Settings that the short help shows.
 pub(super) const SHOWN: &[&str] = &["device", "steps", "seed", "out"];
 
@@ -44,7 +42,7 @@ impl Demo {
         if let Some(folder) = &self.export {
             return export(folder);
         }
-        if let Some(name) = self.settings.given().into_iter().find(|name| NOT_TAKEN.contains(name)) {
+        if let Some(name) = self.settings.given().into_iter().find(|name| OF_MODEL_AND_DATA.contains(name)) {
             return Err(Error::input(format!(
                 "--{}: the demo has a model and data of its own; use agoge train for others",
                 name.replace('_', "-")

@@ -32,7 +32,7 @@ use serde_json::Value;
 pub use crate::panics;
 use crate::{
     Result,
-    config::{RunConfig, settings},
+    config::{OF_MODEL_AND_DATA, RunConfig, settings},
     demo::locate,
     device::{self, ComputeDevice, DeviceChoice},
     format,
@@ -107,7 +107,7 @@ impl Cli {
             with_defaults(command, &crate::demo::config()).mut_args(|arg| {
                 let name = arg.get_id().to_string();
                 let more = settings.contains(&name) && !demo::SHOWN.contains(&name.as_str());
-                arg.hide_short_help(more).hide(demo::NOT_TAKEN.contains(&name.as_str()))
+                arg.hide_short_help(more).hide(OF_MODEL_AND_DATA.contains(&name.as_str()))
             })
         };
         let command = Self::command()

@@ -19,7 +19,7 @@ use crate::{
         Event,
         messages::{Reply, RunState, Setup},
     },
-    method::{METHODS, mask::MASKS},
+    method::{METHODS, formats::FORMATS, mask::MASKS},
     window::{self, Closing, Link, Options, Wake},
 };
 
@@ -33,26 +33,16 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let is_run = |folder: &PathBuf| folder.join("metrics.jsonl").exists();
         let mut runs = Vec::new();
         for folder in &self.folders {
             if !folder.is_dir() {
                 return Err(Error::input(format!("{}: there is no such folder", folder.display())));
             }
-            let mut below: Vec<PathBuf> = match is_run(folder) {
-                true => vec![folder.clone()],
-                false => std::fs::read_dir(folder)
-                    .map_err(|e| Error::file("read", folder, e))?
-                    .flatten()
-                    .map(|entry| entry.path())
-                    .filter(is_run)
-                    .collect(),
-            };
+            let mut below = window::runs_in(folder)?;
             if below.is_empty() {
                 // A run that is about to begin has no figures yet.
                 below.push(folder.clone());
             }
-            below.sort();
             runs.extend(below);
         }
         open(None, runs)
@@ -73,6 +63,7 @@ pub(super) fn open(start: Option<Setup>, watch: Vec<PathBuf>) -> Result<ExitCode
             ("method", names(METHODS.iter().map(|entry| entry.name).collect())),
             ("mask", names(MASKS.iter().map(|entry| entry.name).collect())),
         ],
+        layouts: FORMATS.iter().rev().map(|format| (format.name.into(), format.about.into())).collect(),
         start,
         watch,
         stop: stop.clone(),

@@ -20,6 +20,9 @@ pub use list::{Overrides, RunConfig};
 pub use recompute::Recompute;
 pub use values::{AdapterDtype, HeadStart, Init, List, MaskPrompt, Prompts, Schedule, Task};
 
+/// Settings that name model and data, which the demo inside this program brings along.
+pub const OF_MODEL_AND_DATA: &[&str] = &["model", "revision", "data", "valid_data"];
+
 /// The part of the settings that a method reads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MethodConfig {
@@ -57,6 +60,18 @@ impl RunConfig {
     pub fn from_toml(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::file("read", path, e))?;
         toml::from_str(&text).map_err(|e| Error::input(format!("{}: {}", path.display(), e.to_string().trim_end())))
+    }
+
+    /// The settings that the run in `folder` has recorded, with `out` where it is now.
+    ///
+    /// # Errors
+    /// A `config.json` that cannot be read, or is not that of a run.
+    pub fn stored(folder: &Path) -> Result<Self> {
+        let path = folder.join("config.json");
+        let text = std::fs::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
+        let config: Self = serde_json::from_str(&text)
+            .map_err(|e| Error::input(format!("{}: not the settings of a run: {e}", path.display())))?;
+        Ok(Self { out: folder.to_path_buf(), ..config })
     }
 
     /// The memory to stay within, in bytes, if one is set.

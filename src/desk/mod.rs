@@ -84,6 +84,11 @@ impl Voice {
             (self.wake)();
         }
     }
+
+    /// Says what is being done for a task.
+    fn doing(&self, number: u64, text: String) {
+        self.say(Reply::Task { number, text, ending: None });
+    }
 }
 
 impl Desk {

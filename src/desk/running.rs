@@ -51,26 +51,17 @@ pub(super) fn work(wishes: &Receiver<Wish>, voice: &Voice, devices: &OpenDevices
 fn one(setup: &Setup, wishes: &Receiver<Wish>, voice: &Voice, devices: &OpenDevices, shared: &Shared) -> Result<()> {
     // Outside of what may panic: a run with tensors of a device that is gone must not be dropped while unwinding.
     let mut run = None;
-    let mut returned = false;
     shared.preparing.store(true, Ordering::SeqCst);
-    let ended = panics::guard(|| {
-        let ended = block_on(conduct(setup, &mut run, wishes, voice, devices, shared));
-        returned = true;
-        ended
-    });
+    let attempt = panics::attempt(|| block_on(conduct(setup, &mut run, wishes, voice, devices, shared)));
     shared.preparing.store(false, Ordering::SeqCst);
-    if !returned {
+    if let Err(panic) = &attempt {
         devices.forget();
-        if let (Some(run), Err(error)) = (&mut run, &ended) {
-            run.fail(&error.to_string());
+        if let Some(run) = &mut run {
+            run.fail(&panic.to_string());
         }
     }
-    // What the tensors of a device that is gone do when they go is of no interest any more.
-    let _ = panics::guard(|| {
-        drop(run);
-        Ok(())
-    });
-    ended
+    panics::let_go(run);
+    attempt?
 }
 
 async fn conduct(

@@ -65,17 +65,12 @@ pub(super) fn work(wishes: &Receiver<Wish>, voice: &Voice, devices: &OpenDevices
                 continue;
             }
         };
-        let mut returned = false;
-        let done = panics::guard(|| {
-            let done = block_on(bench.carry_out(wish, shared));
-            returned = true;
-            done
-        });
-        if !returned {
+        let attempt = panics::attempt(|| block_on(bench.carry_out(wish, shared)));
+        if attempt.is_err() {
             devices.forget();
             bench.put_away();
         }
-        let (text, ending) = match done {
+        let (text, ending) = match attempt.and_then(|done| done) {
             Ok(text) => (text, TaskEnding::Done),
             Err(error) => (error.to_string(), TaskEnding::Failed),
         };
@@ -103,11 +98,7 @@ struct Loaded {
 impl Bench {
     /// Lets go of the model. Its device may have failed: what its tensors do then is of no interest.
     fn put_away(&mut self) {
-        let loaded = self.loaded.take();
-        let _ = panics::guard(|| {
-            drop(loaded);
-            Ok(())
-        });
+        panics::let_go(self.loaded.take());
     }
 
     /// Does what is wished for and says what came of it.
@@ -134,10 +125,6 @@ impl Bench {
         "stopped".into()
     }
 
-    fn doing(&self, number: u64, text: impl Into<String>) {
-        self.voice.say(Reply::Task { number, text: text.into(), ending: None });
-    }
-
     /// The model of the run in `folder` with its adapter as it is now, loaded where it is not yet.
     async fn load(&mut self, number: u64, folder: &Path) -> Result<&mut Loaded> {
         let written = || std::fs::metadata(folder.join("adapter.json")).and_then(|metadata| metadata.modified()).ok();
@@ -148,7 +135,7 @@ impl Bench {
             // Read before the model is loaded: a missing adapter should not cost that.
             let written = written();
             let adapter = Adapter::read(folder)?;
-            self.doing(number, format!("loading {}", config.model.display()));
+            self.voice.doing(number, format!("loading {}", config.model.display()));
             let device = self.devices.open(&config.device).await?;
             let mut base = load_base(&config, adapter.purpose(), &device)?;
             let tokenizer = Tokenizer::from_folder(&base.folder)?;
@@ -183,9 +170,7 @@ impl Bench {
         let prompt = loaded.tokenizer.encode_prompt(&wanted.prompt)?;
         let (started, mut made) = (Instant::now(), 0);
         for adapted in [true, false] {
-            if loaded.sides.on() != adapted {
-                loaded.sides.toggle(&mut loaded.base)?;
-            }
+            loaded.sides.turn(adapted, &mut loaded.base)?;
             let sampling = Sampling { temperature: wanted.temperature, ..Sampling::default() };
             let eos = loaded.tokenizer.eos_ids();
             let mut generation = Generation::new(&loaded.base.transformer, &prompt, sampling, eos, wanted.seed)?;
@@ -212,12 +197,10 @@ impl Bench {
     async fn merge(&mut self, number: u64, folder: &Path, out: &Path) -> Result<String> {
         let config = stored_config(folder)?;
         results::check_merged_out(out, &config.model, false)?;
-        self.load(number, folder).await?;
-        self.doing(number, format!("writing {}", out.display()));
+        let voice = self.voice.clone();
         let loaded = self.load(number, folder).await?;
-        if !loaded.sides.on() {
-            loaded.sides.toggle(&mut loaded.base)?;
-        }
+        voice.doing(number, format!("writing {}", out.display()));
+        loaded.sides.turn(true, &mut loaded.base)?;
         let base = &loaded.base;
         let size = save::folder(base, base.dtype, out, save::MOST_FILE_BYTES).await?;
         Ok(format!(
@@ -233,9 +216,7 @@ impl Bench {
         let format = formats::find(format)?;
         results::check_export_out(out, format, false)?;
         let loaded = self.load(number, folder).await?;
-        if loaded.sides.on() {
-            loaded.sides.toggle(&mut loaded.base)?;
-        }
+        loaded.sides.turn(false, &mut loaded.base)?;
         let Some((adapter, _)) = loaded.sides.adapters().first() else {
             return Err(Error::input(format!("{}: there is no adapter in this folder", folder.display())));
         };

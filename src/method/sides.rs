@@ -66,6 +66,14 @@ impl Sides {
         Ok(())
     }
 
+    /// Has the model answer with the adapters, or without them.
+    ///
+    /// # Errors
+    /// As [`Self::toggle`].
+    pub fn turn(&mut self, on: bool, base: &mut Pretrained) -> Result<()> {
+        if self.on() == on { Ok(()) } else { self.toggle(base) }
+    }
+
     /// Puts the adapter in `folder` in the place of those there are. If it does not fit, nothing changes.
     ///
     /// # Errors
@@ -74,9 +82,7 @@ impl Sides {
         let adapter = Adapter::read(folder)?;
         adapter.check_base(base)?;
         adapter.deltas(&base.transformer)?;
-        if self.on() {
-            self.toggle(base)?;
-        }
+        self.turn(false, base)?;
         self.adapters = vec![(adapter, 1.0)];
         self.toggle(base)
     }

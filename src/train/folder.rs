@@ -39,18 +39,13 @@ pub fn resume_config(folder: &Path, typed: Overrides) -> Result<RunConfig> {
 /// # Errors
 /// No run there, or settings that cannot be read.
 pub fn stored_config(folder: &Path) -> Result<RunConfig> {
-    let path = folder.join("config.json");
-    if !path.exists() {
+    if !folder.join("config.json").exists() {
         return Err(Error::input(format!(
             "--resume {}: there is no run in this folder (no config.json)",
             folder.display()
         )));
     }
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
-    let mut config: RunConfig = serde_json::from_str(&text)
-        .map_err(|e| Error::input(format!("{}: not the settings of a run: {e}", path.display())))?;
-    config.out = folder.to_path_buf();
-    Ok(config)
+    RunConfig::stored(folder)
 }
 
 /// The settings in which `config` differs from those `stored` with a run, although a resumed run cannot change them;

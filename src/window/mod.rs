@@ -15,7 +15,7 @@ mod start;
 mod theme;
 mod workbench;
 
-pub use app::{App, Closing, Options};
+pub use app::{App, Closing, Options, runs_in};
 pub use data::run::{RunView, Status};
 pub use link::{Link, Wake};
 pub use open::open;

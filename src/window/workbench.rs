@@ -13,13 +13,6 @@ use super::{
 };
 use crate::event::messages::{Request, TaskEnding};
 
-/// Layouts that an adapter can be exported in, with a word on each.
-const LAYOUTS: [(&str, &str); 3] = [
-    ("peft", "PEFT (Hugging Face): LoRA and SHiRA"),
-    ("sparta", "the SpaRTA authors' package"),
-    ("agoge", "agoge itself, for a run of another program"),
-];
-
 /// One side of a generation.
 #[derive(Clone, Debug, Default)]
 struct Answer {
@@ -114,7 +107,13 @@ impl Workbench {
     }
 
     /// Draws the page for one run.
-    pub fn page(&mut self, ui: &mut Ui, run: Option<&RunView>, dialogs: &Dialogs) -> Vec<Request> {
+    pub fn page(
+        &mut self,
+        ui: &mut Ui,
+        run: Option<&RunView>,
+        layouts: &[(String, String)],
+        dialogs: &Dialogs,
+    ) -> Vec<Request> {
         let mut requests = Vec::new();
         let Some(run) = run else {
             ui.heading("Use an adapter");
@@ -139,7 +138,7 @@ impl Workbench {
             ui.add_space(16.0);
             ui.columns(2, |columns| {
                 self.merge(&mut columns[0], run, dialogs, &mut requests);
-                self.export(&mut columns[1], run, dialogs, &mut requests);
+                self.export(&mut columns[1], run, layouts, dialogs, &mut requests);
             });
             self.tasks(ui);
         });
@@ -233,21 +232,28 @@ impl Workbench {
         });
     }
 
-    fn export(&mut self, ui: &mut Ui, run: &RunView, dialogs: &Dialogs, requests: &mut Vec<Request>) {
+    fn export(
+        &mut self,
+        ui: &mut Ui,
+        run: &RunView,
+        layouts: &[(String, String)],
+        dialogs: &Dialogs,
+        requests: &mut Vec<Request>,
+    ) {
         ui.strong("Export");
         ui.weak("Write the adapter in the layout of another program.");
         let path = path_field(ui, "To the folder", &mut self.export_into, dialogs, Purpose::ExportInto);
         ui.horizontal_wrapped(|ui| {
             let label = ui.label("Layout");
-            let shown = LAYOUTS[self.layout].0;
-            let combo = ComboBox::from_id_salt("layout").selected_text(shown).show_ui(ui, |ui| {
-                for (at, (name, about)) in LAYOUTS.iter().enumerate() {
-                    ui.selectable_value(&mut self.layout, at, *name).on_hover_text(*about);
+            let chosen = layouts.get(self.layout).map_or("", |(name, _)| name);
+            let combo = ComboBox::from_id_salt("layout").selected_text(chosen).show_ui(ui, |ui| {
+                for (at, (name, about)) in layouts.iter().enumerate() {
+                    ui.selectable_value(&mut self.layout, at, name).on_hover_text(about);
                 }
             });
             combo.response.labelled_by(label.id);
             if ui.button("Export").clicked() {
-                let format = LAYOUTS[self.layout].0.to_owned();
+                let format = chosen.to_owned();
                 requests.push(Request::Export { number: self.next(), folder: run.folder.clone(), format, out: path });
             }
         });

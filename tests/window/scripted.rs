@@ -60,6 +60,7 @@ pub fn options() -> Options {
             ("method", ["sparta", "lora", "full", "head"].map(str::to_owned).to_vec()),
             ("mask", ["random", "magnitude-low"].map(str::to_owned).to_vec()),
         ],
+        layouts: ["peft", "sparta", "agoge"].map(|name| (name.to_owned(), String::new())).to_vec(),
         ..Options::default()
     }
 }

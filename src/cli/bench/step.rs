@@ -12,14 +12,16 @@ use serde_json::json;
 
 use crate::{
     Error, Result,
-    cli::format::bytes,
+    cli::{
+        bench::{SETTINGS, full_batch},
+        format::bytes,
+    },
     config::{List, Recompute, RunConfig, Task},
     data::Batch,
     demo,
     device::{self, ComputeDevice, DeviceChoice, Memory},
     event::messages::Estimate,
     hub::Wanted,
-    kernel::AdamW,
     method::{self, Setup},
     model::{
         Pretrained,
@@ -166,39 +168,19 @@ impl Step {
             }),
         };
         match &self.model {
-            Some(model) => Pretrained::load_for(&Wanted::whole(model).locate()?.folder, purpose, device),
+            Some(model) => Pretrained::load_for(&demo::locate(&Wanted::whole(model))?.folder, purpose, device),
             None => Pretrained::from_bytes(demo::NAME, demo::CONFIG, demo::WEIGHTS.to_vec(), device),
         }
     }
 
     fn batch(&self, base: &Pretrained, rows: usize) -> Batch {
-        let vocabulary = base.transformer.architecture.vocab_size as i32;
-        let ids: Vec<i32> = (0..rows * self.tokens).map(|at| at as i32 % vocabulary).collect();
-        let classifier = matches!(base.transformer.head, Head::Classifier(_));
-        Batch {
-            labels: ids.clone(),
-            attention_mask: vec![1; ids.len()],
-            ids,
-            row_count: rows,
-            width: self.tokens,
-            target_tokens: if classifier { rows } else { rows * (self.tokens - 1) },
-            tokens: rows * self.tokens,
-            classes: if classifier { vec![0; rows] } else { Vec::new() },
-            token_types: Vec::new(),
+        let full = full_batch(base, rows, self.tokens);
+        match base.transformer.head {
+            Head::Classifier(_) => Batch { target_tokens: rows, classes: vec![0; rows], ..full },
+            _ => full,
         }
     }
 }
-
-const SETTINGS: AdamW = AdamW {
-    learning_rate: 1e-3,
-    beta1: 0.9,
-    beta2: 0.99,
-    epsilon: 1e-8,
-    weight_decay: 0.0,
-    correction1: 0.1,
-    correction2: 0.01,
-    max_norm: 1.0,
-};
 
 /// The most that was in use and held while `work` ran, asked for again and again from a second thread. What comes and
 /// goes between two answers is missed.

@@ -4,6 +4,8 @@ mod edges;
 mod runs;
 mod steering;
 
+pub use runs::runs_in;
+
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, atomic::AtomicBool},
@@ -37,6 +39,8 @@ pub struct Options {
     pub demo: RunConfig,
     /// What can be chosen for settings whose values are names: setting, then the names.
     pub choices: Vec<(&'static str, Vec<String>)>,
+    /// Layouts that an adapter can be exported in, with a word on each.
+    pub layouts: Vec<(String, String)>,
     /// A run to start at once.
     pub start: Option<Setup>,
     /// Folders of runs to look at.
@@ -200,7 +204,7 @@ impl App {
             }
             Page::Use => {
                 let run = self.selected.and_then(|at| self.runs.get(at));
-                for request in self.workbench.page(ui, run, &self.dialogs) {
+                for request in self.workbench.page(ui, run, &self.options.layouts, &self.dialogs) {
                     self.ask(request);
                 }
             }

@@ -1,15 +1,35 @@
 //! The runs of the window: where they come from, and what the desk says of them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{App, Page};
 use crate::{
+    Error, Result,
     event::{
         Event,
         messages::{Reply, Request, RunState, Setup},
     },
     window::data::run::{RunView, Status},
 };
+
+/// Whether there is the record of a run in a folder.
+pub(super) fn is_run(folder: &Path) -> bool {
+    folder.join("metrics.jsonl").exists()
+}
+
+/// The run in a folder, or those in the folders right below it, by name.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    if is_run(folder) {
+        return Ok(vec![folder.to_path_buf()]);
+    }
+    let below = std::fs::read_dir(folder).map_err(|e| Error::file("read", folder, e))?;
+    let mut runs: Vec<PathBuf> = below.flatten().map(|entry| entry.path()).filter(|folder| is_run(folder)).collect();
+    runs.sort();
+    Ok(runs)
+}
 
 impl App {
     /// The place of the run in `folder` in the list, put there if it is new.
@@ -34,13 +54,7 @@ impl App {
 
     /// Opens the run in `folder`, or all runs in the folders below it.
     pub(super) fn open(&mut self, folder: &Path) {
-        let is_run = |folder: &Path| folder.join("metrics.jsonl").exists();
-        let mut found = if is_run(folder) { vec![folder.to_path_buf()] } else { Vec::new() };
-        if found.is_empty() {
-            let below = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-            found.extend(below.filter(|folder| is_run(folder)));
-            found.sort();
-        }
+        let found = runs_in(folder).unwrap_or_default();
         if found.is_empty() {
             self.say(format!("{}: there is no run in this folder (no metrics.jsonl)", folder.display()), true);
         }

@@ -4,19 +4,20 @@ use std::path::Path;
 
 use eframe::egui::{self, Key, KeyboardShortcut, Modifiers, Ui, ViewportCommand};
 
-use super::{App, Page, edges::PAGES};
+use super::{App, Page, edges::PAGES, runs::is_run};
 use crate::{
     Error,
+    config::RunConfig,
     event::{
         Command,
         messages::{Request, RunState, Setup},
     },
+    files,
     window::{
         charts::{Wish, export},
         data::run::Status,
         dialogs::{Kind, Purpose},
         panels::steer::Steering,
-        start::stored,
     },
 };
 
@@ -49,7 +50,7 @@ impl App {
                 self.say("The process that trains this run hears it at its next report.", false);
             }
             Steering::GoOn => {
-                let stored = stored(&folder);
+                let stored = RunConfig::stored(&folder);
                 match stored {
                     Ok(config) => self.start(Setup { config, demo: false, resume: true, overwrite: false }),
                     Err(error) => self.say(error.to_string(), true),
@@ -105,7 +106,7 @@ impl App {
     pub(super) fn files(&mut self, ctx: &egui::Context) {
         for file in ctx.input(|input| input.raw.dropped_files.clone()) {
             let path = file.path().to_path_buf();
-            if path.join("metrics.jsonl").exists() {
+            if is_run(&path) {
                 self.open(&path);
             } else {
                 self.page = Page::Start;
@@ -147,7 +148,7 @@ impl App {
     fn write(&mut self, path: &Path, content: &[u8]) {
         let folder = path.parent().unwrap_or(Path::new("."));
         let made = std::fs::create_dir_all(folder).map_err(|e| Error::file("create", folder, e));
-        match made.and_then(|()| export::save(path, content)) {
+        match made.and_then(|()| files::write(path, content)) {
             Ok(()) => self.say(format!("Written: {}", path.display()), false),
             Err(error) => self.say(error.to_string(), true),
         }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     format,
     window::{
-        data::{columns::XAxis, run::RunView},
+        data::{LARGEST, columns::XAxis, run::RunView},
         theme,
     },
 };
@@ -30,9 +30,6 @@ pub enum Wish {
 const NEAREST: f32 = 24.0;
 /// Distances, in points, from which labels are seen and are as strong as any.
 const LABELS: egui::Rangef = egui::Rangef { min: 12.0, max: 22.0 };
-
-/// Largest number that is drawn: beyond it neighbours cannot be told apart on an axis.
-pub const LARGEST: f64 = 1e14;
 
 /// Draws `metric` of the visible runs into a card of `height` points.
 pub fn chart(ui: &mut Ui, metric: Metric, runs: &[RunView], settings: &mut ChartSettings, height: f32) -> Option<Wish> {

@@ -1,7 +1,5 @@
 //! Charts as files: the picture as it stands in the window, and the numbers behind it.
 
-use std::path::Path;
-
 use eframe::egui::{ColorImage, Rect};
 
 use super::metric::Metric;
@@ -56,14 +54,6 @@ pub fn csv(metric: Metric, runs: &[RunView]) -> String {
 /// A field of CSV (RFC 4180).
 fn quoted(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.into() }
-}
-
-/// Writes a file whole or not at all.
-///
-/// # Errors
-/// The folder cannot be written.
-pub fn save(path: &Path, content: &[u8]) -> Result<()> {
-    crate::files::write(path, content)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The numbers of a run as columns: one place of x a row, one series a metric.
 
-use super::{pyramid::Pyramid, smooth::Smoothed};
+use super::{LARGEST, pyramid::Pyramid, smooth::Smoothed};
 use crate::event::Metrics;
 
 /// What the horizontal axis counts.
@@ -29,9 +29,6 @@ impl XAxis {
     }
 }
 
-/// Farthest place: what a record has beyond it is damage.
-const MOST: f64 = 1e14;
-
 /// Where the rows are, by each of the three measures. All three only grow.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
@@ -43,7 +40,7 @@ pub struct Places {
 impl Places {
     /// Whether a row of this step goes on from the last one.
     fn takes(&self, step: u64) -> bool {
-        step as f64 <= MOST && self.steps.last().is_none_or(|&last| step as f64 > last)
+        step as f64 <= LARGEST && self.steps.last().is_none_or(|&last| step as f64 > last)
     }
 
     fn push(&mut self, metrics: &Metrics) {
@@ -51,7 +48,7 @@ impl Places {
         // A damaged record may have figures out of order; a line that runs backwards cannot be searched.
         for (places, place) in [(&mut self.tokens, metrics.tokens as f64), (&mut self.secs, metrics.elapsed_secs)] {
             let last = places.last().copied().unwrap_or(0.0);
-            places.push(if place.is_finite() { place.clamp(last, MOST.max(last)) } else { last });
+            places.push(if place.is_finite() { place.clamp(last, LARGEST.max(last)) } else { last });
         }
     }
 

@@ -38,7 +38,7 @@ pub fn steer(ui: &mut Ui, run: &RunView, rate: &mut String, busy: bool) -> Optio
     });
     progress(ui, run);
     match &run.status {
-        Status::Failed(message) | Status::Live(RunState::Failed { message }) => {
+        Status::Failed(message) => {
             ui.horizontal_wrapped(|ui| {
                 ui.colored_label(ui.visuals().error_fg_color, message);
                 if ui.small_button("Copy").clicked() {
@@ -95,17 +95,14 @@ fn buttons(ui: &mut Ui, run: &RunView, rate: &mut String, busy: bool) -> Option<
         }
         Status::Live(RunState::Preparing { .. } | RunState::Idle) | Status::Opening => {}
         _ => {
-            let why = if busy { "A run is under way in this window; stop it first" } else { "" };
             offer(ui, "Use it", "Generate with and without the adapter, merge, export", run.step() > 0, Steering::Use);
             offer(ui, "New like this", "The start page with the settings of this run", true, Steering::Again);
-            if matches!(
-                run.status,
-                Status::Over(Ending::Stopped)
-                    | Status::Interrupted
-                    | Status::Failed(_)
-                    | Status::Live(RunState::Failed { .. })
-            ) {
-                let hover = if busy { why } else { "Take it up where its last checkpoint is" };
+            if matches!(run.status, Status::Over(Ending::Stopped) | Status::Interrupted | Status::Failed(_)) {
+                let hover = if busy {
+                    "A run is under way in this window; stop it first"
+                } else {
+                    "Take it up where its last checkpoint is"
+                };
                 offer(ui, "Go on", hover, !busy && run.step() > 0, Steering::GoOn);
             }
         }

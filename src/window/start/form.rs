@@ -9,17 +9,14 @@ use std::{
 use web_time::Instant;
 
 use crate::{
-    Error, Result,
-    config::{self, RunConfig, SettingInfo},
+    Result,
+    config::{self, OF_MODEL_AND_DATA, RunConfig, SettingInfo},
     event::messages::{DeviceLine, Estimate, Fault, Request, Setup},
     window::{app::Options, remember::Remembered},
 };
 
 /// Time without typing after which a form is checked.
 const QUIET: Duration = Duration::from_millis(250);
-
-/// Settings that the demo has no use for: it brings its own.
-pub const NOT_OF_THE_DEMO: [&str; 4] = ["model", "revision", "data", "valid_data"];
 
 /// The start page's state.
 pub struct Form {
@@ -32,6 +29,7 @@ pub struct Form {
     /// What was typed, by setting; what is not here is at its default.
     typed: BTreeMap<String, String>,
     runs_folder: PathBuf,
+    plain_base: RunConfig,
     demo_base: RunConfig,
     /// Devices to choose from.
     pub devices: Vec<DeviceLine>,
@@ -57,6 +55,7 @@ impl Form {
             settings: config::settings(),
             typed: remembered.form.iter().cloned().collect(),
             runs_folder: options.runs_folder.clone(),
+            plain_base: RunConfig::default(),
             demo_base: options.demo.clone(),
             devices: Vec::new(),
             faults: Vec::new(),
@@ -69,8 +68,8 @@ impl Form {
     }
 
     /// The settings before anything was typed.
-    pub fn base(&self) -> RunConfig {
-        if self.demo { self.demo_base.clone() } else { RunConfig::default() }
+    fn base(&self) -> &RunConfig {
+        if self.demo { &self.demo_base } else { &self.plain_base }
     }
 
     fn default_text(&self, name: &str) -> String {
@@ -125,9 +124,9 @@ impl Form {
 
     /// The settings as they were typed, and what cannot be read as a setting.
     pub fn config(&self) -> (RunConfig, Vec<Fault>) {
-        let (mut config, mut faults) = (self.base(), Vec::new());
+        let (mut config, mut faults) = (self.base().clone(), Vec::new());
         for (name, text) in &self.typed {
-            if self.demo && NOT_OF_THE_DEMO.contains(&name.as_str()) {
+            if self.demo && OF_MODEL_AND_DATA.contains(&name.as_str()) {
                 continue;
             }
             match config.with(name, text.trim()) {
@@ -164,7 +163,7 @@ impl Form {
 
     /// The command that starts the same run.
     pub fn command_line(&self) -> String {
-        let flags = self.config().0.flags(&self.base());
+        let flags = self.config().0.flags(self.base());
         format!("agoge {}{flags}", if self.demo { "demo" } else { "train" })
     }
 
@@ -221,26 +220,14 @@ impl Form {
     /// # Errors
     /// No settings there.
     pub fn take_settings_of(&mut self, folder: &Path) -> Result<()> {
-        let config = stored(folder)?;
+        let config = RunConfig::stored(folder)?;
         self.demo = config.model == self.demo_base.model;
-        let differing = config.differing(&self.base()).into_iter().filter(|(name, _)| *name != "out");
+        let differing = config.differing(self.base()).into_iter().filter(|(name, _)| *name != "out");
         self.typed = differing.map(|(name, text)| (name.to_owned(), text)).collect();
         self.overwrite = false;
         self.touch();
         Ok(())
     }
-}
-
-/// The settings that the run in `folder` has recorded.
-///
-/// # Errors
-/// No settings there, or not those of a run.
-pub fn stored(folder: &Path) -> Result<RunConfig> {
-    let path = folder.join("config.json");
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
-    let config: RunConfig = serde_json::from_str(&text)
-        .map_err(|e| Error::input(format!("{}: not the settings of a run: {e}", path.display())))?;
-    Ok(RunConfig { out: folder.to_path_buf(), ..config })
 }
 
 #[cfg(test)]

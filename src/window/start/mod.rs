@@ -5,4 +5,4 @@ mod field;
 mod form;
 mod page;
 
-pub use form::{Form, stored};
+pub use form::Form;

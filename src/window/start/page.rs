@@ -4,9 +4,10 @@ use eframe::egui::{self, Button, CollapsingHeader, Grid, Label, Panel, RichText,
 
 use super::{
     field::{field, title},
-    form::{Form, NOT_OF_THE_DEMO},
+    form::Form,
 };
 use crate::{
+    config::OF_MODEL_AND_DATA,
     event::messages::{Estimate, Request},
     format::bytes,
     window::{app::Options, dialogs::Dialogs, theme},
@@ -130,7 +131,7 @@ impl Form {
     fn rest(&self, heading: &str) -> Vec<String> {
         let above = |name: &str| FIRST.contains(&name) || ["model", "data", "valid_data", "out"].contains(&name);
         let here = self.settings.iter().filter(|info| info.heading == heading && !above(&info.name));
-        let wanted = here.filter(|info| !self.demo || !NOT_OF_THE_DEMO.contains(&info.name.as_str()));
+        let wanted = here.filter(|info| !self.demo || !OF_MODEL_AND_DATA.contains(&info.name.as_str()));
         wanted.map(|info| info.name.clone()).collect()
     }
 
