@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::{
     Error, Result,
     config::{List, Prompts, RunConfig},
-    files,
+    files, storage,
 };
 
 /// What model and data are called.
@@ -86,7 +86,15 @@ pub fn locate(wanted: &crate::hub::Wanted) -> Result<crate::hub::Located> {
             wanted.revision
         )));
     }
-    Ok(crate::hub::Located { folder: unpacked()?.join(NAME), origin: None })
+    Ok(crate::hub::Located { folder: model()?, origin: None })
+}
+
+/// The folder of the model inside this program, which is unpacked first.
+///
+/// # Errors
+/// There is no place to unpack it.
+pub fn model() -> Result<PathBuf> {
+    unpacked().map(|place| place.join(NAME))
 }
 
 /// Where data are; those inside this program are unpacked first.
@@ -103,7 +111,7 @@ pub fn data(path: &Path) -> Result<PathBuf> {
 /// A folder that cannot be written.
 pub fn write(model: &Path, data: &Path) -> Result<()> {
     for folder in [model, data] {
-        std::fs::create_dir_all(folder).map_err(|e| Error::file("create", folder, e))?;
+        storage::create_dir_all(folder).map_err(|e| Error::file("create", folder, e))?;
     }
     let parts: [(&Path, &str, &[u8]); 6] = [
         (model, "config.json", CONFIG.as_bytes()),
@@ -116,7 +124,7 @@ pub fn write(model: &Path, data: &Path) -> Result<()> {
     for (folder, name, bytes) in parts {
         let path = folder.join(name);
         // Other processes may be reading it: what is right already stays.
-        if !std::fs::read(&path).is_ok_and(|there| there == bytes) {
+        if !storage::read(&path).is_ok_and(|there| there == bytes) {
             files::write(&path, bytes)?;
         }
     }
@@ -129,13 +137,13 @@ fn unpacked() -> Result<PathBuf> {
     for part in [CONFIG.as_bytes(), WEIGHTS, TOKENIZER.as_bytes(), TRAIN.as_bytes(), VALID.as_bytes()] {
         hasher.update(part);
     }
-    let place = std::env::temp_dir().join(format!("agoge-{}", &hasher.finalize().to_hex()[..16]));
+    let place = storage::temporary().join(format!("agoge-{}", &hasher.finalize().to_hex()[..16]));
     if write(&place.join(NAME), &place.join("data")).is_ok() {
         return Ok(place);
     }
     // Another user's files are in the way.
-    let own = tempfile::Builder::new().prefix("agoge-").tempdir();
-    let own = own.map_err(|e| Error::file("create a folder in", &std::env::temp_dir(), e))?.keep();
+    let own = storage::temporary_folder();
+    let own = own.map_err(|e| Error::file("create a folder in", &storage::temporary(), e))?;
     write(&own.join(NAME), &own.join("data"))?;
     Ok(own)
 }

@@ -343,7 +343,7 @@ impl ComputeDevice {
         if let Some(usage) = self.handle.memory_pool_usage().filter(|_| !self.is_cpu()) {
             return Memory { in_use_bytes: usage.bytes_in_use, reserved_bytes: usage.bytes_reserved };
         }
-        let resident = memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem as u64);
+        let resident = memory::resident_bytes();
         Memory { in_use_bytes: resident, reserved_bytes: resident }
     }
 

@@ -6,15 +6,14 @@ use std::{
 };
 
 use safetensors::{Dtype, tensor::TensorView};
-use tempfile::NamedTempFile;
 
-use crate::{Error, Result};
+use crate::{Error, Result, storage::Part};
 
 /// A file that appears under its name only when it is [finished](Self::finish); until then nothing is seen of it.
 #[derive(Debug)]
 pub struct Pending {
     path: PathBuf,
-    file: BufWriter<NamedTempFile>,
+    file: BufWriter<Part>,
 }
 
 impl Pending {
@@ -23,9 +22,7 @@ impl Pending {
     /// # Errors
     /// The folder cannot be written.
     pub fn create(path: &Path) -> Result<Self> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = tempfile::Builder::new().prefix(".agoge-").tempfile_in(folder);
-        let file = BufWriter::new(file.map_err(|e| Error::file("write", path, e))?);
+        let file = BufWriter::new(Part::beside(path).map_err(|e| Error::file("write", path, e))?);
         Ok(Self { path: path.to_path_buf(), file })
     }
 
@@ -44,15 +41,7 @@ impl Pending {
     pub fn finish(self) -> Result<()> {
         let fail = |e| Error::file("write", &self.path, e);
         let file = self.file.into_inner().map_err(|e| fail(e.into_error()))?;
-        file.as_file().sync_all().map_err(fail)?;
-        // Temporary files are private; what a run leaves behind is as readable as any other file.
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(fail)?;
-        }
-        file.persist(&self.path).map_err(|e| fail(e.error))?;
-        Ok(())
+        file.persist(&self.path).map_err(fail)
     }
 }
 

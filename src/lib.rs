@@ -13,13 +13,14 @@
 //! - [`desk`]: the threads behind a front end;
 //! - [`window`]: the live window, a front end that knows only settings and events;
 //! - [`cli`]: the program;
-//! - [`error`], [`files`], [`format`](mod@format), [`panics`] and [`rng`] serve them all.
+//! - [`storage`] is the disk, or in a browser the page's own files; [`files`] writes whole ones or none;
+//! - [`error`], [`format`](mod@format), [`panics`] and [`rng`] serve them all.
 
+#[cfg(not(target_arch = "wasm32"))]
 pub mod cli;
 pub mod config;
 pub mod data;
 pub mod demo;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod desk;
 pub mod device;
 pub mod error;
@@ -33,8 +34,8 @@ pub mod method;
 pub mod model;
 pub mod panics;
 pub mod rng;
+pub mod storage;
 pub mod train;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod window;
 
 pub use error::{Error, Result};

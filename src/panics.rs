@@ -106,7 +106,8 @@ pub fn sentence() -> String {
     describe(known().of(thread::current().id()).map_or("no message", |seen| &seen.text))
 }
 
-fn describe(message: &str) -> String {
+/// The sentence for the message of a panic.
+pub fn describe(message: &str) -> String {
     let first_line = message.lines().next().unwrap_or(message);
     let lower = message.to_lowercase();
     if ["out of memory", "outofmemory", "allocation", "buffer size", "max_buffer_size"]

@@ -29,7 +29,7 @@ use crate::{
         estimate::outline,
         evaluate::evaluate,
         folder::prepare_out,
-        inputs::{described, pin},
+        place::{described, pin},
     },
 };
 

@@ -75,7 +75,7 @@ fn read_json(path: &Path) -> Result<Option<Value>> {
 fn model(folder: &Path, config: Value) -> Result<(Value, Vec<String>)> {
     let a = family::describe(&config)?;
     let weights = Weights::open(folder)?;
-    let print = fingerprint::of(&weights);
+    let print = fingerprint::of(&weights)?;
     let mut types: BTreeMap<String, usize> = BTreeMap::new();
     for name in weights.names() {
         if let Some(dtype) = weights.dtype(name) {
@@ -146,8 +146,7 @@ fn run(folder: &Path, config: Option<Value>, has_adapter: bool) -> Result<(Value
             lines.push(format!("classes      {}", classify.classes.join(", ")));
             lines.extend(classify.template.iter().map(|template| format!("template     {template}")));
         }
-        let tensors: u64 =
-            adapter.weights.names().filter_map(|name| adapter.weights.bytes(name)).map(|b| b.len() as u64).sum();
+        let tensors: u64 = adapter.weights.names().map(|name| adapter.weights.stored_bytes(name) as u64).sum();
         lines.push(format!("adapter      {} in {}, layout {}", bytes(tensors), info.dtype, adapter.format.name));
         lines.extend(modules(info.settings.get("tensors"), info.settings["rank"].as_u64()));
         facts["adapter"] = json!(info);

@@ -14,6 +14,7 @@ mod generate;
 mod inspect;
 mod merge;
 mod sampling;
+mod serve_web;
 mod signals;
 mod terminal;
 mod train;
@@ -65,6 +66,8 @@ enum Command {
     Compare(Box<compare::Compare>),
     /// Look at runs, running or over, in the live window
     Watch(window::Watch),
+    /// Show the page that trains in the browser, on this machine
+    ServeWeb(serve_web::ServeWeb),
     /// Tell the class of texts
     Classify(classify::Classify),
     /// Continue a prompt
@@ -210,6 +213,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode> {
             Command::Estimate(command) => command.run().await,
             Command::Compare(command) => command.run().await,
             Command::Watch(command) => command.run(),
+            Command::ServeWeb(command) => command.run(),
             Command::Classify(command) => command.run().await,
             Command::Generate(command) => command.run().await,
             Command::Chat(command) => command.run().await,

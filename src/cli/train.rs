@@ -19,7 +19,7 @@ use crate::{
     train::{
         Inputs, Run,
         folder::{prepare_out, resume_config},
-        inputs::pin,
+        place::pin,
     },
 };
 

@@ -14,12 +14,11 @@ use clap::Args;
 use super::{format::seconds, signals};
 use crate::{
     Error, Result, demo,
-    desk::Desk,
+    desk::{self, Desk},
     event::{
         Event,
         messages::{Reply, RunState, Setup},
     },
-    method::{METHODS, formats::FORMATS, mask::MASKS},
     window::{self, Closing, Link, Options, Wake},
 };
 
@@ -55,15 +54,11 @@ impl Watch {
 /// There is no display.
 pub(super) fn open(start: Option<Setup>, watch: Vec<PathBuf>) -> Result<ExitCode> {
     let stop = signals::stop_flag();
-    let names = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
     let options = Options {
         runs_folder: runs_folder(),
         demo: demo::config(),
-        choices: vec![
-            ("method", names(METHODS.iter().map(|entry| entry.name).collect())),
-            ("mask", names(MASKS.iter().map(|entry| entry.name).collect())),
-        ],
-        layouts: FORMATS.iter().rev().map(|format| (format.name.into(), format.about.into())).collect(),
+        choices: desk::choices(),
+        layouts: desk::layouts(),
         start,
         watch,
         stop: stop.clone(),
@@ -107,6 +102,7 @@ pub(super) fn connect() -> (Rc<RefCell<Option<Desk>>>, impl FnOnce(Wake) -> Link
                 }
             }),
             hear: Box::new(move || hears.borrow().as_ref()?.hear()),
+            download: None,
         }
     };
     (desk, connect)

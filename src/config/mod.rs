@@ -12,7 +12,7 @@ mod values;
 
 use std::path::Path;
 
-use crate::{Error, Result};
+use crate::{Error, Result, storage};
 
 pub use bounds::OutOfBounds;
 pub use by_name::{SettingInfo, settings};
@@ -58,7 +58,7 @@ impl RunConfig {
     /// # Errors
     /// A file that cannot be read, is not TOML, or has a key that is not a setting.
     pub fn from_toml(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::file("read", path, e))?;
+        let text = storage::read_to_string(path).map_err(|e| Error::file("read", path, e))?;
         toml::from_str(&text).map_err(|e| Error::input(format!("{}: {}", path.display(), e.to_string().trim_end())))
     }
 
@@ -68,7 +68,7 @@ impl RunConfig {
     /// A `config.json` that cannot be read, or is not that of a run.
     pub fn stored(folder: &Path) -> Result<Self> {
         let path = folder.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
+        let text = storage::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
         let config: Self = serde_json::from_str(&text)
             .map_err(|e| Error::input(format!("{}: not the settings of a run: {e}", path.display())))?;
         Ok(Self { out: folder.to_path_buf(), ..config })

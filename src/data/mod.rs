@@ -8,6 +8,10 @@ mod batch;
 mod chat;
 mod classify;
 mod clock;
+#[cfg(not(target_arch = "wasm32"))]
+mod columnar;
+#[cfg(target_arch = "wasm32")]
+#[path = "columnar_page.rs"]
 mod columnar;
 mod conversation;
 mod dataset;

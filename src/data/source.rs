@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::{columnar, table};
 use crate::error::{Error, Result};
+use crate::storage::{self, View};
 
 /// How a source's bytes are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Source {
     /// When the path is missing, not readable, or the file is empty.
     pub fn from_path(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
-        let bytes = open(path)?;
+        let bytes = storage::view(path).and_then(View::whole).map_err(|e| Error::file("read", path, e))?;
         let source = Self { name, bytes };
         source.refuse_empty()?;
         Ok(source)
@@ -137,25 +138,6 @@ const MAGIC: [(&[u8], &str); 5] = [
     (b"\xff\xfe", "UTF-16 text"),
 ];
 
-#[cfg(not(target_arch = "wasm32"))]
-fn open(path: &Path) -> Result<Bytes> {
-    let file = std::fs::File::open(path).map_err(|e| Error::file("read", path, e))?;
-    let metadata = file.metadata().map_err(|e| Error::file("read", path, e))?;
-    if metadata.is_file() && metadata.len() > 0 {
-        // SAFETY: the map is read-only. Like every program that maps its input, this one trusts that nobody cuts the
-        // file short during the run; whatever is written into it meanwhile is still only bytes, checked as they are read.
-        if let Ok(map) = unsafe { memmap2::Mmap::map(&file) } {
-            return Ok(Bytes::from_owner(map));
-        }
-    }
-    std::fs::read(path).map(Bytes::from).map_err(|e| Error::file("read", path, e))
-}
-
-#[cfg(target_arch = "wasm32")]
-fn open(path: &Path) -> Result<Bytes> {
-    std::fs::read(path).map(Bytes::from).map_err(|e| Error::file("read", path, e))
-}
-
 /// The files of a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataFiles {
@@ -197,8 +179,11 @@ impl DataFiles {
 }
 
 fn is_folder(path: &Path) -> Result<bool> {
-    match std::fs::metadata(path) {
-        Ok(metadata) => Ok(metadata.is_dir()),
+    if storage::is_dir(path) {
+        return Ok(true);
+    }
+    match storage::length(path) {
+        Ok(_) => Ok(false),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             Err(Error::input(format!("there is no file or folder {}: check the path of the data", path.display())))
         }
@@ -208,14 +193,8 @@ fn is_folder(path: &Path) -> Result<bool> {
 
 /// The one file of `folder` whose stem is one of `names` and whose extension is known; earlier names win.
 fn find_part(folder: &Path, names: &[&str]) -> Result<Option<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|e| Error::file("read", folder, e))? {
-        let path = entry.map_err(|e| Error::file("read", folder, e))?.path();
-        if path.is_file() {
-            files.push(path);
-        }
-    }
-    files.sort();
+    let mut files = storage::list(folder).map_err(|e| Error::file("read", folder, e))?;
+    files.retain(|path| storage::is_file(path));
     let lower = |part: Option<&std::ffi::OsStr>| part.map(|text| text.to_string_lossy().to_lowercase());
     for name in names {
         let found: Vec<&PathBuf> = files

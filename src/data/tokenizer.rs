@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::chat::{self, ChatTemplate, Message};
 use crate::error::{Error, Result};
+use crate::storage;
 
 /// A tokenizer with its special tokens and chat template.
 pub struct Tokenizer {
@@ -321,7 +322,7 @@ pub(crate) fn cannot_encode(reason: &dyn std::fmt::Display) -> Error {
 
 /// A file's bytes, or `None` when there is no such file.
 fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
+    match storage::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
         Err(e) => Err(Error::file("read", path, e)),

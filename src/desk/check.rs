@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use pollster::block_on;
-
 use super::{
     known::{Known, Model, Seen},
     running::{missing, with_demo},
@@ -18,12 +16,14 @@ use crate::{
     format::{bytes, count},
     method::{self, adapter::Adapter, mask, targets},
     model::{Transformer, classifier::Purpose, generate::Generation, sample::Sampling, weights::Weights},
+    storage,
     train::{
         checkpoint,
         estimate::{Rows, estimate},
         folder::{check_out, stored_config, unresumable},
-        inputs::{data_settings, wanted},
+        inputs::data_settings,
         lock,
+        place::nearby,
         purpose::purpose,
     },
 };
@@ -60,7 +60,7 @@ impl Found {
 }
 
 /// Checks a run; `None` as soon as somebody wants another one checked instead.
-pub(super) fn check(setup: &Setup, known: &mut Known, superseded: &dyn Fn() -> bool) -> Option<Found> {
+pub(super) async fn check(setup: &Setup, known: &mut Known, superseded: &dyn Fn() -> bool) -> Option<Found> {
     let config = with_demo(setup);
     let mut found = Found::default();
     let fault = |(setting, message): (&str, String)| Fault { setting: setting.to_owned(), message };
@@ -74,7 +74,7 @@ pub(super) fn check(setup: &Setup, known: &mut Known, superseded: &dyn Fn() -> b
         found.unless("init_adapter", Adapter::read(&config.init_adapter).map(|_| ()));
     }
     folder(setup, &config, &mut found);
-    device(&config, known, &mut found);
+    device(&config, known, &mut found).await;
     if superseded() {
         return None;
     }
@@ -107,13 +107,13 @@ pub(super) fn check(setup: &Setup, known: &mut Known, superseded: &dyn Fn() -> b
     if let Err(error) = adaptation(&config, &model, classes, seen.is_some()) {
         found.blame("target_modules", &error);
     }
-    found.estimate = memory(&config, &model, seen.as_ref(), known);
+    found.estimate = memory(&config, &model, seen.as_ref(), known).await;
     Some(found)
 }
 
 /// The memory that the run will take, where nothing that it depends on is wrong.
-fn memory(config: &RunConfig, model: &Model, seen: Option<&Seen>, known: &mut Known) -> Option<Estimate> {
-    let devices = known.devices.get_or_insert_with(|| block_on(device::list()));
+async fn memory(config: &RunConfig, model: &Model, seen: Option<&Seen>, known: &mut Known) -> Option<Estimate> {
+    let devices = known.devices().await;
     let (place, _) = device::choose(&config.device, devices).ok()?;
     let rows = match seen.and_then(|seen| seen.rows.clone()) {
         Some(rows) => rows,
@@ -152,27 +152,25 @@ fn folder(setup: &Setup, config: &RunConfig, found: &mut Found) {
     }
 }
 
-fn device(config: &RunConfig, known: &mut Known, found: &mut Found) {
+async fn device(config: &RunConfig, known: &mut Known, found: &mut Found) {
     if matches!(config.device, DeviceChoice::Cpu | DeviceChoice::Auto) {
         return;
     }
-    let devices = known.devices.get_or_insert_with(|| block_on(device::list()));
+    let devices = known.devices().await;
     found.unless("device", device::choose(&config.device, devices).map(|_| ()));
 }
 
 /// The model without its weights; `None` for one that has to be fetched first.
 fn model(config: &RunConfig, known: &mut Known, found: &mut Found) -> Result<Option<Model>> {
-    let wanted = wanted(config, true);
-    let near = if demo::is_embedded(wanted.model) { Some(demo::locate(&wanted)?) } else { wanted.nearby()? };
-    let Some(near) = near else {
+    let Some(folder) = nearby(config)? else {
         found
             .facts
             .push(format!("{}: a model of the Hugging Face hub, fetched when the run starts", config.model.display()));
         return Ok(None);
     };
-    let model = known.model(&near.folder)?;
+    let model = known.model(&folder)?;
     if config.init == Init::Pretrained {
-        Weights::open(&near.folder)?;
+        Weights::open(&folder)?;
     }
     let a = &model.architecture;
     let layers = if a.layers() == 1 { "1 layer".into() } else { format!("{} layers", count(a.layers())) };
@@ -223,7 +221,7 @@ fn data(config: &RunConfig, model: &Model, known: &mut Known, found: &mut Found)
 
 /// Reads the data, or of a large file its first part.
 fn look(settings: &DataSettings, files: &DataFiles, model: &Model) -> Result<Seen> {
-    let length = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let length = |path: &Path| storage::length(path).unwrap_or(0);
     let (train, tokenizer) = (Source::from_path(&files.train)?, &model.tokenizer);
     let valid = files.valid.as_deref().map(Source::from_path).transpose()?;
     let bytes = train.bytes().len() as u64;

@@ -9,6 +9,7 @@ use std::{
 use super::tail::{Change, Tail};
 use crate::{
     event::{Event, Metrics},
+    storage,
     train::{journal::EVENTS, lock, metrics},
 };
 
@@ -214,7 +215,7 @@ impl Follower {
         if !problems.is_empty() {
             return Some(format!("{}: {}", self.folder.display(), problems.join("; ")));
         }
-        let there = [self.figures.tail.path(), self.events.tail.path()].iter().any(|path| path.exists());
+        let there = [self.figures.tail.path(), self.events.tail.path()].iter().any(|path| storage::exists(path));
         (!there).then(|| format!("{}: there is no record of a run in this folder yet", self.folder.display()))
     }
 }

@@ -9,8 +9,9 @@ use std::{
 use crate::{
     Result,
     data::{DataFiles, DataReport, DataSettings, Tokenizer},
-    device::DeviceFacts,
+    device::{self, DeviceFacts},
     model::{Architecture, pretrained::read_architecture},
+    storage,
     train::estimate::Rows,
 };
 
@@ -67,6 +68,14 @@ pub(super) struct Seen {
 }
 
 impl Known {
+    /// The devices of this machine.
+    pub(super) async fn devices(&mut self) -> &[DeviceFacts] {
+        if self.devices.is_none() {
+            self.devices = Some(device::list().await);
+        }
+        self.devices.as_deref().unwrap_or_default()
+    }
+
     /// The model in a folder.
     pub(super) fn model(&mut self, folder: &Path) -> Result<Model> {
         let names = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"];
@@ -106,6 +115,5 @@ impl Known {
 }
 
 fn stamp(path: &Path) -> Stamp {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.len(), metadata.modified().ok()?))
+    storage::stamp(path).ok()
 }

@@ -1,9 +1,10 @@
-//! The desk behind a front end: it owns devices, models and the run, on threads of its own, so that a window never
-//! waits. What they say to each other is in [`messages`](crate::event::messages).
+//! The desk behind a front end: it owns devices, models and the run, on threads of its own (in a browser, which has none, in
+//! tasks that take turns), so that a window never waits. What they say to each other is in
+//! [`messages`](crate::event::messages).
 //!
-//! One thread trains (`running`), one checks settings (`checking`, `check`), one works with the adapters of finished runs
+//! One worker trains (`running`), one checks settings (`checking`, `check`), one works with the adapters of finished runs
 //! (`workbench`), one follows the records of runs in folders (`watching`, [`follower`], [`tail`]). Whatever panics in
-//! the layers below becomes a sentence, and the thread goes on to the next wish.
+//! the layers below becomes a sentence, and the worker goes on to the next wish.
 
 mod check;
 mod checking;
@@ -14,6 +15,7 @@ mod running;
 pub mod tail;
 mod watching;
 mod workbench;
+mod worker;
 
 use std::{
     sync::{
@@ -21,32 +23,45 @@ use std::{
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
-    thread::JoinHandle,
     time::Duration,
 };
 
-use crate::event::{
-    Command,
-    messages::{Reply, Request, RunState},
+use crate::{
+    event::{
+        Command,
+        messages::{Reply, Request, RunState},
+    },
+    method::{METHODS, formats::FORMATS, mask::MASKS},
 };
 use devices::OpenDevices;
+use worker::{Ear, Worker};
 
-/// How often a waiting front end without a window looks whether it was told to stop.
+/// What can be chosen for settings whose values are names: setting, then the names.
+pub fn choices() -> Vec<(&'static str, Vec<String>)> {
+    let methods = METHODS.iter().map(|entry| entry.name.to_owned()).collect();
+    let masks = MASKS.iter().map(|entry| entry.name.to_owned()).collect();
+    vec![("method", methods), ("mask", masks)]
+}
+
+/// Layouts that an adapter can be exported in, with a word on each; the program's own is the last.
+pub fn layouts() -> Vec<(String, String)> {
+    FORMATS.iter().rev().map(|format| (format.name.into(), format.about.into())).collect()
+}
+
+/// How often whoever waits looks whether it was told to stop.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// Stack of a thread that computes: as much as the first thread of a program has.
-const STACK_BYTES: usize = 8 << 20;
 
-/// A desk with its threads. Dropping it stops and saves the run and waits for that.
+/// A desk with its workers. Dropping it stops and saves the run and waits for that.
 pub struct Desk {
     wishes: Option<Wishes>,
     replies: Receiver<Reply>,
     shared: Arc<Shared>,
     /// The two that may be writing something.
-    running: Option<JoinHandle<()>>,
-    working: Option<JoinHandle<()>>,
+    running: Option<Worker>,
+    working: Option<Worker>,
 }
 
-/// The ears of the threads.
+/// What the workers listen to.
 struct Wishes {
     run: Sender<running::Wish>,
     check: Sender<checking::Wish>,
@@ -54,7 +69,7 @@ struct Wishes {
     watch: Sender<watching::Wish>,
 }
 
-/// What the threads must know at once, whatever else they are doing.
+/// What the workers must know at once, whatever else they are doing.
 #[derive(Default)]
 struct Shared {
     /// Runs that were asked for and are not over.
@@ -71,7 +86,7 @@ struct Shared {
     closing: AtomicBool,
 }
 
-/// The mouth of a thread.
+/// The mouth of a worker.
 #[derive(Clone)]
 struct Voice {
     replies: Sender<Reply>,
@@ -92,7 +107,7 @@ impl Voice {
 }
 
 impl Desk {
-    /// Opens a desk. `wake` is called, from its threads, whenever there is a new reply.
+    /// Opens a desk. `wake` is called, by its workers, whenever there is a new reply.
     pub fn open(wake: impl Fn() + Send + Sync + 'static) -> Self {
         let (replies, heard) = channel();
         let voice = Voice { replies, wake: Arc::new(wake) };
@@ -104,20 +119,26 @@ impl Desk {
         let (watch, folders) = channel();
         let running = {
             let (voice, shared, devices) = (voice.clone(), shared.clone(), devices.clone());
-            spawn("agoge run", move || running::work(&runs, &voice, &devices, &shared))
+            Worker::start("run", move || running::work(Ear::new(runs), voice, devices, shared))
         };
         let checking = {
             let (voice, shared) = (voice.clone(), shared.clone());
-            spawn("agoge check", move || checking::work(&checks, &voice, &shared))
+            Worker::start("check", move || checking::work(Ear::new(checks), voice, shared))
         };
         let working = {
             let (voice, shared) = (voice.clone(), shared.clone());
-            spawn("agoge workbench", move || workbench::work(&tasks, &voice, &devices, &shared))
+            Worker::start("workbench", move || workbench::work(Ear::new(tasks), voice, devices, shared))
         };
-        let watching = spawn("agoge watch", move || watching::work(&folders, &voice));
+        let watching = Worker::start("watch", move || watching::work(Ear::new(folders), voice));
         // These two write nothing, and end by themselves when nobody can ask them any more.
         drop((checking, watching));
-        Self { wishes: Some(Wishes { run, check, bench, watch }), replies: heard, shared, running, working }
+        Self {
+            wishes: Some(Wishes { run, check, bench, watch }),
+            replies: heard,
+            shared,
+            running: Some(running),
+            working: Some(working),
+        }
     }
 
     /// Asks for something. Never waits.
@@ -168,6 +189,7 @@ impl Desk {
     }
 
     /// The next reply, waited for as long as `time`.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn hear_within(&self, time: Duration) -> Option<Reply> {
         self.replies.recv_timeout(time).ok()
     }
@@ -180,6 +202,7 @@ impl Desk {
     /// Stays with the run until it is over, for a front end that is gone; a run that stands still goes on. If `stop`
     /// becomes true, the run is stopped and saved. Every reply that still comes is handed to `heard`. Returns the last
     /// state that was heard here.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn leave_running(self, stop: &AtomicBool, mut heard: impl FnMut(&Reply)) -> RunState {
         let mut state = RunState::Idle;
         let mut told = false;
@@ -221,12 +244,7 @@ impl Drop for Desk {
         // Nobody wants to wait for a download that no run will use.
         let running = self.running.take().filter(|_| !self.shared.preparing.load(Ordering::SeqCst));
         for writer in [running, self.working.take()].into_iter().flatten() {
-            let _ = writer.join();
+            writer.join();
         }
     }
-}
-
-/// Starts a thread; `None` where the system has no room for one, which its first wish would show.
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Option<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.into()).stack_size(STACK_BYTES).spawn(work).ok()
 }

@@ -1,13 +1,12 @@
-//! The thread that trains.
+//! The worker that trains.
 
-use std::sync::{
-    atomic::Ordering,
-    mpsc::{Receiver, RecvTimeoutError, TryRecvError},
+use std::sync::{Arc, atomic::Ordering};
+
+use super::{
+    LOOK_AGAIN, Shared, Voice,
+    devices::OpenDevices,
+    worker::{Ear, Heard, attempt, breathe},
 };
-
-use pollster::block_on;
-
-use super::{LOOK_AGAIN, Shared, Voice, devices::OpenDevices};
 use crate::{
     Error, Result,
     config::RunConfig,
@@ -16,28 +15,28 @@ use crate::{
         Command,
         messages::{Reply, RunState, Setup},
     },
-    method, panics,
+    method, panics, storage,
     train::{
         Inputs, Run,
         folder::{prepare_out, stored_config, unresumable},
-        inputs::pin,
         lock,
+        place::pin,
         run::Turn,
     },
 };
 
-/// What this thread is asked for.
+/// What this worker is asked for.
 pub(super) enum Wish {
     Start(Box<Setup>),
     Tell(Command),
 }
 
-pub(super) fn work(wishes: &Receiver<Wish>, voice: &Voice, devices: &OpenDevices, shared: &Shared) {
-    while let Ok(wish) = wishes.recv() {
+pub(super) async fn work(wishes: Ear<Wish>, voice: Voice, devices: OpenDevices, shared: Arc<Shared>) {
+    while let Some(wish) = wishes.next().await {
         // Without a run there is nothing to tell.
         let Wish::Start(setup) = wish else { continue };
         if !shared.closing.load(Ordering::SeqCst) {
-            let state = match one(&setup, wishes, voice, devices, shared) {
+            let state = match one(&setup, &wishes, &voice, &devices, &shared).await {
                 Ok(()) => RunState::Ended,
                 Err(error) => RunState::Failed { message: error.to_string() },
             };
@@ -48,11 +47,11 @@ pub(super) fn work(wishes: &Receiver<Wish>, voice: &Voice, devices: &OpenDevices
 }
 
 /// One run from its settings to its end; a panic on the way is an error.
-fn one(setup: &Setup, wishes: &Receiver<Wish>, voice: &Voice, devices: &OpenDevices, shared: &Shared) -> Result<()> {
+async fn one(setup: &Setup, wishes: &Ear<Wish>, voice: &Voice, devices: &OpenDevices, shared: &Shared) -> Result<()> {
     // Outside of what may panic: a run with tensors of a device that is gone must not be dropped while unwinding.
     let mut run = None;
     shared.preparing.store(true, Ordering::SeqCst);
-    let attempt = panics::attempt(|| block_on(conduct(setup, &mut run, wishes, voice, devices, shared)));
+    let attempt = attempt(conduct(setup, &mut run, wishes, voice, devices, shared)).await;
     shared.preparing.store(false, Ordering::SeqCst);
     if let Err(panic) = &attempt {
         devices.forget();
@@ -67,14 +66,14 @@ fn one(setup: &Setup, wishes: &Receiver<Wish>, voice: &Voice, devices: &OpenDevi
 async fn conduct(
     setup: &Setup,
     place: &mut Option<Run>,
-    wishes: &Receiver<Wish>,
+    wishes: &Ear<Wish>,
     voice: &Voice,
     devices: &OpenDevices,
     shared: &Shared,
 ) -> Result<()> {
     let mut prepare = |what: &str| voice.say(Reply::State { state: RunState::Preparing { what: what.to_owned() } });
     let mut config = settled(setup)?;
-    if !demo::is_embedded(&config.model) && !config.model.exists() {
+    if !demo::is_embedded(&config.model) && !storage::exists(&config.model) {
         prepare(&format!("fetching {} from the Hugging Face hub", config.model.display()));
     }
     pin(&mut config, true)?;
@@ -100,38 +99,31 @@ async fn conduct(
             state = now;
             voice.say(Reply::State { state: state.clone() });
         }
-        let wish = if waiting {
-            wishes.recv_timeout(LOOK_AGAIN)
-        } else {
-            wishes.try_recv().map_err(|error| match error {
-                TryRecvError::Empty => RecvTimeoutError::Timeout,
-                TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
-            })
-        };
-        match wish {
-            Ok(Wish::Tell(command)) => {
+        let heard = if waiting { wishes.within(LOOK_AGAIN).await } else { wishes.now() };
+        match heard {
+            Heard::Wish(Wish::Tell(command)) => {
                 run.tell(command);
                 continue;
             }
-            Ok(Wish::Start(_)) => {
+            Heard::Wish(Wish::Start(_)) => {
                 shared.runs.fetch_sub(1, Ordering::SeqCst);
                 voice.say(Reply::State { state: state.clone() });
                 continue;
             }
             // Nobody is there any more.
-            Err(RecvTimeoutError::Disconnected) => run.tell(Command::Stop),
-            Err(RecvTimeoutError::Timeout) if waiting => {
+            Heard::Gone => run.tell(Command::Stop),
+            Heard::Silence if waiting => {
                 run.listen();
                 continue;
             }
-            Err(RecvTimeoutError::Timeout) => {}
+            Heard::Silence => {}
         }
         if shared.closing.load(Ordering::SeqCst) {
             run.tell(Command::Stop);
         }
         match run.turn().await? {
             Turn::Event(event) => voice.say(Reply::Event { event: Box::new(event) }),
-            Turn::Worked => {}
+            Turn::Worked => breathe().await,
             Turn::Over => return Ok(()),
         }
     }

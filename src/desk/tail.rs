@@ -2,11 +2,12 @@
 //! its end, an endless one is left out, and a file that was replaced is noticed.
 
 use std::{
-    fs::{File, Metadata},
     io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     time::SystemTime,
 };
+
+use crate::storage;
 
 /// Longer lines are not read.
 const LONGEST_LINE: usize = 16 << 20;
@@ -39,7 +40,7 @@ pub struct Tail {
     /// Whether that line is too long to be kept.
     endless: bool,
     /// Length and time of the last change when everything had been read.
-    settled: Option<(u64, Option<SystemTime>)>,
+    settled: Option<(u64, SystemTime)>,
     /// Lines that were too long.
     pub left_out: usize,
 }
@@ -62,34 +63,34 @@ impl Tail {
 
     /// Looks at the file without taking anything.
     pub fn look(&self) -> Change {
-        let metadata = match std::fs::metadata(&self.path) {
-            Ok(metadata) => metadata,
+        let stamp = match storage::stamp(&self.path) {
+            Ok(stamp) => stamp,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 return if self.offset > 0 { Change::Replaced } else { Change::None };
             }
             Err(e) => return Change::Unreadable(e.to_string()),
         };
         // Opening a pipe would wait for its other end.
-        if !metadata.is_file() {
+        if !storage::is_file(&self.path) {
             return Change::Unreadable("it is not a file".into());
         }
-        if metadata.len() < self.offset {
+        if stamp.0 < self.offset {
             return Change::Replaced;
         }
-        if self.settled == Some(stamp(&metadata)) {
+        if self.settled == Some(stamp) {
             return Change::None;
         }
         match self.open() {
             Ok(None) => Change::Replaced,
-            Ok(Some(_)) if metadata.len() == self.offset => Change::None,
+            Ok(Some(_)) if stamp.0 == self.offset => Change::None,
             Ok(Some(_)) => Change::Grown,
             Err(e) => Change::Unreadable(e.to_string()),
         }
     }
 
     /// The file at the place that was reached; `None` if it is another file.
-    fn open(&self) -> std::io::Result<Option<File>> {
-        let mut file = File::open(&self.path)?;
+    fn open(&self) -> std::io::Result<Option<storage::Reader>> {
+        let mut file = storage::open(&self.path)?;
         file.seek(SeekFrom::Start(self.offset - self.mark.len() as u64))?;
         let mut mark = vec![0; self.mark.len()];
         match file.read_exact(&mut mark) {
@@ -106,7 +107,7 @@ impl Tail {
     /// The file cannot be read.
     pub fn read(&mut self, most: usize, mut each: impl FnMut(&[u8])) -> std::io::Result<bool> {
         let Some(mut file) = self.open()? else { return Ok(false) };
-        let before = file.metadata()?;
+        let before = storage::stamp(&self.path)?;
         let mut bytes = Vec::new();
         file.by_ref().take(most as u64).read_to_end(&mut bytes)?;
         self.offset += bytes.len() as u64;
@@ -115,7 +116,7 @@ impl Tail {
         self.mark.drain(..self.mark.len().saturating_sub(MARK_BYTES));
         let more = bytes.len() == most;
         // What was written while it was read changes the stamp.
-        self.settled = (!more && before.len() <= self.offset).then(|| (self.offset, before.modified().ok()));
+        self.settled = (!more && before.0 <= self.offset).then_some((self.offset, before.1));
         self.split(&bytes, &mut each);
         Ok(more)
     }
@@ -147,10 +148,6 @@ impl Tail {
             }
         }
     }
-}
-
-fn stamp(metadata: &Metadata) -> (u64, Option<SystemTime>) {
-    (metadata.len(), metadata.modified().ok())
 }
 
 #[cfg(test)]

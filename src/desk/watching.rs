@@ -1,14 +1,11 @@
-//! The thread that follows runs in folders.
+//! The worker that follows runs in folders.
 
-use std::{
-    path::PathBuf,
-    sync::mpsc::{Receiver, RecvTimeoutError},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use super::{
     Voice,
     follower::{Follower, News},
+    worker::{Ear, Heard},
 };
 use crate::{
     event::{Command, messages::Reply},
@@ -19,33 +16,33 @@ use crate::{
 /// Pause between two looks at all folders.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What this thread is asked for.
+/// What this worker is asked for.
 pub(super) enum Wish {
     Watch(PathBuf),
     Forget(PathBuf),
     Tell(PathBuf, Command),
 }
 
-pub(super) fn work(wishes: &Receiver<Wish>, voice: &Voice) {
+pub(super) async fn work(wishes: Ear<Wish>, voice: Voice) {
     let mut followed: Vec<Followed> = Vec::new();
     let mut more = false;
     loop {
         let wish = if followed.is_empty() {
-            wishes.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            wishes.next().await.map_or(Heard::Gone, Heard::Wish)
         } else {
-            wishes.recv_timeout(if more { Duration::ZERO } else { PAUSE })
+            wishes.within(if more { Duration::ZERO } else { PAUSE }).await
         };
         match wish {
-            Ok(wish) => {
-                hear(wish, &mut followed, voice);
+            Heard::Wish(wish) => {
+                hear(wish, &mut followed, &voice);
                 continue;
             }
-            Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {}
+            Heard::Gone => return,
+            Heard::Silence => {}
         }
         more = false;
         for one in &mut followed {
-            more |= one.look(voice);
+            more |= one.look(&voice);
         }
     }
 }

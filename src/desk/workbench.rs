@@ -1,14 +1,18 @@
-//! The thread that works with the adapters of runs: it writes text with and without them, merges and exports them.
+//! The worker that works with the adapters of runs: it writes text with and without them, merges and exports them.
 
 use std::{
     path::{Path, PathBuf},
-    sync::{atomic::Ordering, mpsc::Receiver},
-    time::{Instant, SystemTime},
+    sync::{Arc, atomic::Ordering},
+    time::SystemTime,
 };
 
-use pollster::block_on;
+use web_time::Instant;
 
-use super::{Shared, Voice, devices::OpenDevices};
+use super::{
+    Shared, Voice,
+    devices::OpenDevices,
+    worker::{Ear, attempt, breathe},
+};
 use crate::{
     Error, Result,
     config::RunConfig,
@@ -17,11 +21,11 @@ use crate::{
     format::{bytes, count},
     method::{adapter::Adapter, formats, sides::Sides},
     model::{Pretrained, generate::Generation, sample::Sampling, save},
-    panics,
+    panics, storage,
     train::{folder::stored_config, inputs::load_base, results},
 };
 
-/// What this thread is asked for.
+/// What this worker is asked for.
 pub(super) enum Wish {
     Generate {
         order: u64,
@@ -52,9 +56,9 @@ pub(super) struct Wanted {
     pub seed: u64,
 }
 
-pub(super) fn work(wishes: &Receiver<Wish>, voice: &Voice, devices: &OpenDevices, shared: &Shared) {
+pub(super) async fn work(wishes: Ear<Wish>, voice: Voice, devices: OpenDevices, shared: Arc<Shared>) {
     let mut bench = Bench { loaded: None, voice: voice.clone(), devices: devices.clone() };
-    while let Ok(wish) = wishes.recv() {
+    while let Some(wish) = wishes.next().await {
         if shared.closing.load(Ordering::SeqCst) {
             return;
         }
@@ -65,7 +69,7 @@ pub(super) fn work(wishes: &Receiver<Wish>, voice: &Voice, devices: &OpenDevices
                 continue;
             }
         };
-        let attempt = panics::attempt(|| block_on(bench.carry_out(wish, shared)));
+        let attempt = attempt(bench.carry_out(wish, &shared)).await;
         if attempt.is_err() {
             devices.forget();
             bench.put_away();
@@ -92,7 +96,7 @@ struct Loaded {
     tokenizer: Tokenizer,
     sides: Sides,
     /// When the adapter was written.
-    written: Option<SystemTime>,
+    written: Option<(u64, SystemTime)>,
 }
 
 impl Bench {
@@ -127,7 +131,7 @@ impl Bench {
 
     /// The model of the run in `folder` with its adapter as it is now, loaded where it is not yet.
     async fn load(&mut self, number: u64, folder: &Path) -> Result<&mut Loaded> {
-        let written = || std::fs::metadata(folder.join("adapter.json")).and_then(|metadata| metadata.modified()).ok();
+        let written = || storage::stamp(folder.join("adapter.json")).ok();
         let config = stored_config(folder)?;
         let known = self.loaded.as_ref().is_some_and(|loaded| loaded.folder == folder && loaded.config == config);
         if !known {
@@ -179,6 +183,7 @@ impl Bench {
             while own < wanted.max_tokens && !silent() {
                 let Some(id) = generation.next().await? else { break };
                 own += 1;
+                breathe().await;
                 if let Some(text) = decoder.push(id)? {
                     voice.say(Reply::Text { number, adapted, text, done: false });
                 }

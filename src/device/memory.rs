@@ -31,6 +31,18 @@ pub(super) fn of_machine() -> Option<u64> {
     None
 }
 
+/// Bytes of memory that this process keeps resident; 0 where the system does not say.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn resident_bytes() -> u64 {
+    memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem as u64)
+}
+
+/// Bytes of memory that the page has claimed.
+#[cfg(target_arch = "wasm32")]
+pub(super) fn resident_bytes() -> u64 {
+    (core::arch::wasm32::memory_size(0) as u64) << 16
+}
+
 /// The share of unified memory that Metal lets a GPU keep resident (`recommendedMaxWorkingSetSize`): two thirds, on
 /// machines of more than 36 GiB three quarters.
 fn of_apple_silicon(machine: u64) -> u64 {

@@ -25,6 +25,7 @@ use crate::{
         save::cast,
         weights::Weights,
     },
+    storage,
 };
 
 /// Version of the folder's layout.
@@ -169,7 +170,7 @@ pub(super) fn folder_files(
 /// # Errors
 /// The device failed, or the folder cannot be written.
 pub async fn write(method: &dyn Method, name: &str, base: &Pretrained, dtype: Dtype, folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|e| Error::file("create", folder, e))?;
+    storage::create_dir_all(folder).map_err(|e| Error::file("create", folder, e))?;
     for (file, bytes) in files(method, name, base, dtype).await? {
         files::write(&folder.join(file), &bytes)?;
     }

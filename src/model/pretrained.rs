@@ -14,7 +14,7 @@ use super::{
     transformer::Transformer,
     weights::{Loader, Weights},
 };
-use crate::{Error, Result, device::ComputeDevice, rng::Stream};
+use crate::{Error, Result, device::ComputeDevice, rng::Stream, storage};
 
 /// A loaded model.
 #[derive(Debug)]
@@ -38,20 +38,20 @@ pub struct Pretrained {
 /// # Errors
 /// A folder that is not one, a missing file, or bad JSON.
 pub fn read_config(folder: &Path) -> Result<Value> {
-    if !folder.is_dir() {
+    if !storage::is_dir(folder) {
         return Err(Error::input(format!(
             "{}: there is no such folder; --model wants a Hugging Face model folder",
             folder.display()
         )));
     }
     let path = folder.join("config.json");
-    if !path.exists() {
+    if !storage::exists(&path) {
         return Err(Error::input(format!(
             "{}: not a model folder, there is no config.json; --model wants a Hugging Face model folder",
             folder.display()
         )));
     }
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
+    let text = storage::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
     let config: Value =
         serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: not valid JSON: {e}", path.display())))?;
     if !config.is_object() {
@@ -141,7 +141,7 @@ impl Pretrained {
             WithHead { body: &mut loader, architecture: &described, purpose: &purpose, weights: Some(weights), device };
         let transformer = Transformer::new(architecture, purpose.head(), device, &mut source);
         loader.finish(folder, |name| may_be_left_over(name, &described, &purpose))?;
-        let fingerprint = fingerprint::of(weights);
+        let fingerprint = fingerprint::of(weights)?;
         let table = weights.alias(&transformer.embeddings.tokens.name).and_then(|name| weights.dtype(name));
         let dtype = table.unwrap_or(Dtype::F32);
         Ok(Self { folder: folder.to_path_buf(), transformer, config, fingerprint, dtype, purpose })

@@ -10,7 +10,7 @@ use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
 use super::{classifier::Purpose, parameter::Parameter, pretrained::Pretrained};
-use crate::{Error, Result, device, files};
+use crate::{Error, Result, device, files, storage};
 
 /// Files of a model folder that are copied as they are.
 const COPIED: &[&str] = &[
@@ -57,11 +57,11 @@ pub fn is_weights(name: &str) -> bool {
 /// A file that cannot be written or read, or a device that failed while reading.
 pub async fn folder(base: &Pretrained, dtype: Dtype, out: &Path, most_bytes: u64) -> Result<u64> {
     let transformer = &base.transformer;
-    std::fs::create_dir_all(out).map_err(|e| Error::file("create", out, e))?;
+    storage::create_dir_all(out).map_err(|e| Error::file("create", out, e))?;
     for name in COPIED {
         let from = base.folder.join(name);
-        if from.exists() {
-            let bytes = std::fs::read(&from).map_err(|e| Error::file("read", &from, e))?;
+        if storage::exists(&from) {
+            let bytes = storage::read(&from).map_err(|e| Error::file("read", &from, e))?;
             files::write(&out.join(name), &described(name, bytes, dtype, base))?;
         }
     }
@@ -91,10 +91,10 @@ pub async fn folder(base: &Pretrained, dtype: Dtype, out: &Path, most_bytes: u64
         files::write_json(&out.join(INDEX), &index)?;
         kept.insert(INDEX);
     }
-    for entry in std::fs::read_dir(out).map_err(|e| Error::file("read", out, e))?.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
+    for path in storage::list(out).map_err(|e| Error::file("read", out, e))? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
         if is_weights(&name) && !kept.contains(&name[..]) {
-            std::fs::remove_file(entry.path()).map_err(|e| Error::file("remove", &entry.path(), e))?;
+            storage::remove_file(&path).map_err(|e| Error::file("remove", &path, e))?;
         }
     }
     Ok(total)

@@ -1,19 +1,23 @@
-//! Reading the weights of a Hugging Face folder: one safetensors file or several with an index, memory-mapped.
+//! Reading the weights of a Hugging Face folder: one safetensors file or several with an index, of which only the parts
+//! are read that are asked for.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashSet},
-    fs::File,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
 use burn::tensor::{Device, Tensor, TensorData};
 use half::{bf16, f16};
-use memmap2::Mmap;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, tensor::Metadata};
 use serde::Deserialize;
 
 use super::parameter::{Parameter, ParameterSource, Role};
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    storage::{self, View},
+};
 
 /// One tensor's place in a file.
 #[derive(Clone, Debug)]
@@ -21,32 +25,17 @@ struct Entry {
     shard: usize,
     dtype: Dtype,
     dims: Vec<usize>,
-    /// Byte range in the mapped file.
-    range: (usize, usize),
+    /// Byte range in the file.
+    range: Range<usize>,
 }
 
-/// Where the bytes of a file are.
-#[derive(Debug)]
-enum Bytes {
-    Mapped(Mmap),
-    Owned(Vec<u8>),
-}
-
-impl std::ops::Deref for Bytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Owned(bytes) => bytes,
-        }
-    }
-}
+/// Longest description of the tensors at the head of a file, in bytes, as the safetensors library has it.
+const LONGEST_HEADER: usize = 100_000_000;
 
 /// All tensors of a checkpoint, by name.
 #[derive(Debug)]
 pub struct Weights {
-    shards: Vec<(PathBuf, Bytes)>,
+    shards: Vec<(PathBuf, View)>,
     entries: BTreeMap<String, Entry>,
 }
 
@@ -64,10 +53,10 @@ impl Weights {
     pub fn open(folder: &Path) -> Result<Self> {
         let single = folder.join("model.safetensors");
         let index_path = folder.join("model.safetensors.index.json");
-        let files: Vec<PathBuf> = if single.exists() {
+        let files: Vec<PathBuf> = if storage::exists(&single) {
             vec![single]
-        } else if index_path.exists() {
-            let text = std::fs::read_to_string(&index_path).map_err(|e| Error::file("read", &index_path, e))?;
+        } else if storage::exists(&index_path) {
+            let text = storage::read_to_string(&index_path).map_err(|e| Error::file("read", &index_path, e))?;
             let index: Index = serde_json::from_str(&text)
                 .map_err(|e| Error::input(format!("{}: not a safetensors index: {e}", index_path.display())))?;
             let names: std::collections::BTreeSet<_> = index.weight_map.into_values().collect();
@@ -81,11 +70,8 @@ impl Weights {
         };
         let mut weights = Self { shards: Vec::new(), entries: BTreeMap::new() };
         for path in files {
-            let file = File::open(&path).map_err(|e| Error::file("open", &path, e))?;
-            // SAFETY: the map is only read; a file that another program changes meanwhile gives wrong numbers, which
-            // is the accepted price of memory-mapping weights.
-            let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::file("map", &path, e))?;
-            weights.add(path, Bytes::Mapped(map))?;
+            let view = storage::view(&path).map_err(|e| Error::file("open", &path, e))?;
+            weights.add(path, view)?;
         }
         Ok(weights)
     }
@@ -96,22 +82,20 @@ impl Weights {
     /// Bytes that are cut off or lie about their tensors.
     pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
         let mut weights = Self { shards: Vec::new(), entries: BTreeMap::new() };
-        weights.add(PathBuf::from(name), Bytes::Owned(bytes))?;
+        weights.add(PathBuf::from(name), View::from(bytes))?;
         Ok(weights)
     }
 
-    fn add(&mut self, path: PathBuf, bytes: Bytes) -> Result<()> {
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| {
+    fn add(&mut self, path: PathBuf, view: View) -> Result<()> {
+        let (metadata, start) = described(&view).map_err(|e| {
             Error::input(format!("{}: not a whole safetensors file ({e}); copy or download it again", path.display()))
         })?;
         let shard = self.shards.len();
-        let start = bytes.as_ptr() as usize;
-        for (name, view) in tensors.tensors() {
-            let from = view.data().as_ptr() as usize - start;
-            let range = (from, from + view.data().len());
-            self.entries.insert(name, Entry { shard, dtype: view.dtype(), dims: view.shape().to_vec(), range });
+        for (name, info) in metadata.tensors() {
+            let range = start + info.data_offsets.0..start + info.data_offsets.1;
+            self.entries.insert(name, Entry { shard, dtype: info.dtype, dims: info.shape.clone(), range });
         }
-        self.shards.push((path, bytes));
+        self.shards.push((path, view));
         Ok(())
     }
 
@@ -140,10 +124,23 @@ impl Weights {
         })
     }
 
+    /// Bytes that a tensor takes in its file; 0 for one that is missing.
+    pub fn stored_bytes(&self, name: &str) -> usize {
+        self.entries.get(name).map_or(0, |entry| entry.range.len())
+    }
+
     /// Bytes of a tensor as stored, little-endian.
-    pub fn bytes(&self, name: &str) -> Option<&[u8]> {
-        let entry = self.entries.get(name)?;
-        Some(&self.shards[entry.shard].1[entry.range.0..entry.range.1])
+    ///
+    /// # Errors
+    /// A missing tensor, or a file that can no longer be read.
+    pub fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        let entry = self.entry(name)?;
+        let (path, view) = &self.shards[entry.shard];
+        view.slice(entry.range.clone()).map_err(|e| Error::file("read", path, e))
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry> {
+        self.entries.get(name).ok_or_else(|| Error::input(format!("the tensor {name} is missing")))
     }
 
     /// A tensor's values in f32.
@@ -151,10 +148,8 @@ impl Weights {
     /// # Errors
     /// A missing tensor, or one that is not stored in f32, f16 or bf16.
     pub fn floats(&self, name: &str) -> Result<Vec<f32>> {
-        let missing = || Error::input(format!("the tensor {name} is missing"));
-        let entry = self.entries.get(name).ok_or_else(missing)?;
-        let bytes = self.bytes(name).ok_or_else(missing)?;
-        floats_from(bytes, entry.dtype).ok_or_else(|| {
+        let entry = self.entry(name)?;
+        floats_from(&self.bytes(name)?, entry.dtype).ok_or_else(|| {
             let path = self.shards[entry.shard].0.display();
             Error::input(format!(
                 "{path}: tensor {name} is stored as {:?}; supported are F32, F16 and BF16",
@@ -168,15 +163,30 @@ impl Weights {
     /// # Errors
     /// A missing tensor, or one of another type.
     pub fn indices(&self, name: &str) -> Result<Vec<u32>> {
-        let (Some(entry), Some(bytes)) = (self.entries.get(name), self.bytes(name)) else {
-            return Err(Error::input(format!("the tensor {name} is missing")));
-        };
+        let entry = self.entry(name)?;
         if !matches!(entry.dtype, Dtype::U32 | Dtype::I32) {
             let path = self.shards[entry.shard].0.display();
             return Err(Error::input(format!("{path}: tensor {name} is stored as {:?}, not U32", entry.dtype)));
         }
-        Ok(bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect())
+        Ok(self.bytes(name)?.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect())
     }
+}
+
+/// The description of the tensors at the head of a safetensors file, and where their bytes begin. The library for these
+/// files wants all bytes of a file at once, of which a browser has no room.
+fn described(view: &View) -> std::result::Result<(Metadata, usize), String> {
+    let part = |range| view.slice(range).map_err(|e| e.to_string());
+    let length = part(0..8).map_err(|_| "it has less than 8 bytes".to_owned())?;
+    let length = u64::from_le_bytes((*length).try_into().expect("8 bytes"));
+    let length = usize::try_from(length).ok().filter(|length| *length <= LONGEST_HEADER);
+    let length = length.ok_or("its description is too long")?;
+    let text = part(8..8 + length).map_err(|_| "its description is cut off".to_owned())?;
+    let metadata: Metadata = serde_json::from_slice(&text).map_err(|e| format!("its description is wrong: {e}"))?;
+    let (found, expected) = (view.len(), 8 + length + metadata.data_len());
+    if found != expected {
+        return Err(format!("it has {found} bytes instead of {expected}"));
+    }
+    Ok((metadata, 8 + length))
 }
 
 /// Little-endian bytes as f32; `None` for a type that is not a supported float.

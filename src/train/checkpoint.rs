@@ -9,6 +9,7 @@ use crate::{
     Error, Result, device, files,
     method::Method,
     model::{Transformer, save::cast, weights::Weights},
+    storage::{self, Scaffold},
 };
 
 const STATE: &str = "state.json";
@@ -48,7 +49,7 @@ pub async fn write(
     transformer: &Transformer,
     keep: usize,
 ) -> Result<Option<PathBuf>> {
-    std::fs::create_dir_all(folder).map_err(|e| Error::file("create", folder, e))?;
+    storage::create_dir_all(folder).map_err(|e| Error::file("create", folder, e))?;
     let mut tensors = Vec::new();
     let state = method.state(transformer);
     for (name, values) in state.values {
@@ -67,30 +68,28 @@ pub async fn write(
         &[("format", "agoge-checkpoint")],
     )?;
     let place = folder.join(format!("step-{:08}", progress.step));
-    let temporary = tempfile::Builder::new()
-        .prefix(".writing-")
-        .tempdir_in(folder)
-        .map_err(|e| Error::file("create", folder, e))?;
+    let temporary = Scaffold::below(folder).map_err(|e| Error::file("create", folder, e))?;
     files::write(&temporary.path().join(TENSORS), &bytes)?;
     files::write_json(&temporary.path().join(STATE), progress)?;
-    if place.exists() {
-        std::fs::remove_dir_all(&place).map_err(|e| Error::file("replace", &place, e))?;
+    if storage::exists(&place) {
+        storage::remove_dir_all(&place).map_err(|e| Error::file("replace", &place, e))?;
     }
-    std::fs::rename(temporary.path(), &place).map_err(|e| Error::file("write", &place, e))?;
+    storage::rename(temporary.path(), &place).map_err(|e| Error::file("write", &place, e))?;
     let all = list(folder);
     for (_, old) in all.iter().rev().skip(keep.max(1)) {
-        std::fs::remove_dir_all(old).map_err(|e| Error::file("remove", old, e))?;
+        storage::remove_dir_all(old).map_err(|e| Error::file("remove", old, e))?;
     }
     Ok(Some(place))
 }
 
 /// Whole checkpoints under `folder`, oldest first, with their steps.
 pub fn list(folder: &Path) -> Vec<(u64, PathBuf)> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut found: Vec<(u64, PathBuf)> = entries
-        .filter_map(|entry| {
-            let step = entry.file_name().to_str()?.strip_prefix("step-")?.parse().ok()?;
-            entry.path().join(STATE).exists().then(|| (step, entry.path()))
+    let mut found: Vec<(u64, PathBuf)> = storage::list(folder)
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|path| {
+            let step = path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()?;
+            storage::exists(path.join(STATE)).then_some((step, path))
         })
         .collect();
     found.sort();
@@ -103,10 +102,10 @@ pub fn list(folder: &Path) -> Vec<(u64, PathBuf)> {
 /// Files that are missing or damaged.
 pub fn read(folder: &Path) -> Result<(Progress, Weights)> {
     let path = folder.join(STATE);
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
+    let text = storage::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
     let progress =
         serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: not a checkpoint: {e}", path.display())))?;
     let path = folder.join(TENSORS);
-    let bytes = std::fs::read(&path).map_err(|e| Error::file("read", &path, e))?;
+    let bytes = storage::read(&path).map_err(|e| Error::file("read", &path, e))?;
     Ok((progress, Weights::from_bytes(&path.display().to_string(), bytes)?))
 }

@@ -11,6 +11,7 @@ use crate::{
     Error, Result,
     config::{Overrides, RunConfig},
     model::{pretrained::read_config, weights::Weights},
+    storage,
 };
 
 /// Settings that a resumed run may be given anew; all others are those of the run's own `config.json`.
@@ -39,7 +40,7 @@ pub fn resume_config(folder: &Path, typed: Overrides) -> Result<RunConfig> {
 /// # Errors
 /// No run there, or settings that cannot be read.
 pub fn stored_config(folder: &Path) -> Result<RunConfig> {
-    if !folder.join("config.json").exists() {
+    if !storage::exists(folder.join("config.json")) {
         return Err(Error::input(format!(
             "--resume {}: there is no run in this folder (no config.json)",
             folder.display()
@@ -68,9 +69,9 @@ fn unchangeable(name: &str) -> Error {
 /// A folder that holds a run already (unless `overwrite`) or a model, or cannot be written.
 pub fn prepare_out(out: &Path, overwrite: bool) -> Result<()> {
     check_out(out, overwrite)?;
-    std::fs::create_dir_all(out).map_err(|e| Error::file("create", out, e))?;
+    storage::create_dir_all(out).map_err(|e| Error::file("create", out, e))?;
     // Proves that the folder can be written.
-    tempfile::tempfile_in(out).map_err(|e| Error::file("write to", out, e))?;
+    storage::prove_writable(out).map_err(|e| Error::file("write to", out, e))?;
     Ok(())
 }
 
@@ -79,7 +80,7 @@ pub fn prepare_out(out: &Path, overwrite: bool) -> Result<()> {
 /// # Errors
 /// A folder that holds a run already (unless `overwrite`) or a model, is being trained in, or is no folder.
 pub fn check_out(out: &Path, overwrite: bool) -> Result<()> {
-    if let Some(above) = out.ancestors().find(|above| above.exists()).filter(|above| !above.is_dir()) {
+    if let Some(above) = out.ancestors().find(|above| storage::exists(above)).filter(|above| !storage::is_dir(above)) {
         return Err(Error::input(format!(
             "--out {}: {} is a file, not a folder; give another folder",
             out.display(),
@@ -93,7 +94,7 @@ pub fn check_out(out: &Path, overwrite: bool) -> Result<()> {
         )));
     }
     lock::refuse_held(out)?;
-    if LEFT.iter().any(|name| out.join(name).exists()) && !overwrite {
+    if LEFT.iter().any(|name| storage::exists(out.join(name))) && !overwrite {
         return Err(Error::input(format!(
             "--out {}: there is a run in this folder already; use --resume {} to go on with it, --overwrite to replace \
              it, or another folder",
@@ -108,7 +109,7 @@ pub fn check_out(out: &Path, overwrite: bool) -> Result<()> {
 pub(super) fn clear_out(out: &Path) -> Result<()> {
     for name in LEFT {
         let path = out.join(name);
-        let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        let removed = if storage::is_dir(&path) { storage::remove_dir_all(&path) } else { storage::remove_file(&path) };
         match removed {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::file("remove", &path, e)),
             _ => {}

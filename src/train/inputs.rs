@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{
     estimate::{Rows, settle},
+    place::{described, model_folder},
     purpose::purpose,
 };
 use crate::{
@@ -138,17 +139,6 @@ impl Outlook {
     }
 }
 
-/// Folder and description of the model that `config` names, fetched from the hub without its weights if it has to be.
-///
-/// # Errors
-/// No such model, or one that is not supported.
-pub fn described(config: &RunConfig, quiet: bool) -> Result<(PathBuf, Architecture)> {
-    let wanted = crate::hub::Wanted { weights: false, ..wanted(config, quiet) };
-    let folder = demo::locate(&wanted)?.folder;
-    let (_, architecture) = read_architecture(&folder)?;
-    Ok((folder, architecture))
-}
-
 /// The tokenizer of the model inside this program.
 ///
 /// # Errors
@@ -178,45 +168,6 @@ pub fn load_base(config: &RunConfig, purpose: Purpose, device: &ComputeDevice) -
         Init::Pretrained => Pretrained::load_for(&folder, purpose, device),
         Init::Random => Pretrained::random(&folder, config.seed, purpose, device),
     }
-}
-
-/// Where the model is; one of the hub is in its cache already if [`pin`] was called.
-///
-/// # Errors
-/// As [`demo::locate`].
-#[cfg(not(target_arch = "wasm32"))]
-pub fn model_folder(config: &RunConfig) -> Result<PathBuf> {
-    demo::locate(&wanted(config, true)).map(|located| located.folder)
-}
-
-/// Where the model is.
-///
-/// # Errors
-/// None in a browser.
-#[cfg(target_arch = "wasm32")]
-pub fn model_folder(config: &RunConfig) -> Result<PathBuf> {
-    Ok(config.model.clone())
-}
-
-/// Fetches a model of the hub and writes its commit into the settings, so that the run can be repeated exactly.
-/// A model folder stays as it is.
-///
-/// # Errors
-/// As [`demo::locate`].
-#[cfg(not(target_arch = "wasm32"))]
-pub fn pin(config: &mut RunConfig, quiet: bool) -> Result<()> {
-    if let Some(origin) = demo::locate(&wanted(config, quiet))?.origin {
-        config.model = origin.repository.into();
-        config.revision = origin.commit;
-    }
-    Ok(())
-}
-
-/// The model of a run, to be looked for.
-#[cfg(not(target_arch = "wasm32"))]
-pub fn wanted(config: &RunConfig, quiet: bool) -> crate::hub::Wanted<'_> {
-    let weights = config.init == Init::Pretrained;
-    crate::hub::Wanted { model: &config.model, revision: &config.revision, weights, quiet }
 }
 
 /// What the data module is asked for. A length of 0 means 512 or the model's limit.

@@ -2,7 +2,6 @@
 //! `events.jsonl`, one line each, appended as it happens.
 
 use std::{
-    fs::{File, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
 };
@@ -13,14 +12,13 @@ use super::metrics;
 use crate::{
     Error, Result,
     event::{Event, Metrics},
-    files,
+    files, storage,
 };
 
 /// Name of the file of events.
 pub const EVENTS: &str = "events.jsonl";
 
 /// An open record.
-#[derive(Debug)]
 pub struct Journal {
     metrics: Lines,
     events: Lines,
@@ -64,25 +62,24 @@ impl Journal {
 }
 
 /// A file that grows by lines of JSON.
-#[derive(Debug)]
 struct Lines {
     path: PathBuf,
-    file: File,
+    file: Box<dyn Write>,
 }
 
 impl Lines {
     /// Opens the file, without the lines that `keep` refuses. If it keeps all, the file stays the same one.
     fn open(path: &Path, mut keep: impl FnMut(&str) -> bool) -> Result<Self> {
-        if path.exists() {
-            let bytes = std::fs::read(path).map_err(|e| Error::file("read", path, e))?;
+        if storage::exists(path) {
+            let bytes = storage::read(path).map_err(|e| Error::file("read", path, e))?;
             let text = String::from_utf8_lossy(&bytes);
             let kept: String = text.lines().filter(|line| keep(line)).flat_map(|line| [line, "\n"]).collect();
             if kept.as_bytes() != bytes {
                 files::write(path, kept.as_bytes())?;
             }
         }
-        let file = OpenOptions::new().create(true).append(true).open(path).map_err(|e| Error::file("open", path, e))?;
-        Ok(Self { path: path.to_path_buf(), file })
+        let file = storage::append(path).map_err(|e| Error::file("open", path, e))?;
+        Ok(Self { path: path.to_path_buf(), file: Box::new(file) })
     }
 
     /// One write a line.
@@ -139,7 +136,7 @@ mod tests {
         let mut journal = Journal::open(out, 0).expect("a record");
         told.iter().chain([&failed]).for_each(|event| journal.write(event).expect("written"));
         drop(journal);
-        let mut file = OpenOptions::new().append(true).open(out.join(EVENTS)).expect("a file");
+        let mut file = storage::append(out.join(EVENTS)).expect("a file");
         file.write_all(b"{\"event\":\"sam").expect("half a line");
 
         let mut journal = Journal::open(out, 4).expect("a record");

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::lock;
-use crate::{Error, Result, event::Command, files};
+use crate::{Error, Result, event::Command, files, storage};
 
 const FILE: &str = "command.json";
 /// What has been taken away and is being read.
@@ -21,7 +21,7 @@ pub fn put(out: &Path, command: Command) -> Result<()> {
         )));
     }
     let path = out.join(FILE);
-    let waiting = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let waiting = storage::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let mut commands: Vec<Command> = waiting.unwrap_or_default();
     commands.push(command);
     files::write_json(&path, &commands)
@@ -31,11 +31,11 @@ pub fn put(out: &Path, command: Command) -> Result<()> {
 pub(super) fn take(out: &Path) -> Vec<Command> {
     let (path, taken) = (out.join(FILE), out.join(TAKEN));
     // Renamed first: what is put there meanwhile is not lost.
-    if !path.exists() || std::fs::rename(&path, &taken).is_err() {
+    if !storage::exists(&path) || storage::rename(&path, &taken).is_err() {
         return Vec::new();
     }
-    let commands = std::fs::read(&taken).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let _ = std::fs::remove_file(&taken);
+    let commands = storage::read(&taken).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let _ = storage::remove_file(&taken);
     commands.unwrap_or_default()
 }
 

@@ -1,22 +1,14 @@
 //! `run.lock`: held by the process that trains in a folder, and gone with it however it ends.
 
-use std::{
-    fs::{File, OpenOptions, TryLockError},
-    path::Path,
-    time::Duration,
-};
+use std::path::Path;
 
-use crate::{Error, Result};
+use crate::{Error, Result, storage::Hold};
 
 const FILE: &str = "run.lock";
 
-/// Whoever looks whether the lock is held has it for a moment: this often it is asked for again.
-const TRIES: usize = 20;
-const PAUSE: Duration = Duration::from_millis(10);
-
 /// The right to train in a folder, until it is dropped.
 #[derive(Debug)]
-pub struct Lock(#[allow(dead_code, reason = "the open file is the lock")] File);
+pub struct Lock(#[allow(dead_code, reason = "held until it is dropped")] Hold);
 
 impl Lock {
     /// Takes the lock of the folder `out`.
@@ -25,25 +17,14 @@ impl Lock {
     /// Somebody has it, or the folder cannot be written.
     pub fn take(out: &Path) -> Result<Self> {
         let path = out.join(FILE);
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        let file = file.map_err(|e| Error::file("open", &path, e))?;
-        for attempt in 0.. {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if attempt < TRIES => std::thread::sleep(PAUSE),
-                Err(TryLockError::WouldBlock) => return Err(refusal(out)),
-                // A file system without locks: then nobody is kept out.
-                Err(TryLockError::Error(_)) => break,
-            }
-        }
-        Ok(Self(file))
+        let hold = Hold::take(&path).map_err(|e| Error::file("open", &path, e))?;
+        hold.map(Self).ok_or_else(|| refusal(out))
     }
 }
 
 /// Whether some process trains in the folder `out`.
 pub fn is_held(out: &Path) -> bool {
-    let Ok(file) = File::open(out.join(FILE)) else { return false };
-    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+    Hold::is_taken(&out.join(FILE))
 }
 
 /// Refuses a folder in which some process trains.
@@ -77,13 +58,13 @@ mod tests {
         drop(lock);
         assert!(!is_held(folder.path()));
         // Lookers do not keep anyone out.
-        let looking = File::open(folder.path().join(FILE)).expect("a file");
+        let looking = std::fs::File::open(folder.path().join(FILE)).expect("a file");
         looking.lock_shared().expect("shared");
         let waiting = std::thread::spawn({
             let folder = folder.path().to_path_buf();
             move || Lock::take(&folder).is_ok()
         });
-        std::thread::sleep(3 * PAUSE);
+        std::thread::sleep(std::time::Duration::from_millis(30));
         drop(looking);
         assert!(waiting.join().expect("a thread"));
         assert!(Lock::take(Path::new("/no/such/folder")).is_err());

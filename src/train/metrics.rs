@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{Error, Result, event::Metrics};
+use crate::{Error, Result, event::Metrics, storage};
 
 /// Name of the file.
 pub const FILE: &str = "metrics.jsonl";
@@ -12,9 +12,9 @@ pub const FILE: &str = "metrics.jsonl";
 /// # Errors
 /// The file cannot be read.
 pub fn read(path: &Path) -> Result<Vec<Metrics>> {
-    if !path.exists() {
+    if !storage::exists(path) {
         return Ok(Vec::new());
     }
-    let bytes = std::fs::read(path).map_err(|e| Error::file("read", path, e))?;
+    let bytes = storage::read(path).map_err(|e| Error::file("read", path, e))?;
     Ok(String::from_utf8_lossy(&bytes).lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }

@@ -12,6 +12,7 @@ pub mod letterbox;
 pub mod lock;
 pub mod metrics;
 pub mod objective;
+pub mod place;
 pub mod purpose;
 pub mod results;
 pub mod run;

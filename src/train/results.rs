@@ -10,6 +10,7 @@ use crate::{
         formats::{self, FORMATS, Format},
     },
     model::{Pretrained, save},
+    storage,
 };
 
 /// Refuses a folder that a merged model would damage.
@@ -24,14 +25,15 @@ pub fn check_merged_out(out: &Path, model: &Path, overwrite: bool) -> Result<()>
             out.display()
         )));
     }
-    if out.join("adapter.json").exists() || out.join("checkpoints").exists() {
+    if storage::exists(out.join("adapter.json")) || storage::exists(out.join("checkpoints")) {
         return Err(Error::input(format!(
             "--out {}: there is a run in this folder, whose config.json a model would replace; give another folder",
             out.display()
         )));
     }
-    let there = std::fs::read_dir(out).into_iter().flatten().flatten();
-    if !overwrite && there.map(|entry| entry.file_name()).any(|name| save::is_weights(&name.to_string_lossy())) {
+    let there = storage::list(out).unwrap_or_default();
+    let mut names = there.iter().filter_map(|path| path.file_name());
+    if !overwrite && names.any(|name| save::is_weights(&name.to_string_lossy())) {
         return Err(Error::input(format!(
             "--out {}: there is a model in this folder already; use --overwrite to replace it, or another folder",
             out.display()
@@ -46,14 +48,14 @@ pub fn check_merged_out(out: &Path, model: &Path, overwrite: bool) -> Result<()>
 /// `out` holds a run, a model, an adapter in another layout, or (unless `overwrite`) one in this layout already.
 pub fn check_export_out(out: &Path, format: &Format, overwrite: bool) -> Result<()> {
     let shown = out.display();
-    if out.join("checkpoints").exists() || out.join("metrics.jsonl").exists() {
+    if storage::exists(out.join("checkpoints")) || storage::exists(out.join("metrics.jsonl")) {
         return Err(Error::input(format!("--out {shown}: there is a run in this folder; give another folder")));
     }
-    if out.join("model.safetensors").exists() || out.join("model.safetensors.index.json").exists() {
+    if storage::exists(out.join("model.safetensors")) || storage::exists(out.join("model.safetensors.index.json")) {
         return Err(Error::input(format!("--out {shown}: there is a model in this folder; give another folder")));
     }
     // A folder with two adapters would be read as one of them.
-    match FORMATS.iter().find(|format| out.join(format.marker).exists()) {
+    match FORMATS.iter().find(|format| storage::exists(out.join(format.marker))) {
         Some(there) if there.name != format.name => Err(Error::input(format!(
             "--out {shown}: there is an adapter in another layout ({}) in this folder; give another folder",
             there.name
@@ -71,7 +73,7 @@ pub fn check_export_out(out: &Path, format: &Format, overwrite: bool) -> Result<
 /// An adapter that the layout cannot hold or of another base model, or a folder that cannot be written.
 pub fn export(adapter: &Adapter, base: &Pretrained, format: &Format, base_name: String, out: &Path) -> Result<u64> {
     let written = formats::export(adapter, base, format, base_name)?;
-    std::fs::create_dir_all(out).map_err(|e| Error::file("create", out, e))?;
+    storage::create_dir_all(out).map_err(|e| Error::file("create", out, e))?;
     for (name, content) in &written {
         files::write(&out.join(name), content)?;
     }

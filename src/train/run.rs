@@ -31,6 +31,7 @@ use crate::{
     kernel::AdamW,
     method::{self, Method, adapter},
     model::{generate::Generation, sample::Sampling},
+    storage,
 };
 
 /// A step whose figures are still on the device.
@@ -121,7 +122,7 @@ impl Run {
         let mut progress = Progress { base_fingerprint: inputs.base.fingerprint.clone(), ..Progress::default() };
         let (mut journal, mut lock, mut saved) = (None, None, None);
         if !config.out.as_os_str().is_empty() {
-            std::fs::create_dir_all(&config.out).map_err(|e| Error::file("create", &config.out, e))?;
+            storage::create_dir_all(&config.out).map_err(|e| Error::file("create", &config.out, e))?;
             lock = Some(Lock::take(&config.out)?);
             // What was told to a run before this one.
             letterbox::take(&config.out);

@@ -6,18 +6,23 @@ mod charts;
 mod data;
 mod dialogs;
 mod link;
+#[cfg(not(target_arch = "wasm32"))]
 mod open;
 mod pace;
 mod panels;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod probe;
 mod remember;
 mod start;
 mod theme;
 mod workbench;
 
-pub use app::{App, Closing, Options, runs_in};
+pub use app::{App, Closing, Options, STORAGE_KEY, runs_in};
 pub use data::run::{RunView, Status};
-pub use link::{Link, Wake};
+#[cfg(target_arch = "wasm32")]
+pub use dialogs::{Host, serve};
+pub use link::{Link, Wake, wake};
+#[cfg(not(target_arch = "wasm32"))]
 pub use open::open;
 pub use pace::Pace;
 pub use remember::Remembered;

@@ -5,11 +5,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use eframe::egui::{self, ViewportBuilder};
+use eframe::egui::ViewportBuilder;
 
 use super::{
     app::{App, Closing, Options, STORAGE_KEY},
-    link::{Link, Wake},
+    link::{Link, Wake, wake},
     pace::Pace,
     remember::Remembered,
 };
@@ -76,10 +76,4 @@ fn has_display() -> bool {
     let is_unix_desktop = cfg!(all(unix, not(target_vendor = "apple"), not(target_os = "android")));
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     !is_unix_desktop || ["WAYLAND_DISPLAY", "WAYLAND_SOCKET", "DISPLAY"].into_iter().any(is_set)
-}
-
-/// Makes the window look for news, no sooner than its pace allows.
-pub fn wake(ctx: &egui::Context, pace: &Pace) -> Wake {
-    let (ctx, pace) = (ctx.clone(), pace.clone());
-    Arc::new(move || ctx.request_repaint_after(pace.wait()))
 }

@@ -26,7 +26,7 @@ pub struct Pace {
 impl Pace {
     /// A pace for an adapter; `is_software` if it draws on the CPU.
     pub fn new(is_software: bool) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+        let cores = cores() as f64;
         let pace = Self { micros: Arc::default(), is_software, cores };
         pace.measured(0.0);
         pace
@@ -44,6 +44,10 @@ impl Pace {
     pub fn wait(&self) -> Duration {
         Duration::from_micros(self.micros.load(Ordering::Relaxed))
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 #[cfg(test)]

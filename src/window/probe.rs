@@ -119,7 +119,7 @@ pub fn frames(runs: usize, points: usize, frames: usize) -> Result<Seen> {
         }
         Some(reply)
     };
-    let link = Link { ask: Box::new(|_| {}), hear: Box::new(hear) };
+    let link = Link { ask: Box::new(|_| {}), hear: Box::new(hear), download: None };
     probe(options, |_| link, Until::Frames(frames), points)
 }
 

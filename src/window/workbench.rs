@@ -1,6 +1,6 @@
 //! What one does with a trained adapter: generate with it and without it side by side, merge it, export it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use eframe::egui::{
     self, Button, ComboBox, DragValue, Frame, Label, Margin, RichText, ScrollArea, Slider, TextEdit, Ui,
@@ -24,6 +24,8 @@ struct Answer {
 #[derive(Clone, Debug)]
 struct Task {
     number: u64,
+    /// The folder that it writes.
+    out: Option<PathBuf>,
     text: String,
     ending: Option<TaskEnding>,
 }
@@ -85,7 +87,7 @@ impl Workbench {
         }
         match self.tasks.iter_mut().find(|task| task.number == number) {
             Some(task) => (task.text, task.ending) = (text, ending),
-            None => self.tasks.push(Task { number, text, ending }),
+            None => self.tasks.push(Task { number, out: None, text, ending }),
         }
     }
 
@@ -95,6 +97,13 @@ impl Workbench {
         (self.generation, self.answers) = (None, Default::default());
         self.merge_into = beside(run, "merged");
         self.export_into = beside(run, "exported");
+    }
+
+    /// A new task that writes a folder.
+    fn write(&mut self, out: &Path) -> u64 {
+        let number = self.next();
+        self.tasks.push(Task { number, out: Some(out.to_path_buf()), text: "waiting".into(), ending: None });
+        number
     }
 
     fn next(&mut self) -> u64 {
@@ -113,6 +122,7 @@ impl Workbench {
         run: Option<&RunView>,
         layouts: &[(String, String)],
         dialogs: &Dialogs,
+        download: Option<&dyn Fn(&Path)>,
     ) -> Vec<Request> {
         let mut requests = Vec::new();
         let Some(run) = run else {
@@ -140,7 +150,15 @@ impl Workbench {
                 self.merge(&mut columns[0], run, dialogs, &mut requests);
                 self.export(&mut columns[1], run, layouts, dialogs, &mut requests);
             });
-            self.tasks(ui);
+            if let Some(download) = download {
+                ui.add_space(12.0);
+                ui.strong("Download");
+                ui.weak("The run with its adapter, as the program and this page open it: settings, curves, trained numbers.");
+                if ui.button("Download the adapter").clicked() {
+                    download(&run.folder);
+                }
+            }
+            self.tasks(ui, download);
         });
         requests
     }
@@ -227,7 +245,7 @@ impl Workbench {
         let path = path_field(ui, "Into the folder", &mut self.merge_into, dialogs, Purpose::MergeInto);
         ui.horizontal(|ui| {
             if ui.button("Merge").clicked() {
-                requests.push(Request::Merge { number: self.next(), folder: run.folder.clone(), out: path });
+                requests.push(Request::Merge { number: self.write(&path), folder: run.folder.clone(), out: path });
             }
         });
     }
@@ -254,12 +272,13 @@ impl Workbench {
             combo.response.labelled_by(label.id);
             if ui.button("Export").clicked() {
                 let format = chosen.to_owned();
-                requests.push(Request::Export { number: self.next(), folder: run.folder.clone(), format, out: path });
+                let number = self.write(&path);
+                requests.push(Request::Export { number, folder: run.folder.clone(), format, out: path });
             }
         });
     }
 
-    fn tasks(&mut self, ui: &mut Ui) {
+    fn tasks(&mut self, ui: &mut Ui, download: Option<&dyn Fn(&Path)>) {
         ui.add_space(8.0);
         for task in self.tasks.iter().rev().take(6) {
             ui.horizontal_wrapped(|ui| match task.ending {
@@ -269,6 +288,11 @@ impl Workbench {
                 }
                 Some(TaskEnding::Done) => {
                     ui.colored_label(theme::good(ui.visuals()), &task.text);
+                    if let (Some(download), Some(out)) = (download, &task.out)
+                        && ui.small_button("Download").clicked()
+                    {
+                        download(out);
+                    }
                 }
                 Some(TaskEnding::Failed) => {
                     ui.colored_label(ui.visuals().error_fg_color, &task.text);
@@ -289,7 +313,8 @@ fn path_field(ui: &mut Ui, title: &str, text: &mut String, dialogs: &Dialogs, pu
     ui.horizontal(|ui| {
         let width = (ui.available_width() - 90.0).max(80.0);
         ui.add(TextEdit::singleline(text).desired_width(width)).labelled_by(label.id);
-        if ui.button("Browse…").clicked() {
+        // A page has no folders to choose from; what it writes is downloaded.
+        if cfg!(not(target_arch = "wasm32")) && ui.button("Browse…").clicked() {
             dialogs.open(ui.ctx(), Kind::Folder, title, purpose);
         }
     });

@@ -10,37 +10,38 @@ use std::{
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("rng", &[]),
+    ("storage", &[]),
     ("panics", &["error"]),
-    ("files", &["error"]),
+    ("files", &["error", "storage"]),
     ("device", &["error"]),
-    ("data", &["error", "rng"]),
+    ("data", &["error", "storage", "rng"]),
     ("hub", &["error"]),
     // Only what a person can ask for as a device.
-    ("config", &["error", "device"]),
+    ("config", &["error", "storage", "device"]),
     // Only how an amount of memory is written.
     ("format", &["config"]),
     // Only the report on the data and the settings of a run.
     ("event", &["data", "config"]),
-    ("demo", &["error", "files", "config", "hub"]),
+    ("demo", &["error", "storage", "files", "config", "hub"]),
     ("kernel", &["error", "device"]),
-    ("model", &["error", "rng", "files", "device", "kernel"]),
-    ("method", &["error", "rng", "files", "device", "kernel", "model", "config", "event"]),
+    ("model", &["error", "storage", "rng", "files", "device", "kernel"]),
+    ("method", &["error", "storage", "rng", "files", "device", "kernel", "model", "config", "event"]),
     (
         "train",
         &[
-            "error", "rng", "files", "device", "kernel", "model", "method", "config", "event", "data", "hub", "demo",
-            "panics",
+            "error", "rng", "storage", "files", "device", "kernel", "model", "method", "config", "event", "data",
+            "hub", "demo", "panics",
         ],
     ),
     (
         "desk",
         &[
-            "error", "files", "panics", "format", "device", "model", "method", "config", "event", "data", "hub",
+            "error", "storage", "files", "panics", "format", "device", "model", "method", "config", "event", "data",
             "demo", "train",
         ],
     ),
     // A front end knows what a run is told and tells, and nothing of how it is done.
-    ("window", &["error", "files", "format", "config", "event"]),
+    ("window", &["error", "storage", "files", "format", "config", "event"]),
     (
         "cli",
         &[
@@ -77,6 +78,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rfd", &["window"]),
     ("image", &["window"]),
     ("sysinfo", &["device"]),
+    ("memmap2", &["data", "storage"]),
+    ("tiny_http", &["cli"]),
+    ("web_sys", &["desk", "storage"]),
+    ("js_sys", &["desk", "storage"]),
 ];
 
 /// Most lines of a file, and the files that have more, with the reason.

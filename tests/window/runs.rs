@@ -42,6 +42,7 @@ pub fn open(form: &[(&str, &str)], is_demo: bool, watch: &[&Path]) -> Real {
             }
         }),
         hear: Box::new(move || hears.borrow().as_ref()?.hear()),
+        download: None,
     };
     // Tall, so that nothing has to be scrolled to.
     let harness = Harness::builder()

@@ -42,6 +42,7 @@ impl Script {
         Link {
             ask: Box::new(move |request| requests.borrow_mut().push(request)),
             hear: Box::new(move || replies.borrow_mut().pop_front()),
+            download: None,
         }
     }
 }

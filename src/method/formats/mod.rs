@@ -19,6 +19,7 @@ use super::{
 use crate::{
     Error, Result,
     model::{Pretrained, Transformer, weights::Weights},
+    storage,
 };
 
 /// Files of a folder that are not yet written: name and bytes.
@@ -80,10 +81,10 @@ const NEARLY: &[(&str, &str)] = &[
 
 /// The layout of a folder.
 pub(super) fn recognise(folder: &Path) -> Result<&'static Format> {
-    if let Some(format) = FORMATS.iter().find(|format| folder.join(format.marker).exists()) {
+    if let Some(format) = FORMATS.iter().find(|format| storage::exists(folder.join(format.marker))) {
         return Ok(format);
     }
-    if let Some((_, what)) = NEARLY.iter().find(|(name, _)| folder.join(name).exists()) {
+    if let Some((_, what)) = NEARLY.iter().find(|(name, _)| storage::exists(folder.join(name))) {
         return Err(Error::input(format!("{}: there is no {INFO}, this is {what}", folder.display())));
     }
     let others: Vec<_> = FORMATS.iter().map(|format| format.marker).filter(|marker| *marker != INFO).collect();
@@ -119,13 +120,13 @@ impl Export<'_> {
 
 /// Reads and parses a JSON file of an adapter folder.
 fn read_json(path: &Path) -> Result<Value> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::file("read", path, e))?;
+    let text = storage::read_to_string(path).map_err(|e| Error::file("read", path, e))?;
     serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: not valid JSON: {e}", path.display())))
 }
 
 /// Reads the safetensors file of an adapter folder.
 fn read_weights(path: &Path) -> Result<Weights> {
-    let bytes = std::fs::read(path).map_err(|e| Error::file("read", path, e))?;
+    let bytes = storage::read(path).map_err(|e| Error::file("read", path, e))?;
     Weights::from_bytes(&path.display().to_string(), bytes)
 }
 
@@ -169,9 +170,8 @@ fn sorted(name: &str, pairs: Vec<(i64, f32)>, len: usize) -> Result<Delta> {
 /// Integers of any width, as other programs store indices.
 fn integers(weights: &Weights, name: &str) -> Result<Vec<i64>> {
     use safetensors::Dtype;
-    let (Some(dtype), Some(bytes)) = (weights.dtype(name), weights.bytes(name)) else {
-        return Err(Error::input(format!("the tensor {name} is missing")));
-    };
+    let bytes = weights.bytes(name)?;
+    let dtype = weights.dtype(name).expect("a tensor with bytes has a type");
     match dtype {
         Dtype::I64 => Ok(bytes.as_chunks::<8>().0.iter().map(|word| i64::from_le_bytes(*word)).collect()),
         Dtype::I32 => Ok(bytes.as_chunks::<4>().0.iter().map(|word| i32::from_le_bytes(*word).into()).collect()),

@@ -15,6 +15,7 @@ use crate::{
         dtype_name, find,
     },
     model::{Transformer, save::cast, weights::Weights},
+    storage,
 };
 
 pub(super) const FORMAT: Format = Format {
@@ -28,7 +29,7 @@ pub(super) const FORMAT: Format = Format {
 
 fn open(folder: &Path) -> Result<(Info, Weights)> {
     let path = folder.join(INFO);
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
+    let text = storage::read_to_string(&path).map_err(|e| Error::file("read", &path, e))?;
     let info: Info = serde_json::from_str(&text)
         .map_err(|e| Error::input(format!("{}: not a valid adapter description: {e}", path.display())))?;
     if info.format != NAME || info.version > VERSION {

@@ -14,6 +14,7 @@ use crate::{
         dtype_name,
     },
     model::{Role, Transformer, save::cast, weights::Weights},
+    storage,
 };
 
 const CONFIG: &str = "adapter_config.json";
@@ -73,7 +74,7 @@ fn open(folder: &Path) -> Result<(Info, Weights)> {
     if config["bias"].as_str().is_some_and(|bias| bias != "none") {
         return refuse("trained biases (bias) are not supported; merge it with PEFT and use the merged model".into());
     }
-    if !folder.join(VALUES).exists() && folder.join("adapter_model.bin").exists() {
+    if !storage::exists(folder.join(VALUES)) && storage::exists(folder.join("adapter_model.bin")) {
         return refuse(format!(
             "its values are in adapter_model.bin; save them as {VALUES} (save_pretrained of a current PEFT does)"
         ));

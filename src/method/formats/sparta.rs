@@ -21,6 +21,7 @@ use crate::{
         save::{cast, classifier_fields},
         weights::Weights,
     },
+    storage,
 };
 
 const VALUES: &str = "sparse_deltas.safetensors";
@@ -75,7 +76,8 @@ fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelt
         if values.is_empty() {
             continue;
         }
-        if name == HEAD && [HEAD_START, HEAD_START_SAFE.0].iter().any(|file| adapter.folder.join(file).exists()) {
+        if name == HEAD && [HEAD_START, HEAD_START_SAFE.0].iter().any(|file| storage::exists(adapter.folder.join(file)))
+        {
             changes.push(head(adapter, transformer, values)?);
             continue;
         }
@@ -116,11 +118,11 @@ fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelt
 fn head(adapter: &Adapter, transformer: &Transformer, mut values: Vec<f32>) -> Result<TensorDelta> {
     let (safe, tensor) = HEAD_START_SAFE;
     let path = adapter.folder.join(safe);
-    let (file, start) = if path.exists() {
+    let (file, start) = if storage::exists(&path) {
         (safe, super::read_weights(&path)?.floats(tensor).ok())
     } else {
         let path = adapter.folder.join(HEAD_START);
-        let bytes = std::fs::read(&path).map_err(|e| Error::file("read", &path, e))?;
+        let bytes = storage::read(&path).map_err(|e| Error::file("read", &path, e))?;
         (HEAD_START, super::torch::tensor(&bytes))
     };
     let width = transformer.architecture.hidden_size;

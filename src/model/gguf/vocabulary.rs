@@ -8,7 +8,7 @@ use std::{collections::HashMap, path::Path};
 use serde_json::Value as Json;
 
 use super::container::{Metadata, Value};
-use crate::{Error, Result, model::architecture::Fields};
+use crate::{Error, Result, model::architecture::Fields, storage};
 
 /// Kinds of tokens, with ggml's numbers.
 const NORMAL: i32 = 1;
@@ -67,10 +67,10 @@ pub fn describe(folder: &Path, config: &Json, rows: usize) -> Result<Metadata> {
 }
 
 fn read(path: &Path) -> Result<Option<Json>> {
-    if !path.exists() {
+    if !storage::exists(path) {
         return Ok(None);
     }
-    let bytes = std::fs::read(path).map_err(|e| Error::file("read", path, e))?;
+    let bytes = storage::read(path).map_err(|e| Error::file("read", path, e))?;
     let json = serde_json::from_slice(&bytes);
     json.map(Some).map_err(|e| Error::input(format!("{}: not valid JSON: {e}", path.display())))
 }
@@ -78,8 +78,8 @@ fn read(path: &Path) -> Result<Option<Json>> {
 /// `chat_template.jinja`, else the template of `tokenizer_config.json` (the default one of several).
 fn template(folder: &Path, settings: &Json) -> Result<Option<String>> {
     let path = folder.join("chat_template.jinja");
-    if path.exists() {
-        return std::fs::read_to_string(&path).map(Some).map_err(|e| Error::file("read", &path, e));
+    if storage::exists(&path) {
+        return storage::read_to_string(&path).map(Some).map_err(|e| Error::file("read", &path, e));
     }
     let template = &settings["chat_template"];
     let named = template.as_array().into_iter().flatten().find(|one| one["name"] == "default");

@@ -28,6 +28,7 @@ use super::{
 use crate::{
     config::RunConfig,
     event::messages::{Request, Setup},
+    storage,
 };
 
 /// What the window is opened with.
@@ -136,7 +137,7 @@ impl App {
             options,
         };
         for (folder, visible) in app.remembered.runs.clone() {
-            if folder.is_dir() {
+            if storage::is_dir(&folder) {
                 let at = app.watch(&folder);
                 app.runs[at].visible = visible;
             }
@@ -168,7 +169,8 @@ impl App {
         (self.link.ask)(request);
     }
 
-    fn say(&mut self, text: impl Into<String>, is_fault: bool) {
+    /// Says something at the lower edge.
+    pub fn say(&mut self, text: impl Into<String>, is_fault: bool) {
         self.notice = Some(Notice { text: text.into(), is_fault });
     }
 
@@ -204,7 +206,9 @@ impl App {
             }
             Page::Use => {
                 let run = self.selected.and_then(|at| self.runs.get(at));
-                for request in self.workbench.page(ui, run, &self.options.layouts, &self.dialogs) {
+                for request in
+                    self.workbench.page(ui, run, &self.options.layouts, &self.dialogs, self.link.download.as_deref())
+                {
                     self.ask(request);
                 }
             }
@@ -312,7 +316,7 @@ impl eframe::App for App {
         }
     }
 
-    fn save(&mut self, storage: &mut dyn eframe::Storage) {
-        eframe::set_value(storage, STORAGE_KEY, &self.remembered());
+    fn save(&mut self, memory: &mut dyn eframe::Storage) {
+        eframe::set_value(memory, STORAGE_KEY, &self.remembered());
     }
 }

@@ -9,12 +9,13 @@ use crate::{
         Event,
         messages::{Reply, Request, RunState, Setup},
     },
+    storage,
     window::data::run::{RunView, Status},
 };
 
 /// Whether there is the record of a run in a folder.
 pub(super) fn is_run(folder: &Path) -> bool {
-    folder.join("metrics.jsonl").exists()
+    storage::exists(folder.join("metrics.jsonl"))
 }
 
 /// The run in a folder, or those in the folders right below it, by name.
@@ -25,10 +26,8 @@ pub fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
     if is_run(folder) {
         return Ok(vec![folder.to_path_buf()]);
     }
-    let below = std::fs::read_dir(folder).map_err(|e| Error::file("read", folder, e))?;
-    let mut runs: Vec<PathBuf> = below.flatten().map(|entry| entry.path()).filter(|folder| is_run(folder)).collect();
-    runs.sort();
-    Ok(runs)
+    let below = storage::list(folder).map_err(|e| Error::file("read", folder, e))?;
+    Ok(below.into_iter().filter(|folder| is_run(folder)).collect())
 }
 
 impl App {

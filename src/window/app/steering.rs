@@ -12,7 +12,7 @@ use crate::{
         Command,
         messages::{Request, RunState, Setup},
     },
-    files,
+    files, storage,
     window::{
         charts::{Wish, export},
         data::run::Status,
@@ -104,14 +104,10 @@ impl App {
     }
 
     pub(super) fn files(&mut self, ctx: &egui::Context) {
+        // A page takes what is dropped before the window does: the window would read all of it into memory.
+        #[cfg(not(target_arch = "wasm32"))]
         for file in ctx.input(|input| input.raw.dropped_files.clone()) {
-            let path = file.path().to_path_buf();
-            if is_run(&path) {
-                self.open(&path);
-            } else {
-                self.page = Page::Start;
-                self.form.dropped(&path);
-            }
+            self.dropped(file.path());
         }
         while let Some((purpose, path)) = self.dialogs.chosen() {
             match (purpose, path) {
@@ -145,9 +141,19 @@ impl App {
         }
     }
 
+    /// A file or folder was dropped on the window.
+    pub fn dropped(&mut self, path: &Path) {
+        if is_run(path) {
+            self.open(path);
+        } else {
+            self.page = Page::Start;
+            self.form.dropped(path);
+        }
+    }
+
     fn write(&mut self, path: &Path, content: &[u8]) {
         let folder = path.parent().unwrap_or(Path::new("."));
-        let made = std::fs::create_dir_all(folder).map_err(|e| Error::file("create", folder, e));
+        let made = storage::create_dir_all(folder).map_err(|e| Error::file("create", folder, e));
         match made.and_then(|()| files::write(path, content)) {
             Ok(()) => self.say(format!("Written: {}", path.display()), false),
             Err(error) => self.say(error.to_string(), true),

@@ -12,6 +12,7 @@ use crate::{
     Result,
     config::{self, OF_MODEL_AND_DATA, RunConfig, SettingInfo},
     event::messages::{DeviceLine, Estimate, Fault, Request, Setup},
+    storage,
     window::{app::Options, remember::Remembered},
 };
 
@@ -152,7 +153,7 @@ impl Form {
             1 => self.runs_folder.join(&name),
             _ => self.runs_folder.join(format!("{name}-{number}")),
         };
-        (1..10_000).map(candidate).find(|folder| !folder.exists()).unwrap_or_else(|| candidate(1))
+        (1..10_000).map(candidate).find(|folder| !storage::exists(folder)).unwrap_or_else(|| candidate(1))
     }
 
     /// The run as it stands in the form.
@@ -211,7 +212,7 @@ impl Form {
     pub fn dropped(&mut self, path: &Path) {
         self.demo = false;
         let text = path.display().to_string();
-        let is_model = path.is_dir() && path.join("config.json").exists();
+        let is_model = storage::is_dir(path) && storage::exists(path.join("config.json"));
         self.set(if is_model { "model" } else { "data" }, text);
     }
 

@@ -1,0 +1,16 @@
+//! Parquet on a page: its decompressors are C, which no page has.
+
+use super::records::Visit;
+use super::source::Source;
+use crate::error::{Error, Result};
+
+/// How a Parquet file begins (and ends).
+pub(crate) const MAGIC: &[u8] = b"PAR1";
+
+/// Refuses the file.
+pub(crate) fn read(source: &Source, _visit: &mut Visit) -> Result<()> {
+    Err(Error::input(format!(
+        "{}: a page does not read Parquet; convert it to JSON Lines or CSV, or use the program",
+        source.name()
+    )))
+}

@@ -1,0 +1,237 @@
+// The page: it loads the program, draws its window, and joins it to the worker in which the run is.
+
+import init, { Window, addFile, forgetPath, onPanic, putFile } from "./agoge_web.js";
+import { gather, fromTransfer } from "./gifts.js";
+import { bar, doing, progress, welcome } from "./notes.js";
+import { withoutWebGpu } from "./browsers.js";
+
+/// Models, data and runs lie in these folders of the page.
+const state = { worker: undefined, window: undefined, module: undefined, backlog: [], waiting: new Map(), number: 0 };
+/// The run that is under way, and what the browser does for it.
+const run = { isLive: false, step: 0, folder: undefined, lock: undefined, hiddenAt: undefined };
+
+start().catch((error) => {
+    progress(undefined);
+    doing(`This page cannot start: ${error.message ?? error}. Reload it; if that does not help, use another browser.`);
+});
+
+async function start() {
+    onWorkerTrouble();
+    state.module = await load("agoge_web_bg.wasm");
+    doing("starting");
+    await init({ module_or_path: state.module });
+    onPanic((text) => broken(`The page itself has failed: ${text}`));
+    const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+    const info = adapter?.info;
+    const isSoftware = !adapter || adapter.isFallbackAdapter || /swiftshader|llvmpipe/i.test(`${info?.vendor} ${info?.architecture} ${info?.description}`);
+    const keeps = await onlyPage();
+    const recorded = adapter ? [] : await recordedRun();
+    await openWorker(keeps, recorded);
+    const watch = [...new Set(state.runs)];
+    state.window = await Window.open(document.getElementById("window"), host, watch, isSoftware);
+    state.backlog.forEach((reply) => state.window.hear(reply));
+    state.backlog = [];
+    welcome(false);
+    document.getElementById("window").focus();
+    if (!adapter) bar("no-webgpu", withoutWebGpu(navigator.gpu !== undefined), { fault: true });
+    if (!keeps) bar("second", "agoge is open in another tab, which keeps the runs; what is trained here is gone when this tab is closed.", {});
+}
+
+/// Fetches and compiles the program, telling how far it is.
+async function load(name) {
+    const response = await fetch(name);
+    if (!response.ok) throw new Error(`${name} is missing on the server (${response.status})`);
+    const total = Number(response.headers.get("x-size") ?? document.documentElement.dataset.size ?? 0);
+    let got = 0;
+    const counted = response.body.pipeThrough(new TransformStream({
+        transform(chunk, controller) {
+            got += chunk.byteLength;
+            progress(total ? Math.min(1, got / total) : undefined);
+            doing(`loading ${(got / 1e6).toFixed(1)}${total ? ` of ${(total / 1e6).toFixed(1)}` : ""} MB`);
+            controller.enqueue(chunk);
+        },
+    }));
+    return WebAssembly.compileStreaming(new Response(counted, { headers: { "content-type": "application/wasm" } }));
+}
+
+/// Whether no other page of this kind is open in this browser: two would write the same files.
+function onlyPage() {
+    if (!navigator.locks) return Promise.resolve(true);
+    return new Promise((tell) => {
+        navigator.locks.request("agoge", { ifAvailable: true }, (lock) => {
+            tell(lock !== null);
+            return lock ? new Promise(() => {}) : undefined;
+        });
+    });
+}
+
+async function recordedRun() {
+    const names = ["config.json", "metrics.jsonl", "events.jsonl"];
+    return Promise.all(names.map(async (name) => {
+        const response = await fetch(`recorded/${name}`);
+        return { path: `runs/recorded-demo/${name}`, bytes: await response.arrayBuffer() };
+    }));
+}
+
+function openWorker(keeps, extra) {
+    state.runs = [];
+    state.worker = new Worker("worker.js", { type: "module" });
+    state.worker.onerror = (event) => broken(event.message || "the worker of this page could not be started");
+    return new Promise((ready) => {
+        state.worker.onmessage = ({ data }) => hear(data, ready);
+        state.worker.postMessage({ module: state.module, keeps, extra });
+        state.keeps = keeps;
+    });
+}
+
+function hear(message, ready) {
+    if (message.doing) doing(message.doing);
+    for (const change of message.changes ?? []) {
+        if (change.text === undefined) {
+            forgetPath(change.path);
+        } else {
+            putFile(change.path, new TextEncoder().encode(change.text));
+            const found = change.path.match(/^(runs\/[^/]+)\/metrics\.jsonl$/);
+            if (found) state.runs.push(found[1]);
+        }
+    }
+    for (const reply of message.replies ?? []) {
+        notice(reply);
+        if (state.window) state.window.hear(reply);
+        else state.backlog.push(reply);
+    }
+    if (message.packed !== undefined) {
+        download(`${message.packed.split("/").pop()}.zip`, message.bytes, "application/zip");
+    }
+    if (message.added !== undefined) {
+        state.waiting.get(message.added)?.();
+        state.waiting.delete(message.added);
+    }
+    if (message.kept) bar("kept", message.kept, {});
+    if (message.failed) state.window?.say(message.failed, true);
+    if (message.panic) broken(message.panic);
+    if (message.ready) ready();
+}
+
+/// What the page itself must know of a run: whether one is under way, and how far it is.
+function notice(reply) {
+    // Cheap before certain: there are many replies a second.
+    if (!/"(state|step|started)"/.test(reply)) return;
+    const said = JSON.parse(reply);
+    if (said.reply === "state") {
+        const name = said.state.state;
+        setLive(["preparing", "running", "paused"].includes(name));
+        if (name === "failed" && /device/i.test(said.state.message)) offerReload(said.state.message);
+    } else if (said.reply === "event" && said.event.step) {
+        run.step = said.event.step;
+    }
+}
+
+async function setLive(isLive) {
+    if (run.isLive === isLive) return;
+    run.isLive = isLive;
+    document.title = isLive ? "training … agoge" : "agoge: fine-tune a language model in this browser";
+    if (isLive) {
+        // A screen that goes dark takes the processor with it.
+        run.lock = await navigator.wakeLock?.request("screen").catch(() => undefined);
+    } else {
+        await run.lock?.release().catch(() => undefined);
+        run.lock = undefined;
+    }
+}
+
+/// The worker or the window is gone: says what happened, and offers to go on from the last checkpoint.
+function broken(text) {
+    setLive(false);
+    offerReload(text);
+}
+
+function offerReload(text) {
+    welcome(false);
+    const more = state.keeps ? " Runs are kept as of their last checkpoint." : "";
+    bar("broken", `${text.replace(/\.?$/, ".")}${more}`, {
+        fault: true,
+        action: { text: "Reload and go on", run: () => location.reload() },
+    });
+}
+
+function onWorkerTrouble() {
+    addEventListener("beforeunload", (event) => {
+        if (run.isLive) event.preventDefault();
+    });
+    document.addEventListener("visibilitychange", async () => {
+        const now = performance.now();
+        if (document.hidden) {
+            run.hiddenAt = { now, step: run.step, pace: run.pace };
+            return;
+        }
+        if (run.isLive && !run.lock) run.lock = await navigator.wakeLock?.request("screen").catch(() => undefined);
+        const away = run.hiddenAt;
+        if (!run.isLive || !away || !away.pace || now - away.now < 5000) return;
+        const pace = (run.step - away.step) / (now - away.now);
+        if (pace < 0.5 * away.pace) {
+            bar("hidden", `While this tab was hidden the browser let the run go on at ${Math.round((100 * pace) / away.pace)} % of its speed; keep the tab visible, in a window of its own if need be.`, {});
+        }
+    });
+    let last = { now: performance.now(), step: 0 };
+    setInterval(() => {
+        const now = performance.now();
+        if (!document.hidden && run.isLive && run.step > last.step) run.pace = (run.step - last.step) / (now - last.now);
+        last = { now, step: run.step };
+    }, 3000);
+}
+
+/// Gives files to the worker; resolves to the path under which they lie, when they do.
+function give(gift) {
+    if (!gift) return Promise.reject(new Error("nothing was chosen"));
+    const number = ++state.number;
+    return new Promise((done) => {
+        state.waiting.set(number, () => done(gift.path));
+        for (const { path } of gift.files) if (/\/metrics\.jsonl$/.test(path)) state.runs.push(path);
+        state.worker.postMessage({ add: gift.files, number });
+    });
+}
+
+function download(name, content, type) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([content], { type }));
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+}
+
+/// What the window asks of the page around it.
+const host = {
+    ask: (request) => state.worker.postMessage({ ask: request }),
+    choose: (folder) => new Promise((done, refuse) => {
+        const input = document.getElementById(folder ? "folder" : "files");
+        input.value = "";
+        input.onchange = () => give(gather([...input.files].map((file) => ({ name: file.webkitRelativePath || file.name, file })))).then(done, refuse);
+        input.oncancel = () => refuse(new Error("nothing was chosen"));
+        input.click();
+    }),
+    download: (name, content) => download(name, content, "application/octet-stream"),
+    downloadFolder: (folder) => state.worker.postMessage({ pack: folder }),
+};
+
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", async (event) => {
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    try {
+        const path = await give(gather(await fromTransfer(event.dataTransfer)));
+        state.window?.dropped(path);
+    } catch (error) {
+        state.window?.say(String(error.message ?? error), true);
+    }
+}, true);
+addEventListener("paste", async (event) => {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (files.length === 0) return;
+    event.preventDefault();
+    const path = await give(gather(files.map((file) => ({ name: file.name, file }))));
+    state.window?.dropped(path);
+}, true);
+
+/// For scripts: the same protocol that the window speaks.
+globalThis.agoge = { ask: host.ask, state, run, give: (name, file) => give(gather([{ name, file }])), addFile };
