@@ -1,7 +1,7 @@
 //! How the desk's workers run beside each other: threads where there are threads, tasks that take turns in a browser.
 
 use std::{
-    sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError},
+    sync::mpsc::{Receiver, TryRecvError},
     time::Duration,
 };
 
@@ -38,7 +38,10 @@ impl<W> Ear<W> {
 
 #[cfg(not(target_arch = "wasm32"))]
 mod platform {
-    use std::thread::{Builder, JoinHandle};
+    use std::{
+        sync::mpsc::RecvTimeoutError,
+        thread::{Builder, JoinHandle},
+    };
 
     use pollster::block_on;
 

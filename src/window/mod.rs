@@ -20,7 +20,7 @@ mod workbench;
 pub use app::{App, Closing, Options, STORAGE_KEY, runs_in};
 pub use data::run::{RunView, Status};
 #[cfg(target_arch = "wasm32")]
-pub use dialogs::{Host, serve};
+pub use dialogs::{Host, Kind, serve};
 pub use link::{Link, Wake, wake};
 #[cfg(not(target_arch = "wasm32"))]
 pub use open::open;

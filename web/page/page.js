@@ -1,14 +1,19 @@
 // The page: it loads the program, draws its window, and joins it to the worker in which the run is.
 
-import init, { Window, addFile, forgetPath, onPanic, putFile } from "./agoge_web.js";
+import init, { Window, forgetPath, onPanic, putFile } from "./agoge_web.js";
 import { gather, fromTransfer } from "./gifts.js";
 import { bar, doing, progress, welcome } from "./notes.js";
 import { withoutWebGpu } from "./browsers.js";
 
+/// Time between two checkpoints that the page asks for, in milliseconds.
+const SAVE_EVERY = 15000;
 /// Models, data and runs lie in these folders of the page.
-const state = { worker: undefined, window: undefined, module: undefined, backlog: [], waiting: new Map(), number: 0 };
+const state = { worker: undefined, window: undefined, module: undefined, backlog: [], waiting: new Map(), onAdded: [], runs: [], number: 0 };
 /// The run that is under way, and what the browser does for it.
-const run = { isLive: false, step: 0, folder: undefined, lock: undefined, hiddenAt: undefined };
+const run = { isLive: false, step: 0, saved: 0, lock: undefined, hiddenAt: undefined };
+
+const listeners = new Set();
+const packs = new Map();
 
 start().catch((error) => {
     progress(undefined);
@@ -66,7 +71,7 @@ function onlyPage() {
 }
 
 async function recordedRun() {
-    const names = ["config.json", "metrics.jsonl", "events.jsonl"];
+    const names = ["config.json", "adapter.json", "adapter.safetensors", "metrics.jsonl", "events.jsonl"];
     return Promise.all(names.map(async (name) => {
         const response = await fetch(`recorded/${name}`);
         return { path: `runs/recorded-demo/${name}`, bytes: await response.arrayBuffer() };
@@ -97,20 +102,33 @@ function hear(message, ready) {
     }
     for (const reply of message.replies ?? []) {
         notice(reply);
+        for (const listener of listeners) listener(JSON.parse(reply));
         if (state.window) state.window.hear(reply);
         else state.backlog.push(reply);
     }
-    if (message.packed !== undefined) {
+    if (packs.has(message.packed)) {
+        packs.get(message.packed)(message.bytes);
+        packs.delete(message.packed);
+    } else if (message.packed !== undefined) {
         download(`${message.packed.split("/").pop()}.zip`, message.bytes, "application/zip");
     }
-    if (message.added !== undefined) {
-        state.waiting.get(message.added)?.();
-        state.waiting.delete(message.added);
+    if (message.added !== undefined) state.onAdded.splice(0).forEach((done) => done());
+    const asked = message.added ?? message.checked;
+    if (asked !== undefined) {
+        state.waiting.get(asked)?.(message.worst);
+        state.waiting.delete(asked);
     }
     if (message.kept) bar("kept", message.kept, {});
     if (message.failed) state.window?.say(message.failed, true);
     if (message.panic) broken(message.panic);
     if (message.ready) ready();
+}
+
+/// Has the run under way write a checkpoint, if it has come further since the last one.
+function save() {
+    if (!run.isLive || run.step <= run.saved) return;
+    run.saved = run.step;
+    host.ask(JSON.stringify({ request: "tell", command: { command: "save" } }));
 }
 
 /// What the page itself must know of a run: whether one is under way, and how far it is.
@@ -122,8 +140,10 @@ function notice(reply) {
         const name = said.state.state;
         setLive(["preparing", "running", "paused"].includes(name));
         if (name === "failed" && /device/i.test(said.state.message)) offerReload(said.state.message);
+        if (name === "preparing") run.step = run.saved = 0;
     } else if (said.reply === "event" && said.event.step) {
         run.step = said.event.step;
+        if (said.event.event === "saved") run.saved = run.step;
     }
 }
 
@@ -162,6 +182,7 @@ function onWorkerTrouble() {
     document.addEventListener("visibilitychange", async () => {
         const now = performance.now();
         if (document.hidden) {
+            save();
             run.hiddenAt = { now, step: run.step, pace: run.pace };
             return;
         }
@@ -173,6 +194,8 @@ function onWorkerTrouble() {
             bar("hidden", `While this tab was hidden the browser let the run go on at ${Math.round((100 * pace) / away.pace)} % of its speed; keep the tab visible, in a window of its own if need be.`, {});
         }
     });
+    // A page can be closed at any time.
+    setInterval(save, SAVE_EVERY);
     let last = { now: performance.now(), step: 0 };
     setInterval(() => {
         const now = performance.now();
@@ -203,8 +226,8 @@ function download(name, content, type) {
 /// What the window asks of the page around it.
 const host = {
     ask: (request) => state.worker.postMessage({ ask: request }),
-    choose: (folder) => new Promise((done, refuse) => {
-        const input = document.getElementById(folder ? "folder" : "files");
+    choose: (what) => what === "clipboard" ? pasted() : new Promise((done, refuse) => {
+        const input = document.getElementById(what);
         input.value = "";
         input.onchange = () => give(gather([...input.files].map((file) => ({ name: file.webkitRelativePath || file.name, file })))).then(done, refuse);
         input.oncancel = () => refuse(new Error("nothing was chosen"));
@@ -213,6 +236,17 @@ const host = {
     download: (name, content) => download(name, content, "application/octet-stream"),
     downloadFolder: (folder) => state.worker.postMessage({ pack: folder }),
 };
+
+/// The text on the clipboard as a file, named by what it looks like.
+async function pasted() {
+    const text = await navigator.clipboard.readText();
+    const [first, second] = text.split("\n");
+    const commas = (line) => (line?.match(/,/g) ?? []).length;
+    const isTable = commas(first) > 0 && commas(first) === commas(second);
+    const kind = /^\s*[[{]/.test(text) ? "jsonl" : isTable ? "csv" : "txt";
+    const name = `pasted-${++state.number}.${kind}`;
+    return give(gather([{ name, file: new File([text], name) }]));
+}
 
 addEventListener("dragover", (event) => event.preventDefault());
 addEventListener("drop", async (event) => {
@@ -233,5 +267,26 @@ addEventListener("paste", async (event) => {
     state.window?.dropped(path);
 }, true);
 
-/// For scripts: the same protocol that the window speaks.
-globalThis.agoge = { ask: host.ask, state, run, give: (name, file) => give(gather([{ name, file }])), addFile };
+/// For scripts: the same protocol that the window speaks, files to work with, and whether this browser computes rightly.
+globalThis.agoge = {
+    ask: (request) => host.ask(JSON.stringify(request)),
+    /// Called with every reply of the desk.
+    hear: (listener) => listeners.add(listener),
+    /// Lays files (`{ name, file }`) where the program looks for them; the path.
+    give: (files) => give(gather(files)),
+    /// Runs one of the checks `gather`, `forward`, `trajectory`; the errors by name, in units of their tolerances.
+    check: (check, folder) => new Promise((done) => {
+        const number = ++state.number;
+        state.waiting.set(number, done);
+        state.worker.postMessage({ check, folder, number });
+    }),
+    /// Folders of the runs that the page has.
+    runs: () => [...new Set(state.runs)],
+    /// Resolves when the next files that a person gives lie where the program looks for them.
+    added: () => new Promise((done) => state.onAdded.push(done)),
+    /// A folder of a run as a zip file.
+    pack: (folder) => new Promise((done) => {
+        packs.set(folder, done);
+        host.downloadFolder(folder);
+    }),
+};

@@ -1,9 +1,10 @@
 // The worker of the page: the desk, the device and the files. The page's own thread only draws.
 //
-// From the page: { ask }, a request as JSON; { add: [{ path, file }] }, files that a person gave; { pack: folder }.
+// From the page: { ask }, a request as JSON; { add: [{ path, file }] }, files that a person gave; { pack: folder };
+//   { check, folder }, whether this browser computes what it should.
 // To the page: { doing }, { ready }, { replies }, { changes }, { packed }, { kept }, { failed }.
 
-import init, { Desk, addFile, onPanic, packFolder, putFile, takeChanges } from "./agoge_web.js";
+import init, { Desk, addFile, checkForward, checkGather, checkTrajectory, onPanic, packFolder, putFile, takeChanges } from "./agoge_web.js";
 import { Vault } from "./vault.js";
 
 let desk;
@@ -26,6 +27,10 @@ async function handle(message) {
         for (const { path, file } of message.add) addFile(path, file);
         await keep(true);
         post({ added: message.number });
+    }
+    if (message.check) {
+        const checks = { gather: checkGather, forward: checkForward, trajectory: checkTrajectory };
+        post({ checked: message.number, worst: JSON.parse(await checks[message.check](message.folder)) });
     }
     if (message.pack !== undefined) {
         const bytes = packFolder(message.pack);

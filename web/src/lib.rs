@@ -2,6 +2,7 @@
 //! worker, where the desk has the device and the files. What they say to each other is the desk's protocol as JSON.
 #![cfg(target_arch = "wasm32")]
 
+mod checks;
 mod desk;
 mod files;
 mod panics;

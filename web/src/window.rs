@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::VecDeque, path::PathBuf, rc::Rc, sync::Arc
 use agoge::{
     demo, desk,
     event::messages::Reply,
-    window::{self, App, Host, Link, Options, Pace, Remembered, Wake},
+    window::{self, App, Host, Kind, Link, Options, Pace, Remembered, Wake},
 };
 use eframe::{WebOptions, WebRunner};
 use js_sys::{Function, Promise, Uint8Array};
@@ -23,9 +23,9 @@ extern "C" {
     /// Sends a request to the desk.
     #[wasm_bindgen(method)]
     fn ask(this: &PageHost, request: &str);
-    /// Lets a person choose files; the path where they lie then.
+    /// Lets a person choose a "folder", "files" or the "clipboard"; the path where they lie then.
     #[wasm_bindgen(method)]
-    fn choose(this: &PageHost, folder: bool) -> Promise;
+    fn choose(this: &PageHost, what: &str) -> Promise;
     /// Gives a person a file.
     #[wasm_bindgen(method)]
     fn download(this: &PageHost, name: &str, content: Uint8Array);
@@ -63,6 +63,7 @@ impl Window {
             demo: demo::config(),
             choices: desk::choices(),
             layouts: desk::layouts(),
+            offers_to_go_on: true,
             ..Options::default()
         };
         let (asks, packs, hears) = (host.clone(), host, inbox.clone());
@@ -131,8 +132,12 @@ impl Window {
 fn serve(host: &Rc<PageHost>) {
     let (chooses, downloads) = (host.clone(), host.clone());
     window::serve(Host {
-        choose: Box::new(move |folder, chosen| {
-            let choice = chooses.choose(folder);
+        choose: Box::new(move |kind, chosen| {
+            let choice = chooses.choose(match kind {
+                Kind::Folder => "folder",
+                Kind::Clipboard => "clipboard",
+                _ => "files",
+            });
             spawn_local(async move {
                 if let Ok(path) = JsFuture::from(choice).await
                     && let Some(path) = path.as_string()

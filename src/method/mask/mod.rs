@@ -1,6 +1,8 @@
 //! Masks: which numbers of a tensor are trained. One file a way of choosing, one line in [`MASKS`].
 
+#[cfg(not(target_arch = "wasm32"))]
 mod gradient;
+#[cfg(not(target_arch = "wasm32"))]
 mod magnitude;
 
 use super::Setup;
@@ -19,11 +21,14 @@ pub struct Entry {
     pub choose: Option<Choose>,
 }
 
-/// Every way of choosing a mask.
+/// Every way of choosing a mask. Those that look at the model wait for the device, which a page must not.
 pub const MASKS: &[Entry] = &[
     Entry { name: "random", about: "at random, by the seed (SpaRTA)", choose: None },
+    #[cfg(not(target_arch = "wasm32"))]
     magnitude::LOW,
+    #[cfg(not(target_arch = "wasm32"))]
     magnitude::HIGH,
+    #[cfg(not(target_arch = "wasm32"))]
     gradient::ENTRY,
 ];
 

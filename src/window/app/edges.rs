@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use eframe::egui::{self, Key, KeyboardShortcut, Modifiers, RichText, Ui, ViewportCommand};
 
 use super::{App, Closing, Notice, Page};
-use crate::window::theme;
+use crate::window::{panels::steer::Steering, theme};
 
 /// The pages in their order, with what the bar calls them.
 pub(super) const PAGES: [(Page, &str, KeyboardShortcut); 4] = [
@@ -56,11 +56,16 @@ impl App {
     }
 
     pub(super) fn notice(&mut self, ui: &mut Ui) {
-        let Some(Notice { text, is_fault }) = &self.notice else { return };
+        let Some(Notice { text, is_fault, go_on }) = &self.notice else { return };
         let color = if *is_fault { ui.visuals().error_fg_color } else { ui.visuals().text_color() };
+        let mut going_on = None;
         let close = ui.horizontal(|ui| {
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                let close = ui.small_button("Dismiss").clicked();
+                let mut close = ui.small_button("Dismiss").clicked();
+                if go_on.is_some() && ui.button(RichText::new("Go on").strong()).clicked() {
+                    going_on.clone_from(go_on);
+                    close = true;
+                }
                 ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
                     ui.add(egui::Label::new(RichText::new(text).color(color)).wrap());
                 });
@@ -70,6 +75,10 @@ impl App {
         });
         if close.inner {
             self.notice = None;
+        }
+        if let Some(folder) = going_on {
+            self.selected = Some(self.place(&folder));
+            self.steer(&ui.ctx().clone(), Steering::GoOn);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The window: it hears the desk, holds the runs, and hands its room to the pages.
 
 mod edges;
+mod pair;
 mod runs;
 mod steering;
 
@@ -46,6 +47,8 @@ pub struct Options {
     pub start: Option<Setup>,
     /// Folders of runs to look at.
     pub watch: Vec<PathBuf>,
+    /// Whether to offer going on with a run that was interrupted: on a page, which can be closed at any time.
+    pub offers_to_go_on: bool,
     /// Becomes true when the program is told to end (Ctrl-C): the window closes and the run is stopped and saved.
     pub stop: Arc<AtomicBool>,
 }
@@ -72,6 +75,8 @@ enum Page {
 struct Notice {
     text: String,
     is_fault: bool,
+    /// The run that it offers to go on with.
+    go_on: Option<PathBuf>,
 }
 
 /// The window.
@@ -83,6 +88,8 @@ pub struct App {
     runs: Vec<RunView>,
     /// Folder of the run that this window trains.
     live: Option<PathBuf>,
+    /// The run that follows it, where two are put side by side.
+    second: Option<Setup>,
     selected: Option<usize>,
     page: Page,
     form: Form,
@@ -120,6 +127,7 @@ impl App {
             pace,
             runs: Vec::new(),
             live: None,
+            second: None,
             selected: None,
             page: Page::Start,
             form,
@@ -171,7 +179,7 @@ impl App {
 
     /// Says something at the lower edge.
     pub fn say(&mut self, text: impl Into<String>, is_fault: bool) {
-        self.notice = Some(Notice { text: text.into(), is_fault });
+        self.notice = Some(Notice { text: text.into(), is_fault, go_on: None });
     }
 
     fn page(&mut self, ui: &mut Ui) {
@@ -180,6 +188,7 @@ impl App {
             Page::Start => {
                 if let Some(request) = self.form.page(ui, &self.options, &self.dialogs, busy) {
                     match request {
+                        Request::Start { .. } if self.form.pair && self.form.can_be_paired() => self.start_pair(),
                         Request::Start { setup } => self.start(*setup),
                         other => self.ask(other),
                     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{App, Page};
+use super::{App, Notice, Page};
 use crate::{
     Error, Result,
     event::{
@@ -126,8 +126,9 @@ impl App {
             }
         }
         if is_over {
-            self.live = None;
+            let over = self.live.take();
             self.form.touch();
+            self.go_on_with_pair(self.runs.iter().position(|run| Some(&run.folder) == over.as_ref()));
         }
     }
 
@@ -143,7 +144,12 @@ impl App {
         if running {
             run.status = Status::Elsewhere;
         } else if matches!(run.status, Status::Elsewhere | Status::Opening) {
+            let offers = self.options.offers_to_go_on && run.status == Status::Opening && run.step() > 0;
             run.status = Status::Interrupted;
+            if offers && self.live.is_none() {
+                let text = format!("{} was interrupted at step {}.", run.name, run.step());
+                self.notice = Some(Notice { text, is_fault: false, go_on: Some(folder.to_path_buf()) });
+            }
         }
         if let Some(problem) = problem {
             run.note(run.step(), problem, true);

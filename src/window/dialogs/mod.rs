@@ -44,6 +44,9 @@ pub enum Kind {
     File,
     /// A file to write, with a proposed name and extension.
     NewFile(&'static str, &'static str),
+    /// The text on the clipboard, as a file.
+    #[cfg(target_arch = "wasm32")]
+    Clipboard,
 }
 
 /// A purpose and the path that was chosen for it; `None` where there are no dialogs.

@@ -11,8 +11,8 @@ pub type Chosen = Box<dyn FnOnce(PathBuf)>;
 
 /// What the page around the window does for it.
 pub struct Host {
-    /// Lets a person choose files (a folder's, if so), lays them into the page's storage and says where.
-    pub choose: Box<dyn Fn(bool, Chosen)>,
+    /// Lets a person choose what is asked for, lays it into the page's storage and says where.
+    pub choose: Box<dyn Fn(Kind, Chosen)>,
     /// Gives a person a file under a name.
     pub download: Box<dyn Fn(&str, &[u8])>,
 }
@@ -38,6 +38,6 @@ pub(super) fn open(ctx: &egui::Context, kind: Kind, _title: &str, purpose: Purpo
             let _ = answer.send((purpose, Some(path)));
             ctx.request_repaint();
         });
-        (host.choose)(kind == Kind::Folder, chosen);
+        (host.choose)(kind, chosen);
     });
 }

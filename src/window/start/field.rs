@@ -101,8 +101,14 @@ fn widget(
     if let Some((_, kind)) = PATHS.iter().find(|(path, _)| *path == name) {
         let response =
             ui.add(TextEdit::singleline(text).desired_width((ui.available_width() - 150.0).clamp(120.0, 420.0)));
-        if ui.button("Browse…").clicked() {
+        // What a page writes lies in its own storage.
+        let browses = cfg!(not(target_arch = "wasm32")) || name != "out";
+        if browses && ui.button("Browse…").clicked() {
             dialogs.open(ui.ctx(), *kind, &title(name), Purpose::Setting(name.to_owned()));
+        }
+        #[cfg(target_arch = "wasm32")]
+        if *kind == Kind::File && ui.button("Paste").on_hover_text("Take the text on the clipboard").clicked() {
+            dialogs.open(ui.ctx(), Kind::Clipboard, &title(name), Purpose::Setting(name.to_owned()));
         }
         return response;
     }

@@ -25,6 +25,8 @@ pub struct Form {
     pub demo: bool,
     /// Whether a run in the out folder may be replaced.
     pub overwrite: bool,
+    /// Whether LoRA and SpaRTA are trained one after the other, to be compared.
+    pub pair: bool,
     /// Every setting there is.
     pub settings: Vec<SettingInfo>,
     /// What was typed, by setting; what is not here is at its default.
@@ -53,6 +55,7 @@ impl Form {
         Self {
             demo: remembered.demo,
             overwrite: false,
+            pair: false,
             settings: config::settings(),
             typed: remembered.form.iter().cloned().collect(),
             runs_folder: options.runs_folder.clone(),
@@ -64,7 +67,7 @@ impl Form {
             estimate: None,
             asked: 0,
             answered: 0,
-            changed: Some(Instant::now() - QUIET),
+            changed: Some(Instant::now().checked_sub(QUIET).unwrap_or_else(Instant::now)),
         }
     }
 
@@ -160,6 +163,18 @@ impl Form {
     pub fn setup(&self) -> (Setup, Vec<Fault>) {
         let (config, faults) = self.config();
         (Setup { config, demo: self.demo, resume: false, overwrite: self.overwrite }, faults)
+    }
+
+    /// The run as it stands in the form, but with this method, in a folder of its own.
+    pub fn setup_with(&self, method: &str) -> Setup {
+        let (mut setup, _) = self.setup();
+        setup.config.method = method.into();
+        setup.config.out = if self.is_typed("out") {
+            PathBuf::from(format!("{}-{method}", setup.config.out.display()))
+        } else {
+            self.free_folder(&setup.config)
+        };
+        setup
     }
 
     /// The command that starts the same run.

@@ -152,6 +152,11 @@ impl Form {
         ui.end_row();
     }
 
+    /// Whether the method is one of the two that can be put side by side.
+    pub fn can_be_paired(&self) -> bool {
+        ["lora", "sparta"].contains(&self.text("method").as_str())
+    }
+
     /// The right side; true if the run is to start.
     fn summary(&mut self, ui: &mut Ui, busy: bool) -> bool {
         ui.add_space(4.0);
@@ -186,6 +191,11 @@ impl Form {
         let size = vec2(ui.available_width(), 38.0);
         let start = ui.add_enabled_ui(enabled, |ui| ui.add_sized(size, button)).inner;
         let start = start.on_hover_text(hover).on_disabled_hover_text(hover).clicked();
+        if self.can_be_paired() {
+            ui.checkbox(&mut self.pair, "Side by side: LoRA, then SpaRTA").on_hover_text(
+                "Two runs one after the other in the same charts: LoRA, then SpaRTA with exactly as many trained numbers",
+            );
+        }
         if !self.is_checked() {
             ui.horizontal(|ui| {
                 ui.spinner();

@@ -1,0 +1,75 @@
+// A headless Chromium with WebGPU on SwiftShader, and the page in it.
+
+import { spawn } from "node:child_process";
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+export const root = join(dirname(fileURLToPath(import.meta.url)), "../..");
+export const agoge = process.env.AGOGE ?? join(root, "target/debug/agoge");
+const QUIET = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"];
+
+/// Serves web/dist with the program itself; `{ url, stop }`.
+export async function serve() {
+    const server = spawn(agoge, ["serve-web", "--dir", join(root, "web/dist"), "--port", "0"], { stdio: ["ignore", "pipe", "inherit"] });
+    const url = await new Promise((done, fail) => {
+        let text = "";
+        server.on("exit", (code) => fail(new Error(`agoge serve-web ended with ${code}`)));
+        server.stdout.on("data", (data) => {
+            text += data;
+            const found = text.match(/http:\/\/\S+/);
+            if (found) done(found[0]);
+        });
+    });
+    return { url, stop: () => server.kill() };
+}
+
+/// A browser with storage of its own. What it logs as an error, and whom it asks other than the page's own server, is kept.
+export async function open(url, { webgpu = true, script = undefined } = {}) {
+    const folder = mkdtempSync(join(tmpdir(), "agoge-browser-"));
+    const context = await chromium.launchPersistentContext(folder, {
+        executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+        headless: true,
+        args: [...QUIET, ...(webgpu ? WEBGPU : [])],
+        viewport: { width: 1280, height: 760 },
+        acceptDownloads: true,
+    });
+    const page = context.pages()[0];
+    const errors = [];
+    const strangers = [];
+    page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+    page.on("pageerror", (error) => errors.push(String(error)));
+    context.on("request", (request) => {
+        if (!/^(data|blob):/.test(request.url()) && !request.url().startsWith(url)) strangers.push(request.url());
+    });
+    if (script) await context.route("**/worker.js", async (route) => {
+        const response = await route.fetch();
+        await route.fulfill({ response, body: `${script}\n${await response.text()}` });
+    });
+    await load(page, url);
+    return { context, page, errors, strangers, close: () => context.close() };
+}
+
+/// Opens the page and waits for its window.
+export async function load(page, url) {
+    await page.goto(url);
+    await page.waitForSelector("#welcome.hidden", { state: "attached", timeout: 120000 });
+    await page.evaluate(() => {
+        globalThis.heard = [];
+        agoge.hear((reply) => heard.push(reply));
+    });
+}
+
+/// Waits for a reply for which `test` (a function of the page) is true, and gives it.
+export async function reply(page, test, timeout = 300000) {
+    const handle = await page.waitForFunction(`heard.find(${test})`, undefined, { timeout, polling: 100 });
+    return handle.jsonValue();
+}
+
+/// Everything that the run under way has told.
+export function events(page) {
+    return page.evaluate(() => heard.filter((reply) => reply.reply === "event").map((reply) => reply.event));
+}

@@ -1,0 +1,250 @@
+// The page in headless Chromium, with WebGPU on SwiftShader, against the program on the same adapter.
+//
+// Needs web/dist (web/build.sh), the program (AGOGE, default target/debug/agoge), /usr/bin/chromium (CHROMIUM), whose
+// SwiftShader also serves the program, and playwright-core (npm ci).
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { agoge, events, load, open, reply, root, serve } from "./browser.mjs";
+
+const ICD = process.env.SWIFTSHADER_ICD ?? "/usr/lib/chromium/vk_swiftshader_icd.json";
+/// Small enough for software on two cores; what is compared needs no more.
+const SETTINGS = { target_modules: ["all-linear"], batch_size: 4, learning_rate: 1e-2, warmup_steps: 3, logging_steps: 5, save_steps: 10, max_seq_length: 64, seed: 3 };
+const PROMPT = "What is the strongest wall?";
+
+let server;
+before(async () => {
+    server = await serve();
+});
+after(() => server.stop());
+
+/// Runs the program on SwiftShader.
+function program(...words) {
+    const env = { ...process.env, VK_ICD_FILENAMES: ICD, VK_DRIVER_FILES: ICD };
+    return execFileSync(agoge, words, { env, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+}
+
+function folder() {
+    return mkdtempSync(join(tmpdir(), "agoge-test-"));
+}
+
+/// Flags of the program for the settings above.
+function flags(settings) {
+    return Object.entries(settings).flatMap(([name, value]) => [`--${name.replaceAll("_", "-")}`, String(value)]);
+}
+
+/// Starts a run in the page and waits until its state is as wanted.
+async function train(page, setup, until = "ended") {
+    await page.evaluate((setup) => {
+        heard.length = 0;
+        agoge.ask({ request: "start", setup });
+    }, { demo: true, resume: false, overwrite: true, ...setup });
+    const end = await reply(page, `(reply) => reply.reply === "state" && ["failed", ${JSON.stringify(until)}].includes(reply.state.state)`);
+    assert.equal(end.state.state, until, JSON.stringify(end));
+    return (await events(page)).filter((event) => event.event === "step");
+}
+
+function losses(steps) {
+    return steps.map((step) => step.loss);
+}
+
+function assertClose(actual, expected, tolerance, what) {
+    assert.equal(actual.length, expected.length, what);
+    actual.forEach((value, at) => assert.ok(Math.abs(value - expected[at]) <= tolerance, `${what}: step ${at + 1} is ${value}, not ${expected[at]}`));
+}
+
+describe("the page", () => {
+    let browser;
+    before(async () => {
+        browser = await open(server.url);
+    });
+    after(() => browser.close());
+
+    test("loads without an error and without asking anybody else", async () => {
+        assert.deepEqual(browser.errors, []);
+        assert.deepEqual(browser.strangers, []);
+        assert.equal(await browser.page.locator(".bar").count(), 0, "nothing is the matter");
+    });
+
+    test("trains as the program does on the same kind of adapter", async () => {
+        const { page } = browser;
+        const steps = await train(page, { config: { ...SETTINGS, steps: 30, out: "runs/equal" } });
+        const out = join(folder(), "run");
+        program("train", "--model", "agoge-demo", "--data", "agoge-demo", "--device", "gpu", "--quiet", "--out", out, ...flags({ ...SETTINGS, steps: 30 }));
+        const lines = readFileSync(join(out, "metrics.jsonl"), "utf8").trim().split("\n").map((line) => JSON.parse(line));
+        assertClose(losses(steps), losses(lines.filter((line) => line.loss !== undefined)), 1e-3, "losses");
+        assert.ok(steps.at(-1).loss < steps[0].loss, "it learns");
+    });
+
+    test("an adapter of the page writes the same words in the program", async () => {
+        const { page } = browser;
+        const zip = Buffer.from(await page.evaluate(async () => [...(await agoge.pack("runs/equal"))]));
+        const there = folder();
+        writeFileSync(join(there, "run.zip"), zip);
+        execFileSync("python3", ["-m", "zipfile", "-e", join(there, "run.zip"), there]);
+        await page.evaluate((prompt) => {
+            heard.length = 0;
+            agoge.ask({ request: "generate", number: 7, folder: "runs/equal", prompt, temperature: 0, max_tokens: 24, seed: 0 });
+        }, PROMPT);
+        const done = await reply(page, `(reply) => reply.reply === "task" && reply.number === 7 && reply.ending`);
+        assert.equal(done.ending, "done", done.text);
+        const text = await page.evaluate(() => heard.filter((reply) => reply.reply === "text" && reply.adapted).map((reply) => reply.text).join(""));
+        const native = program("generate", "--adapter", join(there, "equal"), "--model", "agoge-demo", "--device", "gpu", "--prompt", PROMPT, "--max-tokens", "24", "--temperature", "0", "--quiet");
+        assert.ok(text.trim().length > 0);
+        assert.ok(native.includes(text.trim()), `the page wrote "${text}", the program "${native}"`);
+    });
+
+    test("computes what PyTorch computes", async () => {
+        const { page } = browser;
+        for (const [check, name] of [["forward", "llama-tied"], ["trajectory", "train-sparta"]]) {
+            const path = await give(page, join(root, "tests/golden", name));
+            const worst = await page.evaluate(([check, path]) => agoge.check(check, path), [check, path]);
+            assert.ok(Object.keys(worst).length >= 2, check);
+            for (const [what, error] of Object.entries(worst)) assert.ok(error <= 1, `${name} ${what}: ${error} times the tolerance`);
+        }
+        const worst = await page.evaluate(() => agoge.check("gather"));
+        assert.equal(Object.keys(worst).length, 36);
+        for (const [what, error] of Object.entries(worst)) assert.ok(error <= 1, `masked gather ${what}: ${error} times the tolerance`);
+    });
+
+    test("a dropped model folder and a dropped file train", async () => {
+        const { page } = browser;
+        const model = join(folder(), "tiny");
+        mkdirSync(model);
+        for (const name of ["config.json", "model.safetensors"]) writeFileSync(join(model, name), readFileSync(join(root, "tests/golden/llama-tied", name)));
+        writeFileSync(join(model, "tokenizer.json"), tinyTokenizer(JSON.parse(readFileSync(join(model, "config.json"))).vocab_size));
+        await drop(page, "tiny", readdirSync(model).map((name) => ({ name, bytes: [...readFileSync(join(model, name))] })));
+        await drop(page, undefined, [{ name: "rows.txt", bytes: [...Buffer.from("the cat sat on the mat\n\nthe dog ran\n\n".repeat(8))] }]);
+        const steps = await train(page, { demo: false, config: { model: "models/tiny", data: "data/rows.txt", out: "runs/tiny", steps: 4, batch_size: 2, logging_steps: 1, max_seq_length: 16 } });
+        assert.equal(steps.length, 4);
+        steps.forEach((step) => assert.ok(Number.isFinite(step.loss)));
+    });
+
+    test("hostile files give messages and the page goes on", async () => {
+        const { page } = browser;
+        const hostile = { "cut.jsonl": '{"prompt": "a", "compl', "zip.txt": "PK\u0003\u0004rubbish", "empty.csv": "", "list.json": "[1, 2, 3]" };
+        for (const [name, text] of Object.entries(hostile)) {
+            await drop(page, undefined, [{ name, bytes: [...Buffer.from(text)] }]);
+            await page.evaluate(([data]) => {
+                heard.length = 0;
+                agoge.ask({ request: "start", setup: { demo: false, resume: false, overwrite: true, config: { model: "agoge-demo", data, out: "runs/hostile", steps: 2 } } });
+            }, [`data/${name}`]);
+            const end = await reply(page, `(reply) => reply.reply === "state" && ["failed", "ended"].includes(reply.state.state)`);
+            assert.equal(end.state.state, "failed", name);
+            assert.match(end.state.message, new RegExp(name.split(".")[0]), "the message names the file");
+        }
+        await drop(page, "broken", [{ name: "config.json", bytes: [123] }, { name: "model.safetensors", bytes: [255, 255, 255, 255, 255, 255, 255, 127, 1] }]);
+        await page.evaluate(() => {
+            heard.length = 0;
+            agoge.ask({ request: "start", setup: { demo: false, resume: false, overwrite: true, config: { model: "models/broken", data: "agoge-demo", out: "runs/hostile", steps: 2 } } });
+        });
+        const end = await reply(page, `(reply) => reply.reply === "state" && reply.state.state === "failed"`);
+        assert.match(end.state.message, /broken/);
+    });
+
+    test("no error was logged and nobody else was asked in all this", () => {
+        assert.deepEqual(browser.errors, []);
+        assert.deepEqual(browser.strangers, []);
+    });
+});
+
+describe("a run that is interrupted", () => {
+    test("pauses, outlives the page, and goes on as if nothing had happened", async () => {
+        const browser = await open(server.url);
+        const { page } = browser;
+        const config = { ...SETTINGS, steps: 20, out: "runs/whole" };
+        const whole = losses(await train(page, { config }));
+
+        await page.evaluate((setup) => {
+            heard.length = 0;
+            agoge.ask({ request: "start", setup });
+        }, { config: { ...config, out: "runs/halved" }, demo: true, resume: false, overwrite: true });
+        await reply(page, `(reply) => reply.reply === "event" && reply.event.event === "saved"`);
+        await page.evaluate(() => agoge.ask({ request: "pause" }));
+        await reply(page, `(reply) => reply.reply === "state" && reply.state.state === "paused"`);
+        const paused = (await events(page)).length;
+        await page.waitForTimeout(1000);
+        assert.equal((await events(page)).length, paused, "a paused run tells nothing");
+
+        page.on("dialog", (dialog) => dialog.accept());
+        await load(page, server.url);
+        const rest = losses(await train(page, { config: { ...config, out: "runs/halved" }, resume: true, overwrite: false }));
+        assert.ok(rest.length > 0 && rest.length <= 10, `it went on from the checkpoint, ${rest.length} steps`);
+        assertClose(rest, whole.slice(-rest.length), 1e-6, "losses after the reload");
+        assert.deepEqual(browser.errors, []);
+        await browser.close();
+    });
+
+    test("a lost device is told, and the page offers to go on", async () => {
+        // The worker's device within reach of the test.
+        const script = "{ const ask = GPUAdapter.prototype.requestDevice; GPUAdapter.prototype.requestDevice = async function (...words) { return self.device = await ask.apply(this, words); }; }";
+        const browser = await open(server.url, { script });
+        const { page } = browser;
+        await page.evaluate((setup) => {
+            heard.length = 0;
+            agoge.ask({ request: "start", setup });
+        }, { config: { ...SETTINGS, steps: 200, out: "runs/lost" }, demo: true, resume: false, overwrite: true });
+        await reply(page, `(reply) => reply.reply === "event" && reply.event.event === "saved"`);
+        await page.workers()[0].evaluate(() => self.device.destroy());
+        const bar = page.locator("#bar-broken");
+        await bar.waitFor({ timeout: 60000 });
+        assert.match(await bar.innerText(), /last checkpoint/);
+        page.on("dialog", (dialog) => dialog.accept());
+        await bar.getByRole("button", { name: "Reload" }).click();
+        await page.waitForSelector("#welcome.hidden", { state: "attached", timeout: 120000 });
+        await page.evaluate(() => {
+            globalThis.heard = [];
+            agoge.hear((reply) => heard.push(reply));
+        });
+        await page.evaluate((setup) => agoge.ask({ request: "start", setup }), { config: { ...SETTINGS, steps: 200, out: "runs/lost" }, demo: true, resume: true, overwrite: false });
+        await reply(page, `(reply) => reply.reply === "event" && reply.event.event === "step" && reply.event.step > 10`);
+        await browser.close();
+    });
+});
+
+test("without WebGPU the page says so and shows a recorded run", async () => {
+    const browser = await open(server.url, { webgpu: false });
+    const text = await browser.page.locator("#bar-no-webgpu").innerText();
+    for (const word of ["Chrome", "Edge", "Safari", "Firefox", "--enable-unsafe-webgpu"]) assert.ok(text.includes(word), word);
+    const news = await reply(browser.page, `(reply) => reply.reply === "watched" && reply.folder === "runs/recorded-demo"`).catch(() => undefined);
+    const shown = await browser.page.evaluate(() => agoge.runs());
+    assert.ok(news || shown.includes("runs/recorded-demo"));
+    assert.deepEqual(browser.errors, []);
+    await browser.close();
+});
+
+/// Lays the files of a folder where the page looks for them.
+function give(page, folder) {
+    const files = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isFile());
+    const name = folder.split("/").pop();
+    const contents = files.map((entry) => ({ name: `${name}/${entry.name}`, bytes: [...readFileSync(join(folder, entry.name))] }));
+    return page.evaluate((contents) => agoge.give(contents.map(({ name, bytes }) => ({ name, file: new File([new Uint8Array(bytes)], name.split("/").pop()) }))), contents);
+}
+
+/// Drops files on the page; those of a folder bear its name before their own.
+async function drop(page, folder, files) {
+    await page.evaluate(async ([folder, files]) => {
+        const contents = files.map(({ name, bytes }) => ({ name: folder ? `${folder}/${name}` : name, file: new File([new Uint8Array(bytes)], name) }));
+        if (folder) {
+            // A script cannot make a drop that holds a folder.
+            await agoge.give(contents);
+            return;
+        }
+        const transfer = new DataTransfer();
+        contents.forEach(({ file }) => transfer.items.add(file));
+        const added = agoge.added();
+        document.getElementById("window").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+        await added;
+    }, [folder, files]);
+}
+
+/// A tokenizer that knows words by their place in a list.
+function tinyTokenizer(size) {
+    const words = ["<unk>", "the", "cat", "sat", "on", "mat", "dog", "ran"];
+    const vocab = Object.fromEntries([...words, ...Array.from({ length: size - words.length }, (_, at) => `w${at}`)].map((word, at) => [word, at]));
+    return JSON.stringify({ version: "1.0", truncation: null, padding: null, added_tokens: [], normalizer: null, pre_tokenizer: { type: "Whitespace" }, post_processor: null, decoder: null, model: { type: "WordLevel", vocab, unk_token: "<unk>" } });
+}
