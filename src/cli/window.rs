@@ -57,6 +57,7 @@ pub(super) fn open(start: Option<Setup>, watch: Vec<PathBuf>) -> Result<ExitCode
     let options = Options {
         runs_folder: runs_folder(),
         demo: demo::config(),
+        offers_to_go_on: false,
         choices: desk::choices(),
         layouts: desk::layouts(),
         start,

@@ -26,10 +26,12 @@ use std::{
     time::Duration,
 };
 
+#[cfg(not(target_arch = "wasm32"))]
+use crate::event::messages::RunState;
 use crate::{
     event::{
         Command,
-        messages::{Reply, Request, RunState},
+        messages::{Reply, Request},
     },
     method::{METHODS, formats::FORMATS, mask::MASKS},
 };

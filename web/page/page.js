@@ -119,7 +119,8 @@ function hear(message, ready) {
         state.waiting.delete(asked);
     }
     if (message.kept) bar("kept", message.kept, {});
-    if (message.failed) state.window?.say(message.failed, true);
+    if (message.failed && state.window) state.window.say(message.failed, true);
+    else if (message.failed) broken(message.failed);
     if (message.panic) broken(message.panic);
     if (message.ready) ready();
 }

@@ -39,8 +39,8 @@ async function handle(message) {
 }
 
 async function open({ module, keeps, extra }) {
-    onPanic((text) => post({ panic: text }));
     await init({ module_or_path: module });
+    onPanic((text) => post({ panic: text }));
     post({ doing: "looking for runs that this browser has kept" });
     const seen = [];
     const lay = async (path, file) => {

@@ -8,7 +8,7 @@ use agoge::{
     window::{self, App, Host, Kind, Link, Options, Pace, Remembered, Wake},
 };
 use eframe::{WebOptions, WebRunner};
-use js_sys::{Function, Promise, Uint8Array};
+use js_sys::{Promise, Uint8Array};
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::HtmlCanvasElement;

@@ -44,6 +44,7 @@ pub fn find(name: &str) -> Result<&'static Entry> {
 }
 
 /// The indices of the `count` largest scores, sorted; of equal scores those that come first.
+#[cfg(not(target_arch = "wasm32"))]
 fn largest(scores: &[f32], count: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..scores.len() as u32).collect();
     let rank = |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]).then(a.cmp(b));
@@ -59,7 +60,7 @@ fn largest(scores: &[f32], count: usize) -> Vec<u32> {
 ///
 /// The draw depends on nothing but its arguments: same seed and tensor name, same mask on every platform.
 pub fn draw(seed: u64, tensor: &str, len: usize, count: usize) -> Vec<u32> {
-    assert!(count <= len && len <= u32::MAX as usize + 1, "a mask fits its tensor");
+    assert!(count <= len && len as u64 <= 1 << 32, "a mask fits its tensor");
     let mut stream = Stream::new(seed, &format!("mask/{tensor}"));
     // Draw the smaller of the set and its complement; marking bits keeps the result sorted without sorting.
     let complement = count > len / 2;
