@@ -259,6 +259,12 @@ pub const STORAGE_KEY: &str = "agoge-window";
 const HEARING_SECS: f64 = 0.006;
 
 impl eframe::App for App {
+    /// For the page, which hands it what is dropped.
+    #[cfg(target_arch = "wasm32")]
+    fn as_any_mut(&mut self) -> Option<&mut dyn std::any::Any> {
+        Some(self)
+    }
+
     fn logic(&mut self, ctx: &egui::Context, _frame: &mut eframe::Frame) {
         let started = web_time::Instant::now();
         while let Some(reply) = (self.link.hear)() {
