@@ -18,6 +18,7 @@ pub mod gated;
 pub mod layer_norm;
 pub mod layers;
 pub mod masked_gather;
+pub mod matrix;
 pub mod rms_norm;
 pub mod rope;
 pub mod scatter_write;
@@ -40,6 +41,7 @@ pub use gated::gated;
 pub use layer_norm::layer_norm;
 pub use layers::{sparse_embedding, sparse_linear, sparse_tensor};
 pub use masked_gather::{Strategy, masked_gather};
+pub use matrix::{Matrix, Packed, Packing};
 pub use rms_norm::rms_norm;
 pub use rope::rope;
 pub use scatter_write::scatter_write;
@@ -49,7 +51,7 @@ pub use squared_norm::squared_norm;
 /// Every shader as it is given to the driver, by name; a test validates each with naga. Shaders of one file have its name
 /// and what tells them apart behind it.
 pub fn shaders() -> impl Iterator<Item = (&'static str, &'static str)> {
-    SHADERS.iter().chain(attention::SHADERS).copied()
+    SHADERS.iter().chain(attention::SHADERS).chain(matrix::SHADERS.into_iter().flatten()).copied()
 }
 
 const SHADERS: &[(&str, &str)] = &[

@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Only the report on the data and the settings of a run.
     ("event", &["data", "config"]),
     ("demo", &["error", "files", "config", "hub"]),
-    ("kernel", &["error", "device"]),
+    ("kernel", &["error", "files", "device"]),
     ("model", &["error", "rng", "files", "device", "kernel"]),
     ("method", &["error", "rng", "files", "device", "kernel", "model", "config", "event"]),
     (

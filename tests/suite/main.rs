@@ -16,6 +16,7 @@ mod golden;
 mod hub;
 mod kernels;
 mod layout;
+mod matrix;
 mod memory;
 mod program;
 mod runs;
