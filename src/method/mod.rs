@@ -27,7 +27,7 @@ use crate::{
     Error, Result,
     config::MethodConfig,
     device::ComputeDevice,
-    kernel::AdamW,
+    kernel::{AdamW, Matrix},
     model::{Parameter, Transformer, weights::Weights},
 };
 use delta::TensorDelta;
@@ -276,7 +276,7 @@ fn replace(
 ) -> Result<()> {
     let parameter = parameter_for(transformer, name, shape)?;
     let dims = parameter.matrix_dims();
-    parameter.update(|_| device.floats(values, dims));
+    parameter.update(|_| Matrix::Dense(device.floats(values, dims)));
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Error, Result,
     device::ComputeDevice,
-    kernel::{self, AdamW, sparse_step::Stepped},
+    kernel::{self, AdamW, Matrix, matrix::write::Step},
     model::{Adaptation, Transformer, weights::Weights},
 };
 
@@ -75,16 +75,16 @@ struct SparseAdaptation {
 }
 
 impl Adaptation for SparseAdaptation {
-    fn linear(&self, x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
-        kernel::sparse_linear(x, weight.clone(), self.leaf.clone(), self.indices.clone(), self.transposed)
+    fn linear(&self, x: Tensor<2>, weight: &Matrix) -> Tensor<2> {
+        kernel::sparse_linear(x, weight, self.leaf.clone(), self.indices.clone(), self.transposed)
     }
 
-    fn embed(&self, ids: Tensor<1, Int>, weight: &Tensor<2>) -> Tensor<2> {
-        kernel::sparse_embedding(ids, weight.clone(), self.leaf.clone(), self.indices.clone())
+    fn embed(&self, ids: Tensor<1, Int>, weight: &Matrix) -> Tensor<2> {
+        kernel::sparse_embedding(ids, weight, self.leaf.clone(), self.indices.clone())
     }
 
-    fn small(&self, weight: &Tensor<2>) -> Tensor<2> {
-        kernel::sparse_tensor(weight.clone(), self.leaf.clone(), self.indices.clone())
+    fn small(&self, weight: &Matrix) -> Tensor<2> {
+        kernel::sparse_tensor(weight.dense(), self.leaf.clone(), self.indices.clone())
     }
 }
 
@@ -167,7 +167,7 @@ impl Sparta {
                 let count = indices.len();
                 let indices = device.indices(&indices);
                 let parameter = transformer.parameter_mut(&mask.name).expect("masks name parameters of the model");
-                let base = parameter.value().clone().reshape([parameter.len()]).select(0, indices.clone());
+                let base = parameter.value().at(indices.clone());
                 let trained = Some((zeros(count, &device.handle), Tensor::zeros([2, count], &device.handle)));
                 SparseTensor { mask, indices, base, trained, leaf: None, grad: None }
             })
@@ -208,12 +208,12 @@ impl SparseTensor {
         let len = words.len();
         let data = burn::tensor::TensorData::new(words, [len]);
         self.indices = Tensor::from_data(data, (&self.base.device(), burn::tensor::DType::I32));
-        self.base = parameter.value().clone().reshape([parameter.len()]).select(0, self.indices.clone());
+        self.base = parameter.value().at(self.indices.clone());
     }
 
     fn write(&self, transformer: &mut Transformer, values: Tensor<1>) {
         let parameter = transformer.parameter_mut(&self.mask.name).expect("masks name parameters of the model");
-        parameter.update(|weight| kernel::scatter_write(weight, self.indices.clone(), values));
+        parameter.update(|weight| weight.write(self.indices.clone(), values));
     }
 }
 
@@ -260,10 +260,10 @@ impl Method for Sparta {
             let parameter = transformer.parameter_mut(&tensor.mask.name).expect("masks name parameters of the model");
             let trained = &mut tensor.trained;
             parameter.update(|weight| {
-                let state = Stepped { weight, delta, moments };
-                let stepped = kernel::sparse_step(state, indices, base, grad, squared_norm.clone(), *settings);
-                *trained = Some((stepped.delta, stepped.moments));
-                stepped.weight
+                let step = Step { indices, base, grad, squared_norm: squared_norm.clone(), settings: *settings };
+                let (weight, delta, moments) = weight.step(delta, moments, step);
+                *trained = Some((delta, moments));
+                weight
             });
         }
     }

@@ -129,7 +129,7 @@ async fn write_part(mut part: Vec<&Parameter>, dtype: Dtype, path: &Path) -> Res
     file.append(&(header.len() as u64).to_le_bytes())?;
     file.append(&header)?;
     for parameter in part {
-        let values = device::read(parameter.value().clone()).await?;
+        let values = device::read(parameter.value().dense()).await?;
         file.append(&cast(&values, dtype)?)?;
     }
     file.finish()

@@ -18,6 +18,7 @@ mod kernels;
 mod layout;
 mod matrix;
 mod memory;
+mod packed;
 mod program;
 mod runs;
 mod support;

@@ -6,6 +6,7 @@
 
 pub mod choice;
 pub mod packing;
+pub mod write;
 
 mod cpu;
 mod shaders;
@@ -138,6 +139,11 @@ impl Matrix {
         }
     }
 
+    /// Whether its numbers are quantized, so that single ones cannot be changed.
+    pub fn is_quantized(&self) -> bool {
+        self.packing().is_some_and(Packing::quantized)
+    }
+
     /// `x W^T` `[T, rows]` for `x` `[T, cols]` (`along` the rows of this matrix `W`), or `x W` `[T, cols]` for `x`
     /// `[T, rows]`. Differentiable in `x`.
     pub fn product(&self, x: Tensor<2>, along: bool) -> Tensor<2> {
@@ -174,6 +180,14 @@ impl Matrix {
                 let layout = Layout { rows: rows * cols, cols: 1, ..packed.layout };
                 packed.rows(indices, layout).reshape([count])
             }
+        }
+    }
+
+    /// The whole matrix in f32; one that is kept so stays the only handle of it.
+    pub fn into_dense(self) -> Tensor<2> {
+        match self {
+            Self::Dense(values) => values,
+            packed => packed.dense(),
         }
     }
 

@@ -56,17 +56,14 @@ impl Packing {
         self.number_words(count) + scales
     }
 
-    /// `value` as a 16-bit number of this type, rounded to the nearest, ties to even.
-    pub(super) fn round(self, value: f32) -> f32 {
-        match self {
-            Self::Bf16 => bf16::from_f32(value).to_f32(),
-            Self::F16 => f16::from_f32(value).to_f32(),
-            Self::Q8 | Self::Q4 => value,
-        }
+    /// `value` as a 16-bit number of this type, rounded to the nearest, ties to even; as it is where numbers have fewer
+    /// bits.
+    pub fn round(self, value: f32) -> f32 {
+        if self.quantized() { value } else { self.half_value(self.half_bits(value)) }
     }
 
-    /// Bits of a 16-bit number of this type.
-    fn half_bits(self, value: f32) -> u16 {
+    /// Bits of the nearest 16-bit number of this type.
+    pub(super) fn half_bits(self, value: f32) -> u16 {
         if self == Self::Bf16 { bf16::from_f32(value).to_bits() } else { f16::from_f32(value).to_bits() }
     }
 
@@ -104,6 +101,11 @@ impl Packing {
             }
         }
         all
+    }
+
+    /// `values` as they come back from being stored so; in whole groups where they are quantized.
+    pub fn rounded(self, values: &[f32]) -> Vec<f32> {
+        self.decode(&self.encode(values), values.len())
     }
 
     /// The number of the largest magnitude.

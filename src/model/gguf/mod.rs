@@ -47,7 +47,7 @@ impl Source<'_> {
             Self::File(weights) => weights.floats(name),
             Self::Model(model) => {
                 let parameter = model.parameters().into_iter().find(|parameter| parameter.name == name);
-                device::read(parameter.expect("a listed parameter").value().clone()).await
+                device::read(parameter.expect("a listed parameter").value().dense()).await
             }
         }
     }

@@ -118,7 +118,8 @@ impl<'a> Forward<'a> {
             }
             Some((Means::Sparse, leaves)) => {
                 let y = new(self, outputs);
-                self.tape.record(y, &[to(&leaves[0], dx(&leaves[0])), to(&x, dx(&x))], &[&x])
+                let y = self.tape.record(y, &[to(&x, dx(&x))], &[]);
+                self.watched(y, &leaves[0], &x)
             }
             Some((Means::Whole, leaves)) => {
                 let y = new(self, outputs);
@@ -143,6 +144,12 @@ impl<'a> Forward<'a> {
                 self.tape.add(frozen, wide)
             }
         }
+    }
+
+    /// The watch on a product whose weight is trained sparsely: it changes nothing and keeps the product's input.
+    fn watched(&mut self, y: Extent, leaf: &Extent, x: &Extent) -> Extent {
+        let output = y.clone().inner();
+        self.tape.record(output, &[to(leaf, Grad::New(leaf.numbers)), to(&y, Grad::Same)], &[x])
     }
 
     /// A norm's scale or a bias.

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     event::TrainedTensor,
     method::{Means, Planned},
-    model::{Parameter, Role, Transformer, head::Head},
+    model::{Keeping, Parameter, Role, Transformer, head::Head},
 };
 
 /// What is trained of which model on which kind of device.
@@ -18,6 +18,8 @@ pub(super) struct Work<'a> {
     pub planned: &'a [Planned],
     /// Whether it runs on Burn's CPU backend.
     pub cpu: bool,
+    /// How the weights are kept.
+    pub keeping: Keeping,
     /// Whether the inputs of low-rank products are dropped.
     pub dropout: bool,
 }
@@ -41,9 +43,14 @@ impl<'a> Work<'a> {
     /// Everything from the loading of the model to the second step. With the third nothing changes any more.
     pub(super) fn play(&self, ledger: &Ledger, batches: Batches) {
         let parameters = self.transformer.parameters();
-        let _weights: Vec<Buffer> = parameters.iter().map(|p| ledger.hold(p.len() as u64, Part::Weights)).collect();
+        let mut weights: Vec<Buffer> = parameters.iter().map(|p| ledger.hold(self.words(p), Part::Weights)).collect();
         if batches.calibrate {
             self.calibrate(ledger, batches.train);
+        }
+        for (parameter, weight) in parameters.iter().zip(&mut weights) {
+            if self.trains_whole(parameter) && self.words(parameter) != parameter.len() as u64 {
+                *weight = ledger.hold(parameter.len() as u64, Part::Weights);
+            }
         }
         let _trained: Vec<Buffer> = self.planned.iter().flat_map(|planned| trained(ledger, planned)).collect();
         if let Some(shape) = batches.evaluate {
@@ -52,6 +59,19 @@ impl<'a> Work<'a> {
         for _ in 0..2 {
             self.step(ledger, batches);
         }
+    }
+
+    /// 32-bit words of a tensor as it is loaded.
+    fn words(&self, parameter: &Parameter) -> u64 {
+        let classifier = self.transformer.head.classifier_names().contains(&parameter.name);
+        let stored = self.transformer.architecture.stored;
+        let packing = self.keeping.packing(stored, &parameter.dims, parameter.role, classifier);
+        packing.map_or(parameter.len(), |packing| packing.words(parameter.len())) as u64
+    }
+
+    /// Whether the tensor is trained as a whole, and so kept in f32.
+    fn trains_whole(&self, parameter: &Parameter) -> bool {
+        self.planned.iter().any(|planned| planned.tensor.name == parameter.name && planned.means == Means::Whole)
     }
 
     fn forward(&self, ledger: &Ledger, shape: Shape) -> Forward<'a> {
@@ -124,6 +144,11 @@ impl<'a> Work<'a> {
             Planned { tensor: TrainedTensor { name, shape, trained }, means: Means::Whole }
         };
         let planned: Vec<Planned> = self.planned.iter().map(whole_tensor).collect();
+        // What is packed is looked at in f32.
+        let parameters = self.transformer.parameters().into_iter();
+        let looked_at = parameters.filter(|p| planned.iter().any(|planned| planned.tensor.name == p.name));
+        let unpacked = looked_at.filter(|p| self.words(p) != p.len() as u64);
+        let _unpacked: Vec<Buffer> = unpacked.map(|p| ledger.hold(p.len() as u64, Part::Weights)).collect();
         let _trained: Vec<Buffer> = planned.iter().flat_map(|planned| trained(ledger, planned)).collect();
         let mut forward = Work { planned: &planned, ..*self }.forward(ledger, shape);
         let _prepared = forward.prepared();
