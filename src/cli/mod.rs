@@ -37,6 +37,7 @@ use crate::{
     device::{self, ComputeDevice, DeviceChoice},
     format,
     hub::Wanted,
+    kernel::Packing,
     method::{
         adapter::Adapter,
         stack::{Overlap, fold_for_good},
@@ -170,7 +171,17 @@ impl ModelArgs {
         Ok(Keeping { quantized: if self.quantize.is_some() { asked.quantized } else { first }, ..asked })
     }
 
-    /// The same with weights in f32 on every device: sums of weight and change are rounded only where they are written.
+    /// Settles how the weights are quantized by adapters that are applied later.
+    fn follow(&mut self, adapters: &[(Adapter, f32)]) -> Result<()> {
+        self.quantize = Some(match self.keeping(adapters)?.quantized {
+            Some(Packing::Q8) => Quantize::Q8,
+            Some(Packing::Q4) => Quantize::Q4,
+            _ => Quantize::None,
+        });
+        Ok(())
+    }
+
+    /// The same arguments with weights in f32 on every device: sums of weight and change are rounded only where they are written.
     fn in_f32(&self) -> Self {
         Self { weights_dtype: WeightsDtype::F32, ..self.clone() }
     }

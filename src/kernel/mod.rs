@@ -22,6 +22,7 @@ pub mod matrix;
 pub mod rms_norm;
 pub mod rope;
 pub mod scatter_write;
+pub mod sparse_product;
 pub mod sparse_step;
 pub mod squared_norm;
 
@@ -45,6 +46,7 @@ pub use matrix::{Matrix, Packed, Packing};
 pub use rms_norm::rms_norm;
 pub use rope::rope;
 pub use scatter_write::scatter_write;
+pub use sparse_product::{Pattern, add_sparse_product};
 pub use sparse_step::sparse_step;
 pub use squared_norm::squared_norm;
 
@@ -62,6 +64,8 @@ const SHADERS: &[(&str, &str)] = &[
     ("sparse_step bf16", sparse_step::SOURCE_BF16),
     ("sparse_step f16", sparse_step::SOURCE_F16),
     ("dense_step", dense_step::SOURCE),
+    ("sparse_product by rows", sparse_product::BY_ROWS),
+    ("sparse_product by columns", sparse_product::BY_COLUMNS),
     ("scatter_write", scatter_write::SOURCE),
     ("scatter_write bf16", scatter_write::SOURCE_BF16),
     ("scatter_write f16", scatter_write::SOURCE_F16),

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Error, Result,
     device::ComputeDevice,
-    kernel::Matrix,
+    kernel::{Matrix, Packing},
     rng::Stream,
 };
 
@@ -180,6 +180,7 @@ impl Pretrained {
             WithHead { body: &mut loader, architecture: &described, purpose: &purpose, weights: Some(weights), device };
         let transformer = Transformer::new(architecture, purpose.head(), device, &mut source);
         loader.finish(folder, |name| may_be_left_over(name, &described, &purpose))?;
+        in_folder(folder, some_are_quantized(&transformer, keeping))?;
         let fingerprint = fingerprint::of(weights);
         transformer.prepare_products(adapter);
         Ok(Self { folder: folder.to_path_buf(), transformer, config, fingerprint, dtype, keeping, purpose })
@@ -241,6 +242,19 @@ fn may_be_left_over(name: &str, a: &Architecture, purpose: &Purpose) -> bool {
     let other_classifier =
         classifying && name.strip_prefix(a.names.classifier).is_some_and(|rest| rest.starts_with('.'));
     buffer || pretraining_head || other_classifier || (language_model_head && (a.tied_head || classifying))
+}
+
+/// Refuses to quantize where no layer can be.
+fn some_are_quantized(transformer: &Transformer, keeping: Keeping) -> Result<()> {
+    let fits = |packing: Packing| {
+        transformer.parameters().iter().any(|p| p.is_linear() && p.dims.last().is_some_and(|width| packing.fits(*width)))
+    };
+    match keeping.quantized.filter(|packing| !fits(*packing)) {
+        None => Ok(()),
+        Some(_) => Err(Error::input(
+            "--quantize: no linear layer of this model has rows of whole groups of 32 numbers; leave it out",
+        )),
+    }
 }
 
 /// Puts the folder's name in front of a message about its `config.json`.

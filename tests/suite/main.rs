@@ -20,6 +20,7 @@ mod matrix;
 mod memory;
 mod packed;
 mod program;
+mod quantized;
 mod runs;
 mod support;
 mod tasks;

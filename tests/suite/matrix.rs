@@ -4,8 +4,9 @@
 use agoge::{
     device::ComputeDevice,
     kernel::{
-        Matrix, Packed, Packing,
+        Matrix, Packed, Packing, Pattern, add_sparse_product,
         matrix::{self, choice::VARIANTS},
+        sparse_product,
     },
     rng::Stream,
 };
@@ -107,6 +108,62 @@ fn rows_and_numbers_of_packed_matrices_are_read_exactly() {
                 let indices: Vec<u32> = (0..all.len() as u32).rev().step_by(3).collect();
                 let expected: Vec<f32> = indices.iter().map(|&index| all[index as usize]).collect();
                 assert_eq!(values(matrix.at(device.indices(&indices))), expected, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn sparse_products_equal_dense_ones_forward_and_backward() {
+    for device in devices() {
+        let mut stream = Stream::new(4, "sparse products");
+        for (tokens, rows, cols, density) in [(1, 1, 1, 1.0), (5, 3, 7, 0.3), (33, 66, 31, 0.05), (9, 17, 64, 0.9)] {
+            let mut indices: Vec<u32> = (0..(rows * cols) as u32).filter(|_| stream.unit() < density).collect();
+            if indices.is_empty() {
+                indices.push(0);
+            }
+            let count = indices.len();
+            let pattern = Pattern::new(&indices, device.indices(&indices), [rows, cols]);
+            for along in [true, false] {
+                let (inner, outer) = if along { (cols, rows) } else { (rows, cols) };
+                let mut random = |a: usize, b: usize| device.floats(normals(&mut stream, a * b), [a, b]);
+                let (x, y, scale) = (random(tokens, inner), random(tokens, outer), random(tokens, outer));
+                let delta = random(1, count).reshape([count]);
+                type Op<'a> = &'a dyn Fn(Tensor<2>, Tensor<2>, Tensor<1>) -> Tensor<2>;
+                let run = |op: Op| {
+                    let [y, x] = [y.clone(), x.clone()].map(|leaf| Tensor::from_inner(leaf).require_grad());
+                    let delta = Tensor::from_inner(delta.clone()).require_grad();
+                    let out = op(y.clone(), x.clone(), delta.clone());
+                    let grads = (out.clone() * Tensor::from_inner(scale.clone())).sum().backward();
+                    let [dy, dx] = [y, x].map(|leaf| values(leaf.grad(&grads).expect("tracked")));
+                    (values(out), dy, dx, values(delta.grad(&grads).expect("tracked")))
+                };
+                let actual = run(&|y, x, delta| add_sparse_product(y, x, delta, &pattern, along));
+                // Plain autodiff through the matrix made dense, of which the entries are then picked.
+                let dense: Tensor<2> = Tensor::zeros([rows, cols], &device.handle);
+                let mut numbers = values(dense);
+                for (&index, value) in indices.iter().zip(values(delta.clone())) {
+                    numbers[index as usize] = value;
+                }
+                let leaf = Tensor::from_inner(device.floats(numbers, [rows, cols])).require_grad();
+                let [y_leaf, x_leaf] = [y.clone(), x.clone()].map(|leaf| Tensor::from_inner(leaf).require_grad());
+                let factor = if along { leaf.clone().transpose() } else { leaf.clone() };
+                let out = y_leaf.clone() + x_leaf.clone().matmul(factor);
+                let grads = (out.clone() * Tensor::from_inner(scale.clone())).sum().backward();
+                let all = values(leaf.grad(&grads).expect("tracked"));
+                let picked: Vec<f32> = indices.iter().map(|&index| all[index as usize]).collect();
+                let what = format!("{tokens} {rows}x{cols} along {along}");
+                assert_close(&format!("{what} y"), &actual.0, &values(out), 1e-5, 1e-4);
+                assert_close(&format!("{what} dy"), &actual.1, &values(y_leaf.grad(&grads).expect("tracked")), 0.0, 1e-6);
+                assert_close(&format!("{what} dx"), &actual.2, &values(x_leaf.grad(&grads).expect("tracked")), 1e-5, 1e-4);
+                assert_close(&format!("{what} delta"), &actual.3, &picked, 1e-5, 1e-4);
+                let twin = sparse_product::composed(y.clone(), x.clone(), delta.clone(), &pattern, along);
+                assert_close(&format!("{what} twin"), &actual.0, &values(twin), 1e-5, 1e-4);
+                // Without a graph an operand that others hold is not written over.
+                let kept = values(y.clone());
+                let plain = add_sparse_product(y.clone(), x.clone(), delta.clone(), &pattern, along);
+                assert_close(&format!("{what} untracked"), &values(plain), &actual.0, 1e-6, 1e-6);
+                assert_eq!(values(y), kept, "{what}");
             }
         }
     }

@@ -90,6 +90,15 @@ fn the_estimate_is_what_the_allocator_has_in_use() {
 }
 
 #[test]
+fn the_estimate_of_packed_weights_is_what_the_allocator_has_in_use() {
+    gpu();
+    // The embedded model is stored in f16.
+    let common = ["--batch-sizes", "4", "--target-modules", "all-linear"];
+    assert_estimated(&[&common[..], &["--quantize", "q8", "--methods", "sparta,lora"]].concat());
+    assert_estimated(&[&common[..], &["--weights-dtype", "f32"]].concat());
+}
+
+#[test]
 fn the_estimate_of_real_models_is_what_the_allocator_has_in_use() {
     gpu();
     for model in ["models/stories260K", "models/babyllama105"] {

@@ -71,7 +71,7 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 }
 
 /// Two rows of eleven tokens, or of a classifier's text.
-fn batch(model: &Pretrained, seed: u64) -> Batch {
+pub fn batch(model: &Pretrained, seed: u64) -> Batch {
     let (rows, width) = (2, 11);
     let mut stream = Stream::new(seed, "batch");
     let vocabulary = model.transformer.architecture.vocab_size as u64;
@@ -259,9 +259,10 @@ fn losses(
     device: &ComputeDevice,
     mut after: impl FnMut(&mut Pretrained),
 ) -> Vec<f32> {
+    let batch = batch(model, 4);
     (1..=6)
         .map(|t| {
-            let batch = batch(model, t);
+            let batch = batch.clone();
             let outcome =
                 optimizer_step(&mut model.transformer, method, &[batch], t, &settings(t as i32), t % 2 == 0, device);
             after(model);

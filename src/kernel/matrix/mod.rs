@@ -84,7 +84,7 @@ pub enum Matrix {
 }
 
 /// Bits of u32 on a device, as Burn keeps them.
-fn upload(words: Vec<u32>, device: &Device) -> Tensor<1, Int> {
+pub(super) fn upload(words: Vec<u32>, device: &Device) -> Tensor<1, Int> {
     let words: Vec<i32> = bytemuck::cast_vec(words);
     let len = words.len();
     Tensor::from_data(TensorData::new(words, [len]), (device, DType::I32))

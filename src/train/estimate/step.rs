@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     event::TrainedTensor,
+    kernel::Packing,
     method::{Means, Planned},
     model::{Keeping, Parameter, Role, Transformer, head::Head},
 };
@@ -53,6 +54,7 @@ impl<'a> Work<'a> {
             }
         }
         let _trained: Vec<Buffer> = self.planned.iter().flat_map(|planned| trained(ledger, planned)).collect();
+        let _beside: Vec<Buffer> = self.planned.iter().flat_map(|planned| self.beside(ledger, planned)).collect();
         if let Some(shape) = batches.evaluate {
             self.evaluate(ledger, shape);
         }
@@ -63,10 +65,20 @@ impl<'a> Work<'a> {
 
     /// 32-bit words of a tensor as it is loaded.
     fn words(&self, parameter: &Parameter) -> u64 {
-        let classifier = self.transformer.head.classifier_names().contains(&parameter.name);
-        let stored = self.transformer.architecture.stored;
-        let packing = self.keeping.packing(stored, &parameter.dims, parameter.role, classifier);
+        let packing = packing(self.transformer, self.keeping, parameter);
         packing.map_or(parameter.len(), |packing| packing.words(parameter.len())) as u64
+    }
+
+    /// What tells where the trained numbers of a quantized weight are, row by row and column by column.
+    fn beside(&self, ledger: &Ledger, planned: &Planned) -> Vec<Buffer> {
+        let parameters = self.transformer.parameters();
+        let parameter = parameters.iter().find(|parameter| parameter.name == planned.tensor.name);
+        let quantized = |p: &&&Parameter| packing(self.transformer, self.keeping, p).is_some_and(Packing::quantized);
+        let Some(parameter) = parameter.filter(quantized).filter(|_| planned.means == Means::Sparse) else {
+            return Vec::new();
+        };
+        let lines = parameter.dims.iter().map(|side| *side as u64 + 1);
+        lines.chain([planned.tensor.trained as u64]).map(|numbers| ledger.hold(numbers, Part::Trained)).collect()
     }
 
     /// Whether the tensor is trained as a whole, and so kept in f32.
@@ -75,7 +87,7 @@ impl<'a> Work<'a> {
     }
 
     fn forward(&self, ledger: &Ledger, shape: Shape) -> Forward<'a> {
-        Forward::new(self.transformer, Tape::new(ledger.clone()), shape, self.cpu, self.dropout)
+        Forward::new(self.transformer, Tape::new(ledger.clone()), shape, self)
     }
 
     fn step(&self, ledger: &Ledger, batches: Batches) {
@@ -155,6 +167,12 @@ impl<'a> Work<'a> {
         forward.attach(&planned, true);
         whole(forward, |_, _| {});
     }
+}
+
+/// How a tensor of a model is kept.
+pub(super) fn packing(transformer: &Transformer, keeping: Keeping, parameter: &Parameter) -> Option<Packing> {
+    let classifier = transformer.head.classifier_names().contains(&parameter.name);
+    keeping.packing(transformer.architecture.stored, &parameter.dims, parameter.role, classifier)
 }
 
 /// What lives from step to step beside a tensor that is trained.
