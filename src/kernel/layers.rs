@@ -78,12 +78,7 @@ pub fn sparse_linear(
 
 /// Rows `ids` `[T]` of a frozen embedding table `weight` `[vocabulary, width]`, as `[T, width]`; the backward pass
 /// gives the tracked `delta` `[N]` the gradient of the entries `indices` `[N]`.
-pub fn sparse_embedding(
-    ids: Tensor<1, Int>,
-    weight: &Matrix,
-    delta: Tensor<1>,
-    indices: Tensor<1, Int>,
-) -> Tensor<2> {
+pub fn sparse_embedding(ids: Tensor<1, Int>, weight: &Matrix, delta: Tensor<1>, indices: Tensor<1, Int>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::watch_embedding_op(
         weight.rows(ids.clone()).into_dispatch(),
         ids.into_dispatch(),

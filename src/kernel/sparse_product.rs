@@ -95,13 +95,7 @@ pub trait SparseProductOps: Backend {
 
 /// `y + x D^T` `[T, rows]` for `x` `[T, cols]` (`along` the rows of `D`), or `y + x D` `[T, cols]` for `x` `[T, rows]`. `D`
 /// `[rows, cols]` has the values `delta` `[N]` where `pattern` says. Differentiable in `y`, `x` and `delta`.
-pub fn add_sparse_product(
-    y: Tensor<2>,
-    x: Tensor<2>,
-    delta: Tensor<1>,
-    pattern: &Pattern,
-    along: bool,
-) -> Tensor<2> {
+pub fn add_sparse_product(y: Tensor<2>, x: Tensor<2>, delta: Tensor<1>, pattern: &Pattern, along: bool) -> Tensor<2> {
     let Pattern { indices, rows, columns, entries, .. } = pattern.clone();
     Tensor::from_dispatch(Dispatch::add_sparse_product_op(
         y.into_dispatch(),
@@ -203,7 +197,8 @@ where
             let (y, x, delta) = (y.into_primitive(), x.into_primitive(), delta.into_primitive());
             B::add_sparse_product_op(y, x, delta, indices, rows, columns, entries, along)
         };
-        let mut state = State::<B> { x: None, delta: delta.primitive().clone(), indices, rows, columns, entries, along };
+        let mut state =
+            State::<B> { x: None, delta: delta.primitive().clone(), indices, rows, columns, entries, along };
         match Beside.prepare::<C>([delta.node(), x.node(), y.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
                 state.x = Some(prep.checkpoint(&x));

@@ -82,9 +82,7 @@ impl Adaptation for SparseAdaptation {
     fn linear(&self, x: Tensor<2>, weight: &Matrix) -> Tensor<2> {
         let (leaf, along) = (self.leaf.clone(), !self.transposed);
         match &self.beside {
-            Some(pattern) => {
-                kernel::add_sparse_product(weight.product(x.clone(), along), x, leaf, pattern, along)
-            }
+            Some(pattern) => kernel::add_sparse_product(weight.product(x.clone(), along), x, leaf, pattern, along),
             None => kernel::sparse_linear(x, weight, leaf, self.indices.clone(), self.transposed),
         }
     }

@@ -247,7 +247,10 @@ fn may_be_left_over(name: &str, a: &Architecture, purpose: &Purpose) -> bool {
 /// Refuses to quantize where no layer can be.
 fn some_are_quantized(transformer: &Transformer, keeping: Keeping) -> Result<()> {
     let fits = |packing: Packing| {
-        transformer.parameters().iter().any(|p| p.is_linear() && p.dims.last().is_some_and(|width| packing.fits(*width)))
+        transformer
+            .parameters()
+            .iter()
+            .any(|p| p.is_linear() && p.dims.last().is_some_and(|width| packing.fits(*width)))
     };
     match keeping.quantized.filter(|packing| !fits(*packing)) {
         None => Ok(()),

@@ -184,8 +184,7 @@ impl Transformer {
         let parameters = self.parameters();
         let tied = matches!(self.head, Head::Tied);
         let multiplied = |p: &&&Parameter| p.is_linear() || p.role == Role::Head || (tied && p.role == Role::Embedding);
-        let matrices: Vec<_> =
-            parameters.iter().filter(multiplied).map(|p| (p.value(), p.transposed(), 1)).collect();
+        let matrices: Vec<_> = parameters.iter().filter(multiplied).map(|p| (p.value(), p.transposed())).collect();
         matrix::prepare(device, &matrices);
     }
 

@@ -154,8 +154,20 @@ fn sparse_products_equal_dense_ones_forward_and_backward() {
                 let picked: Vec<f32> = indices.iter().map(|&index| all[index as usize]).collect();
                 let what = format!("{tokens} {rows}x{cols} along {along}");
                 assert_close(&format!("{what} y"), &actual.0, &values(out), 1e-5, 1e-4);
-                assert_close(&format!("{what} dy"), &actual.1, &values(y_leaf.grad(&grads).expect("tracked")), 0.0, 1e-6);
-                assert_close(&format!("{what} dx"), &actual.2, &values(x_leaf.grad(&grads).expect("tracked")), 1e-5, 1e-4);
+                assert_close(
+                    &format!("{what} dy"),
+                    &actual.1,
+                    &values(y_leaf.grad(&grads).expect("tracked")),
+                    0.0,
+                    1e-6,
+                );
+                assert_close(
+                    &format!("{what} dx"),
+                    &actual.2,
+                    &values(x_leaf.grad(&grads).expect("tracked")),
+                    1e-5,
+                    1e-4,
+                );
                 assert_close(&format!("{what} delta"), &actual.3, &picked, 1e-5, 1e-4);
                 let twin = sparse_product::composed(y.clone(), x.clone(), delta.clone(), &pattern, along);
                 assert_close(&format!("{what} twin"), &actual.0, &values(twin), 1e-5, 1e-4);

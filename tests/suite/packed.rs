@@ -44,9 +44,9 @@ fn rounded(family: &str, dtype: Dtype, stored: Dtype) -> (TempDir, PathBuf) {
             (name.to_owned(), weights.dims(name).expect("a shape").to_vec(), cast(&values, stored).expect("bytes"))
         })
         .collect();
-    let views = tensors.iter().map(|(name, dims, bytes)| {
-        (name.clone(), TensorView::new(stored, dims.clone(), bytes).expect("a tensor"))
-    });
+    let views = tensors
+        .iter()
+        .map(|(name, dims, bytes)| (name.clone(), TensorView::new(stored, dims.clone(), bytes).expect("a tensor")));
     let file = safetensors::serialize(views, None).expect("a file");
     std::fs::write(place.path().join("model.safetensors"), file).expect("written");
     std::fs::copy(from.join("config.json"), place.path().join("config.json")).expect("copied");
@@ -105,7 +105,8 @@ fn packed_names(model: &Pretrained) -> Vec<String> {
 /// A mask of a tenth of every packed matrix, two neighbours at a time: they share words.
 fn masks(model: &Pretrained) -> Vec<(String, Vec<u32>)> {
     let parameters = model.transformer.parameters().into_iter();
-    let matrices = parameters.filter(|p| p.dims.len() == 2 && !p.name.starts_with("score") && p.name != "classifier.weight");
+    let matrices =
+        parameters.filter(|p| p.dims.len() == 2 && !p.name.starts_with("score") && p.name != "classifier.weight");
     matrices
         .map(|p| {
             let drawn = mask::draw(3, &p.name, p.len() - 1, p.len() / 20);
@@ -193,7 +194,8 @@ fn written_numbers_are_rounded_to_the_nearest_even() {
                     }
                 })
                 .collect();
-            let special = [0.0, -0.0, f32::INFINITY, -f32::INFINITY, 65504.0, 65519.9, 65520.0, 1e-7, -3e-8, 6.1e-5, 1e-40];
+            let special =
+                [0.0, -0.0, f32::INFINITY, -f32::INFINITY, 65504.0, 65519.9, 65520.0, 1e-7, -3e-8, 6.1e-5, 1e-40];
             wanted[..special.len()].copy_from_slice(&special);
             let packed = Packed::from_values(&before, packing, [rows, cols], &device.handle);
             let indices: Vec<u32> = (0..count as u32).filter(|index| *index < 11 || index % 5 != 0).collect();
@@ -274,14 +276,23 @@ fn losses(
 #[test]
 fn sparta_trains_the_rounded_weights_and_comes_off_exactly() {
     let device = gpu();
-    for (family, (packing, dtype)) in [("llama-tied", HALVES[0]), ("llama-tied", HALVES[1]), ("bert-classify", HALVES[0])] {
+    for (family, (packing, dtype)) in
+        [("llama-tied", HALVES[0]), ("llama-tied", HALVES[1]), ("bert-classify", HALVES[0])]
+    {
         let [mut packed, mut plain] = pair(family, dtype, device);
         let before = crate::fixture::weights(&packed);
         let masks = masks(&packed);
         let start = |model: &mut Pretrained| {
             let deltas = masks.iter().map(|(name, indices)| TensorDelta {
                 name: name.clone(),
-                shape: model.transformer.parameters().into_iter().find(|p| p.name == *name).expect("there").dims.clone(),
+                shape: model
+                    .transformer
+                    .parameters()
+                    .into_iter()
+                    .find(|p| p.name == *name)
+                    .expect("there")
+                    .dims
+                    .clone(),
                 delta: Delta::Sparse { indices: indices.clone(), values: vec![0.0; indices.len()] },
             });
             let config = RunConfig::default().method_config();

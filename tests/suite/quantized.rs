@@ -7,7 +7,7 @@ use agoge::{
     device::ComputeDevice,
     kernel::{AdamW, Matrix, Packing},
     method::{self, Method, Setup, adapter::Adapter, delta::Delta, sides::Sides},
-    model::{Keeping, Pretrained, classifier::Purpose, weights::Weights},
+    model::{Keeping, Parameter, Pretrained, classifier::Purpose, weights::Weights},
     train::{objective::Prepared, step::optimizer_step},
 };
 use burn::tensor::Tensor;
@@ -34,7 +34,7 @@ fn load(family: &str, packing: Packing, device: &ComputeDevice) -> Pretrained {
 /// The quantized model, and the same numbers in f32, on a GPU.
 fn pair(family: &str, packing: Packing) -> [Pretrained; 2] {
     let (quantized, mut plain) = (load(family, packing, gpu()), load(family, packing, gpu()));
-    plain.transformer.parameters_mut().into_iter().for_each(|parameter| parameter.make_dense());
+    plain.transformer.parameters_mut().into_iter().for_each(Parameter::make_dense);
     [quantized, plain]
 }
 
@@ -93,7 +93,7 @@ fn trained(model: &mut Pretrained, name: &str) -> (Vec<f32>, Vec<f32>, Box<dyn M
             let step = settings(t as i32);
             let recompute = t % 2 == 0;
             let outcome =
-                optimizer_step(&mut model.transformer, &mut *method, &[batch.clone()], t, &step, recompute, gpu());
+                optimizer_step(&mut model.transformer, &mut *method, std::slice::from_ref(&batch), t, &step, recompute, gpu());
             values(outcome.expect("a step").loss)[0]
         })
         .collect();
@@ -142,8 +142,9 @@ fn a_quantized_run_makes_an_adapter_for_quantized_weights() {
     let adapter = Adapter::read(&config.out).expect("an adapter");
     let mut model = load_from(&config, gpu());
     let (before, bare) = (weights(&model), logits(&model, gpu()));
-    let mut sides = Sides::apply(vec![(Adapter::read(&config.out).expect("an adapter"), 1.0)], &mut model, gpu().clone())
-        .expect("its own model");
+    let mut sides =
+        Sides::apply(vec![(Adapter::read(&config.out).expect("an adapter"), 1.0)], &mut model, gpu().clone())
+            .expect("its own model");
     assert_ne!(logits(&model, gpu()), bare);
     sides.toggle(&mut model).expect("off");
     assert_eq!(weights(&model), before);

@@ -101,8 +101,10 @@ impl Matmul {
                             figures.iter().for_each(|(variant, speed)| print!(" {speed:>7.1}{}", mark(*variant)));
                             println!();
                         }
-                        let figures: Vec<_> =
-                            figures.iter().map(|(variant, speed)| json!({ "variant": variant, "gflops": speed })).collect();
+                        let figures: Vec<_> = figures
+                            .iter()
+                            .map(|(variant, speed)| json!({ "variant": variant, "gflops": speed }))
+                            .collect();
                         rows.push(json!({
                             "layer": name, "tokens": tokens, "outputs": outputs, "inputs": inputs, "along_rows": along,
                             "storage": format!("{storage:?}").to_lowercase(), "burn_gflops": burn, "variants": figures,
@@ -132,13 +134,7 @@ impl Layer {
     }
 
     /// GFLOP/s of one way.
-    fn measure(
-        &self,
-        device: &ComputeDevice,
-        packing: Option<Packing>,
-        along: bool,
-        variant: Variant,
-    ) -> Result<f64> {
+    fn measure(&self, device: &ComputeDevice, packing: Option<Packing>, along: bool, variant: Variant) -> Result<f64> {
         let mut stream = Stream::new(1, "bench");
         let mut random = |count: usize| (0..count).map(|_| stream.unit() as f32 - 0.5).collect::<Vec<f32>>();
         let dims = [self.outputs, self.inputs];

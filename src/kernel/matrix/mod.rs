@@ -27,8 +27,8 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 pub use choice::Variant;
 pub use packing::Packing;
-pub use tune::prepare;
 pub(super) use shaders::SHADERS;
+pub use tune::prepare;
 pub(super) use wgsl::padded;
 
 /// How a packed matrix lies in its words.
@@ -102,12 +102,6 @@ impl Packed {
     pub fn from_values(values: &[f32], packing: Packing, [rows, cols]: [usize; 2], device: &Device) -> Self {
         assert!(values.len() == rows * cols && packing.fits(cols), "rows of whole groups");
         Self { words: upload(packing.encode(values), device), layout: Layout { packing, rows, cols } }
-    }
-
-    /// Zeros.
-    pub(super) fn zeros(packing: Packing, [rows, cols]: [usize; 2], device: &Device) -> Self {
-        let words = Tensor::zeros([packing.words(rows * cols)], (device, DType::I32));
-        Self { words, layout: Layout { packing, rows, cols } }
     }
 
     /// How it is stored.

@@ -14,16 +14,18 @@ use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
 use super::{
-    Matrix, Packed, Variant,
+    Matrix, Variant,
     choice::{Shape, VARIANTS, nearest, remember},
     shaders,
 };
 use crate::{Result, device::ComputeDevice, files};
 
-/// No measurement begins after this long; one takes far less than what is left of two seconds.
+/// No call begins after this long; one takes far less than what is left of two seconds.
 const BUDGET: Duration = Duration::from_millis(1200);
 /// Matrices of fewer numbers take what the rule says: there is little to win.
 const FEWEST: usize = 1 << 16;
+/// Larger ones follow the most similar shape: measuring them would take too long on a slow adapter.
+const MOST: usize = 1 << 22;
 /// Tokens with which each class is measured, the most important first.
 const TOKENS: [usize; 4] = [256, 1, 32, 4];
 
@@ -43,9 +45,10 @@ struct Table {
     lines: Vec<Line>,
 }
 
-/// Makes the choice for the matrices of a model, `(matrix, how many of its kind)`: from the table of the adapter, and
-/// where it lacks them by measuring, within two seconds in all. On the CPU device and in browsers there is nothing to do.
-pub fn prepare(device: &ComputeDevice, matrices: &[(&Matrix, bool, usize)]) {
+/// Makes the choice for the matrices of a model, each with whether it is stored transposed: from the table of the adapter,
+/// and where it lacks them by measuring, within two seconds in all. On the CPU device and in browsers there is nothing to
+/// do.
+pub fn prepare(device: &ComputeDevice, matrices: &[(&Matrix, bool)]) {
     if device.is_cpu() || cfg!(target_arch = "wasm32") {
         return;
     }
@@ -57,25 +60,38 @@ pub fn prepare(device: &ComputeDevice, matrices: &[(&Matrix, bool, usize)]) {
     }
 }
 
-/// The shapes of all products with these matrices, the most work first.
-fn shapes(matrices: &[(&Matrix, bool, usize)]) -> Vec<Shape> {
-    let mut work: HashMap<(Option<super::Packing>, [usize; 2], bool), usize> = HashMap::new();
-    for (matrix, transposed, count) in matrices {
-        let dims = matrix.dims();
-        if dims[0] * dims[1] >= FEWEST {
-            *work.entry((matrix.packing(), dims, *transposed)).or_default() += count * dims[0] * dims[1];
+/// Whether shapes of so many numbers in the matrix are worth a measurement, and cheap enough for one.
+fn is_measured(shape: &Shape) -> bool {
+    (FEWEST..=MOST).contains(&(shape.inner * shape.outer))
+}
+
+/// The shapes of all products with these matrices, the most work first, each with one of the matrices.
+fn shapes<'a>(matrices: &[(&'a Matrix, bool)]) -> Vec<(Shape, &'a Matrix)> {
+    let mut kinds: Vec<(&Matrix, bool, usize)> = Vec::new();
+    for (matrix, transposed) in matrices {
+        let ([rows, cols], packing) = (matrix.dims(), matrix.packing());
+        let alike = |kind: &&mut (&Matrix, bool, usize)| {
+            kind.0.dims() == [rows, cols] && kind.0.packing() == packing && kind.1 == *transposed
+        };
+        match kinds.iter_mut().find(alike) {
+            Some(kind) => kind.2 += rows * cols,
+            None => kinds.push((matrix, *transposed, rows * cols)),
         }
     }
-    let mut kinds: Vec<_> = work.into_iter().collect();
-    kinds.sort_by_key(|((packing, dims, _), work)| (std::cmp::Reverse(*work), *dims, format!("{packing:?}")));
+    // Stable: of equal work, what the model has first.
+    kinds.sort_by_key(|kind| std::cmp::Reverse(kind.2));
     let mut all = Vec::new();
     for tokens in TOKENS {
         // Forward passes first; a model that only writes has no others.
         for backward in [false, true] {
-            for ((packing, [rows, cols], transposed), _) in &kinds {
+            for (matrix, transposed, _) in &kinds {
                 let along = *transposed == backward;
-                let (inner, outer) = if along { (*cols, *rows) } else { (*rows, *cols) };
-                all.push(Shape { packing: *packing, along, tokens, inner, outer });
+                let [rows, cols] = matrix.dims();
+                let (inner, outer) = if along { (cols, rows) } else { (rows, cols) };
+                let shape = Shape { packing: matrix.packing(), along, tokens, inner, outer };
+                if is_measured(&shape) {
+                    all.push((shape, *matrix));
+                }
             }
         }
     }
@@ -85,24 +101,27 @@ fn shapes(matrices: &[(&Matrix, bool, usize)]) -> Vec<Shape> {
 /// Choices for all wanted shapes: those that are stored, and newly measured ones, which are then stored as well.
 fn filled(
     device: &ComputeDevice,
-    wanted: &[Shape],
+    wanted: &[(Shape, &Matrix)],
     file: Option<&Path>,
     budget: Duration,
 ) -> HashMap<Shape, Variant> {
     let of = identity(device);
     let mut known = file.and_then(|file| stored(file, &of)).unwrap_or_default();
-    let missing: Vec<Shape> = wanted.iter().filter(|shape| !known.contains_key(&shape.class())).copied().collect();
+    let missing: Vec<_> = wanted.iter().filter(|(shape, _)| !known.contains_key(&shape.class())).collect();
     if missing.is_empty() {
         return known;
     }
-    let (started, mut measured) = (Instant::now(), 0);
-    for shape in &missing {
+    let clock = Clock { started: Instant::now(), budget };
+    let mut measured = 0;
+    for (shape, matrix) in missing {
         // A device that fails here will fail, and say so, where it is needed.
-        let fastest = (started.elapsed() < budget).then(|| fastest(device, *shape).ok().flatten()).flatten();
+        let fastest = fastest(device, *shape, matrix, &clock).ok().flatten();
         measured += usize::from(fastest.is_some());
         let variant = fastest.or_else(|| nearest(&known, shape.class())).unwrap_or_else(|| shape.rule());
         known.insert(shape.class(), variant);
     }
+    // What was allocated for it goes back.
+    device.handle.memory_cleanup();
     if let Some(file) = file.filter(|_| measured > 0) {
         // A table that cannot be kept is measured again.
         let _ = store(file, &of, &known);
@@ -110,22 +129,32 @@ fn filled(
     known
 }
 
-/// The fastest way for a shape; `None` where there is only one.
-fn fastest(device: &ComputeDevice, shape: Shape) -> Result<Option<Variant>> {
-    let allowed: Vec<Variant> = VARIANTS.into_iter().filter(|variant| shape.allows(*variant)).collect();
-    let dims = if shape.along { [shape.outer, shape.inner] } else { [shape.inner, shape.outer] };
-    let matrix = match shape.packing {
-        None => Matrix::Dense(Tensor::ones(dims, &device.handle)),
-        Some(packing) => Matrix::Packed(Packed::zeros(packing, dims, &device.handle)),
-    };
+/// How long measuring may go on.
+struct Clock {
+    started: Instant,
+    budget: Duration,
+}
+
+impl Clock {
+    fn is_over(&self) -> bool {
+        self.started.elapsed() >= self.budget
+    }
+}
+
+/// The fastest way for a shape, measured on a matrix of it; `None` where the time was too short to try all.
+fn fastest(device: &ComputeDevice, shape: Shape, matrix: &Matrix, clock: &Clock) -> Result<Option<Variant>> {
+    if clock.is_over() {
+        return Ok(None);
+    }
     let x = Tensor::ones([shape.tokens, shape.inner], &device.handle);
     let mut best: Option<(f64, Variant)> = None;
-    for variant in allowed {
+    for variant in VARIANTS.into_iter().filter(|variant| shape.allows(*variant)) {
         // Not a way for many tokens: each of them would read the whole matrix.
         if variant == Variant::Rows && shape.tokens > 8 {
             continue;
         }
-        let secs = time(device, || matrix.product_by(x.clone(), shape.along, Some(variant)), best.map(|best| best.0))?;
+        let call = || matrix.product_by(x.clone(), shape.along, Some(variant));
+        let Some(secs) = time(device, call, best.map(|best| best.0), clock)? else { return Ok(None) };
         if best.is_none_or(|(least, _)| secs < least) {
             best = Some((secs, variant));
         }
@@ -133,8 +162,14 @@ fn fastest(device: &ComputeDevice, shape: Shape) -> Result<Option<Variant>> {
     Ok(best.map(|(_, variant)| variant))
 }
 
-/// Seconds of one call: the shortest of three after one to warm up, or of the first where that is hopeless.
-fn time(device: &ComputeDevice, call: impl Fn() -> Tensor<2>, to_beat: Option<f64>) -> Result<f64> {
+/// Seconds of one call: the shortest of three after one to warm up, or of fewer where that is hopeless or time is short;
+/// `None` where there was none for any.
+fn time(
+    device: &ComputeDevice,
+    call: impl Fn() -> Tensor<2>,
+    to_beat: Option<f64>,
+    clock: &Clock,
+) -> Result<Option<f64>> {
     let once = || {
         let started = Instant::now();
         let result = call();
@@ -144,12 +179,14 @@ fn time(device: &ComputeDevice, call: impl Fn() -> Tensor<2>, to_beat: Option<f6
             .map_err(|e| crate::Error::Device(format!("a measurement failed: {e:?}")))
     };
     once()?;
-    let mut best = once()?;
-    for _ in 0..2 {
-        if to_beat.is_some_and(|least| best > 2.0 * least) {
+    let mut best: Option<f64> = None;
+    for _ in 0..3 {
+        let hopeless = best.zip(to_beat).is_some_and(|(best, least)| best > 2.0 * least);
+        if hopeless || clock.is_over() {
             break;
         }
-        best = best.min(once()?);
+        let secs = once()?;
+        best = Some(best.map_or(secs, |best| best.min(secs)));
     }
     Ok(best)
 }
@@ -210,11 +247,12 @@ mod tests {
         let device = gpu();
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("below").join("table.json");
-        let shape = |tokens| Shape { packing: None, along: true, tokens, inner: 64, outer: 96 };
+        let matrix = Matrix::Dense(device.floats(vec![0.5; 96 * 64], [96, 64]));
+        let shape = |tokens| (Shape { packing: None, along: true, tokens, inner: 64, outer: 96 }, &matrix);
         let wanted = [shape(32), shape(1)];
         let first = filled(&device, &wanted, Some(&file), Duration::from_secs(60));
         assert_eq!(first.len(), 2);
-        assert!(wanted.iter().all(|shape| shape.allows(first[&shape.class()])));
+        assert!(wanted.iter().all(|(shape, _)| shape.allows(first[&shape.class()])));
         assert_eq!(stored(&file, &identity(&device)), Some(first.clone()));
         assert_eq!(stored(&file, "another adapter"), None);
         // What is stored counts, whatever would be measured now.
@@ -231,9 +269,10 @@ mod tests {
         let device = gpu();
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("table.json");
-        let wanted = [Shape { packing: None, along: false, tokens: 256, inner: 64, outer: 64 }];
-        let known = filled(&device, &wanted, Some(&file), Duration::ZERO);
-        assert_eq!(known[&wanted[0].class()], wanted[0].rule());
+        let matrix = Matrix::Dense(device.floats(vec![0.5; 64 * 64], [64, 64]));
+        let shape = Shape { packing: None, along: false, tokens: 256, inner: 64, outer: 64 };
+        let known = filled(&device, &[(shape, &matrix)], Some(&file), Duration::ZERO);
+        assert_eq!(known[&shape.class()], shape.rule());
         assert!(!file.exists());
     }
 
@@ -242,9 +281,9 @@ mod tests {
         let device = ComputeDevice::cpu();
         let large = Matrix::Dense(device.floats(vec![0.0; 1 << 16], [128, 512]));
         let small = Matrix::Dense(device.floats(vec![0.0; 16], [4, 4]));
-        let wanted = shapes(&[(&large, false, 3), (&small, false, 9), (&large, false, 1)]);
+        let wanted = shapes(&[(&large, false), (&small, false), (&large, false)]);
         assert_eq!(wanted.len(), 2 * TOKENS.len());
-        assert_eq!(wanted[0], Shape { packing: None, along: true, tokens: 256, inner: 512, outer: 128 });
-        assert_eq!(wanted[1], Shape { packing: None, along: false, tokens: 256, inner: 128, outer: 512 });
+        assert_eq!(wanted[0].0, Shape { packing: None, along: true, tokens: 256, inner: 512, outer: 128 });
+        assert_eq!(wanted[1].0, Shape { packing: None, along: false, tokens: 256, inner: 128, outer: 512 });
     }
 }

@@ -116,7 +116,8 @@ impl PackedWriteOps for CubeBackend {
         values: FloatTensor<Self>,
     ) -> IntTensor<Self> {
         let words = launch::in_place(words);
-        let source = if layout.packing == Packing::F16 { scatter_write::SOURCE_F16 } else { scatter_write::SOURCE_BF16 };
+        let source =
+            if layout.packing == Packing::F16 { scatter_write::SOURCE_F16 } else { scatter_write::SOURCE_BF16 };
         scatter_write::launch_write(source, &words, writable(layout), indices, values);
         words
     }
