@@ -92,8 +92,15 @@ fn trained(model: &mut Pretrained, name: &str) -> (Vec<f32>, Vec<f32>, Box<dyn M
         .map(|t| {
             let step = settings(t as i32);
             let recompute = t % 2 == 0;
-            let outcome =
-                optimizer_step(&mut model.transformer, &mut *method, std::slice::from_ref(&batch), t, &step, recompute, gpu());
+            let outcome = optimizer_step(
+                &mut model.transformer,
+                &mut *method,
+                std::slice::from_ref(&batch),
+                t,
+                &step,
+                recompute,
+                gpu(),
+            );
             values(outcome.expect("a step").loss)[0]
         })
         .collect();

@@ -11,7 +11,10 @@ use crate::{
     device::{self, ComputeDevice, DeviceChoice},
     kernel::{
         Matrix, Packed, Packing,
-        matrix::choice::{Shape, VARIANTS, Variant},
+        matrix::{
+            self,
+            choice::{Shape, VARIANTS, Variant},
+        },
     },
     rng::Stream,
 };
@@ -87,6 +90,7 @@ impl Matmul {
                     for storage in &self.storage {
                         let packing = storage.packing();
                         let shape = layer.shape(packing, along);
+                        matrix::prepare(&device, &[(&layer.matrix(&device, packing), false)]);
                         let chosen = shape.choose(&device.handle);
                         let mut figures = Vec::new();
                         for variant in VARIANTS.into_iter().skip(1).filter(|variant| shape.allows(*variant)) {
@@ -121,6 +125,12 @@ impl Matmul {
     }
 }
 
+/// Numbers from -0.5 to 0.5.
+fn random(count: usize) -> Vec<f32> {
+    let mut stream = Stream::new(1, "bench");
+    (0..count).map(|_| stream.unit() as f32 - 0.5).collect()
+}
+
 struct Layer {
     outputs: usize,
     inputs: usize,
@@ -133,16 +143,19 @@ impl Layer {
         Shape { packing, along, tokens: self.tokens, inner, outer }
     }
 
-    /// GFLOP/s of one way.
-    fn measure(&self, device: &ComputeDevice, packing: Option<Packing>, along: bool, variant: Variant) -> Result<f64> {
-        let mut stream = Stream::new(1, "bench");
-        let mut random = |count: usize| (0..count).map(|_| stream.unit() as f32 - 0.5).collect::<Vec<f32>>();
+    /// A random matrix of the layer.
+    fn matrix(&self, device: &ComputeDevice, packing: Option<Packing>) -> Matrix {
         let dims = [self.outputs, self.inputs];
         let values = random(dims[0] * dims[1]);
-        let matrix = match packing {
+        match packing {
             None => Matrix::Dense(device.floats(values, dims)),
             Some(packing) => Matrix::Packed(Packed::from_values(&values, packing, dims, &device.handle)),
-        };
+        }
+    }
+
+    /// GFLOP/s of one way.
+    fn measure(&self, device: &ComputeDevice, packing: Option<Packing>, along: bool, variant: Variant) -> Result<f64> {
+        let matrix = self.matrix(device, packing);
         let shape = self.shape(packing, along);
         let x = device.floats(random(self.tokens * shape.inner), [self.tokens, shape.inner]);
         let secs = fastest(device, || {

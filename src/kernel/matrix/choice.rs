@@ -64,9 +64,15 @@ impl Shape {
         }
     }
 
-    /// What is taken where nothing was measured.
-    pub fn rule(&self) -> Variant {
-        let wanted = if self.tokens <= 8 { Variant::Rows } else { Variant::Block };
+    /// What is taken where nothing was measured, on a `software` adapter or on hardware, whose caches are no substitute
+    /// for workgroup memory.
+    pub fn rule(&self, software: bool) -> Variant {
+        let wanted = match (self.tokens <= 8, software, self.packing) {
+            (true, ..) => Variant::Rows,
+            (false, true, _) => Variant::Block,
+            (false, false, Some(_)) => Variant::Tiled,
+            (false, false, None) => Variant::Burn,
+        };
         if self.allows(wanted) { wanted } else { Variant::Burn }
     }
 
@@ -81,19 +87,29 @@ impl Shape {
     pub fn choose(self, device: &Device) -> Variant {
         let cell = self.class();
         let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
-        let of_device = known.iter().find(|(known, _)| known == device).map(|(_, cells)| cells);
-        if let Some(variant) = of_device.and_then(|cells| cells.get(&cell)) {
+        let of_device = known.iter().find(|known| known.device == *device);
+        if let Some(variant) = of_device.and_then(|known| known.cells.get(&cell)) {
             return *variant;
         }
-        let variant = of_device.and_then(|cells| nearest(cells, cell)).unwrap_or_else(|| self.rule());
+        let software = of_device.is_some_and(|known| known.software);
+        let like = of_device.and_then(|known| nearest(&known.cells, cell));
+        let variant = like.unwrap_or_else(|| self.rule(software));
         drop(known);
-        remember(device, [(cell, variant)]);
+        remember(device, software, [(cell, variant)]);
         variant
     }
 }
 
-/// Choices by class, for each device.
-static KNOWN: RwLock<Vec<(Device, HashMap<Shape, Variant>)>> = RwLock::new(Vec::new());
+/// What is known of a device.
+struct Known {
+    device: Device,
+    /// Whether it is a software adapter.
+    software: bool,
+    /// Choices by class.
+    cells: HashMap<Shape, Variant>,
+}
+
+static KNOWN: RwLock<Vec<Known>> = RwLock::new(Vec::new());
 
 /// What the shape most like `wanted` takes, among those of its class, direction and storage.
 pub(super) fn nearest(cells: &HashMap<Shape, Variant>, wanted: Shape) -> Option<Variant> {
@@ -110,15 +126,16 @@ pub(super) fn nearest(cells: &HashMap<Shape, Variant>, wanted: Shape) -> Option<
         .map(|(_, variant)| *variant)
 }
 
-/// Keeps choices for a device; those that were made before stay.
-pub(super) fn remember(device: &Device, choices: impl IntoIterator<Item = (Shape, Variant)>) {
+/// Keeps choices for a device, and whether it is a software adapter; choices that were made before stay.
+pub(super) fn remember(device: &Device, software: bool, choices: impl IntoIterator<Item = (Shape, Variant)>) {
     let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
-    let at = known.iter().position(|(known, _)| known == device).unwrap_or_else(|| {
-        known.push((device.clone(), HashMap::new()));
+    let at = known.iter().position(|known| known.device == *device).unwrap_or_else(|| {
+        known.push(Known { device: device.clone(), software, cells: HashMap::new() });
         known.len() - 1
     });
+    known[at].software = software;
     for (cell, variant) in choices {
-        known[at].1.entry(cell).or_insert(variant);
+        known[at].cells.entry(cell).or_insert(variant);
     }
 }
 
@@ -151,7 +168,7 @@ mod tests {
         for packing in [None, Some(Packing::F16)] {
             for (tokens, inner) in [(1, 5), (1, 8), (100, 5), (100, 8)] {
                 let shape = shape(packing, tokens, inner, 7);
-                assert!(shape.allows(shape.rule()), "{shape:?}");
+                assert!([true, false].into_iter().all(|software| shape.allows(shape.rule(software))), "{shape:?}");
             }
         }
     }

@@ -25,6 +25,8 @@ use burn::backend::{
 };
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
+use crate::{Error, Result, device};
+
 pub use choice::Variant;
 pub use packing::Packing;
 pub(super) use shaders::SHADERS;
@@ -111,7 +113,20 @@ impl Packed {
 
     /// The composed twin of unpacking: all numbers, decoded in plain Rust. Waits for the device.
     pub fn values(&self) -> Vec<f32> {
-        let words: Vec<i32> = self.words.to_data().iter::<i32>().collect();
+        self.decode(&self.words.to_data())
+    }
+
+    /// The same without blocking a browser. Nothing is allocated on the device.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub async fn read(&self) -> Result<Vec<f32>> {
+        let data = self.words.clone().into_data_async().await;
+        Ok(self.decode(&data.map_err(|e| Error::Device(format!("reading a weight failed: {e:?}")))?))
+    }
+
+    fn decode(&self, data: &TensorData) -> Vec<f32> {
+        let words: Vec<i32> = data.iter::<i32>().collect();
         self.layout.packing.decode(bytemuck::cast_slice(&words), self.layout.rows * self.layout.cols)
     }
 }
@@ -174,6 +189,17 @@ impl Matrix {
                 let layout = Layout { rows: rows * cols, cols: 1, ..packed.layout };
                 packed.rows(indices, layout).reshape([count])
             }
+        }
+    }
+
+    /// All numbers in row-major order, without blocking a browser.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub async fn read(&self) -> Result<Vec<f32>> {
+        match self {
+            Self::Dense(values) => device::read(values.clone()).await,
+            Self::Packed(packed) => packed.read().await,
         }
     }
 

@@ -18,7 +18,11 @@ use super::{
     choice::{Shape, VARIANTS, nearest, remember},
     shaders,
 };
-use crate::{Result, device::ComputeDevice, files};
+use crate::{
+    Result,
+    device::{ComputeDevice, Kind},
+    files,
+};
 
 /// No call begins after this long; one takes far less than what is left of two seconds.
 const BUDGET: Duration = Duration::from_millis(1200);
@@ -46,18 +50,24 @@ struct Table {
 }
 
 /// Makes the choice for the matrices of a model, each with whether it is stored transposed: from the table of the adapter,
-/// and where it lacks them by measuring, within two seconds in all. On the CPU device and in browsers there is nothing to
-/// do.
+/// and where it lacks them by measuring, within two seconds in all. On the CPU device there is nothing to choose, and
+/// browsers follow the rule.
 pub fn prepare(device: &ComputeDevice, matrices: &[(&Matrix, bool)]) {
-    if device.is_cpu() || cfg!(target_arch = "wasm32") {
+    if device.is_cpu() {
         return;
     }
     let wanted = shapes(matrices);
-    if !wanted.is_empty() {
+    let table = if wanted.is_empty() || cfg!(target_arch = "wasm32") {
+        HashMap::new()
+    } else {
         let file = folder().map(|folder| folder.join(file_name(device)));
-        let table = filled(device, &wanted, file.as_deref(), BUDGET);
-        remember(&device.handle, table);
-    }
+        filled(device, &wanted, file.as_deref(), BUDGET)
+    };
+    remember(&device.handle, is_software(device), table);
+}
+
+fn is_software(device: &ComputeDevice) -> bool {
+    device.facts.kind == Kind::SoftwareGpu
 }
 
 /// Whether shapes of so many numbers in the matrix are worth a measurement, and cheap enough for one.
@@ -117,7 +127,8 @@ fn filled(
         // A device that fails here will fail, and say so, where it is needed.
         let fastest = fastest(device, *shape, matrix, &clock).ok().flatten();
         measured += usize::from(fastest.is_some());
-        let variant = fastest.or_else(|| nearest(&known, shape.class())).unwrap_or_else(|| shape.rule());
+        let variant =
+            fastest.or_else(|| nearest(&known, shape.class())).unwrap_or_else(|| shape.rule(is_software(device)));
         known.insert(shape.class(), variant);
     }
     // What was allocated for it goes back.
@@ -272,7 +283,7 @@ mod tests {
         let matrix = Matrix::Dense(device.floats(vec![0.5; 64 * 64], [64, 64]));
         let shape = Shape { packing: None, along: false, tokens: 256, inner: 64, outer: 64 };
         let known = filled(&device, &[(shape, &matrix)], Some(&file), Duration::ZERO);
-        assert_eq!(known[&shape.class()], shape.rule());
+        assert_eq!(known[&shape.class()], shape.rule(is_software(&device)));
         assert!(!file.exists());
     }
 
