@@ -24,7 +24,10 @@ use burn::tensor::Tensor;
 use safetensors::{Dtype, tensor::TensorView};
 use tempfile::TempDir;
 
-use crate::support::{assert_close, devices, gpu};
+use crate::{
+    fixture::{Workplace, agoge, drive, start, text},
+    support::{assert_close, devices, gpu},
+};
 
 const HALVES: [(Packing, Dtype); 2] = [(Packing::Bf16, Dtype::BF16), (Packing::F16, Dtype::F16)];
 
@@ -353,4 +356,36 @@ fn other_methods_train_on_packed_weights() {
         assert_eq!(packed > 0, name == "lora", "what is trained as a whole is in f32");
         assert_close(name, &actual, &expected, 1e-3, 1e-4);
     }
+}
+
+#[test]
+fn merging_rounds_each_sum_once_on_every_device() {
+    let place = Workplace::new();
+    let (_kept, halves) = rounded("llama-tied", Dtype::BF16, Dtype::BF16);
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(halves.join(name), place.path("model").join(name)).expect(name);
+    }
+    let config = RunConfig { density: 0.3, steps: 4, ..place.config("halves") };
+    let mut run = start(&config, gpu(), false);
+    assert!(!packed_names(&run.inputs().base).is_empty());
+    drive(&mut run, None);
+    drop(run);
+    let merged = |device: &str, dtype: &str| {
+        let out = place.path(&format!("{device}-{dtype}"));
+        let arguments = ["merge", "--device", device, "--dtype", dtype, "--model", text(&config.model)];
+        agoge(&[&arguments[..], &["--adapter", text(&config.out), "--out", text(&out)]].concat());
+        Weights::open(&out).expect("a merged model")
+    };
+    let (on_gpu, on_cpu) = (merged("gpu", "bf16"), merged("cpu", "bf16"));
+    let [wide_gpu, wide_cpu] = ["gpu", "cpu"].map(|device| merged(device, "f32"));
+    let before = Weights::open(&config.model).expect("a model");
+    let mut changed = 0;
+    for name in before.names() {
+        assert_eq!(on_gpu.bytes(name), on_cpu.bytes(name), "{name}");
+        assert_eq!(wide_gpu.bytes(name), wide_cpu.bytes(name), "{name}");
+        let sums = wide_cpu.floats(name).expect("floats");
+        assert_eq!(on_cpu.floats(name).expect("floats"), Packing::Bf16.rounded(&sums), "{name}");
+        changed += usize::from(sums != before.floats(name).expect("floats"));
+    }
+    assert!(changed > 0);
 }
