@@ -72,6 +72,13 @@ fn put(row: u32, first_n: u32, half: u32, across: u32, sums: vec4<f32>) {
     }
 }
 
+fn put_four(row: u32, first_n: u32, half: u32, across: u32, sums: mat4x4<f32>) {
+    put(row, first_n, half, across, sums[0]);
+    put(row + 8u, first_n, half, across, sums[1]);
+    put(row + 16u, first_n, half, across, sums[2]);
+    put(row + 24u, first_n, half, across, sums[3]);
+}
+
 @compute @workgroup_size(64, 1, 1)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     read_dims();
@@ -100,11 +107,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             bottom_right += right * bottom;
         }
     }
-    for (var i = 0u; i < 4u; i++) {
-        let row = first_row + down + 8u * i;
-        put(row, first_n, 0u, across, top_left[i]);
-        put(row, first_n, 1u, across, top_right[i]);
-        put(row + 32u, first_n, 0u, across, bottom_left[i]);
-        put(row + 32u, first_n, 1u, across, bottom_right[i]);
-    }
+    let row = first_row + down;
+    put_four(row, first_n, 0u, across, top_left);
+    put_four(row, first_n, 1u, across, top_right);
+    put_four(row + 32u, first_n, 0u, across, bottom_left);
+    put_four(row + 32u, first_n, 1u, across, bottom_right);
 }

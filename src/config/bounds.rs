@@ -1,6 +1,6 @@
 //! The bounds of each setting that need no model and no data.
 
-use super::RunConfig;
+use super::{Init, Quantize, RunConfig, values::Written};
 use crate::{Error, Result};
 
 /// A setting out of its bounds.
@@ -35,6 +35,12 @@ impl RunConfig {
             "sparsity",
             &self.sparsity,
             "between 0 and 1 (0.99 trains 1 % of the model)",
+        );
+        unless(
+            self.init == Init::Pretrained || self.quantize == Quantize::None,
+            "quantize",
+            &self.quantize.write(),
+            "none with --init random: weights that are all new are not worth fewer bits",
         );
         unless((0.0..=1.0).contains(&self.density), "density", &self.density, "between 0 and 1");
         for (name, value) in [

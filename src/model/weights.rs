@@ -293,8 +293,8 @@ impl<'a> Loader<'a> {
         let values = self.weights.floats(stored).map_err(|e| e.to_string())?;
         Ok(match packing {
             Some(packing) if !cpu => Matrix::Packed(Packed::from_values(&values, packing, dims_2, handle)),
-            Some(packing) => Matrix::Dense(self.device.floats(packing.rounded(&values), dims_2)),
-            None => Matrix::Dense(self.device.floats(values, dims_2)),
+            Some(packing) if packing.quantized() => Matrix::Dense(self.device.floats(packing.rounded(&values), dims_2)),
+            _ => Matrix::Dense(self.device.floats(values, dims_2)),
         })
     }
 }
