@@ -95,6 +95,8 @@ mod tests {
         assert_eq!(told, "--beta1 1: it must be at least 0 and below 1");
         let nan = RunConfig { learning_rate: f64::NAN, sparsity: f64::NAN, ..RunConfig::default() };
         assert_eq!(nan.faults().len(), 2);
+        let fresh = RunConfig { init: Init::Random, quantize: Quantize::Q4, ..RunConfig::default() };
+        assert_eq!(fresh.faults()[0].setting, "quantize");
         assert!(RunConfig::default().faults().is_empty());
     }
 }

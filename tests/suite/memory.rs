@@ -63,7 +63,12 @@ fn assert_estimated(arguments: &[&str]) {
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let rows = told["rows"].as_array().expect("rows");
-    let measured = logged(&folder.join("memory.log"));
+    let mut measured = logged(&folder.join("memory.log"));
+    if measured.len() == rows.len() + 1 {
+        // Where the ways to multiply were measured first, the pages were emptied once more, in the first case.
+        let (in_use, held) = measured.remove(0);
+        measured[0] = (in_use.max(measured[0].0), held.max(measured[0].1));
+    }
     assert_eq!(measured.len(), rows.len(), "{arguments:?}");
     for (at, (row, (in_use, held))) in rows.iter().zip(measured).enumerate() {
         let estimate: Estimate = serde_json::from_value(row["estimate"].clone()).expect("an estimate");

@@ -64,10 +64,11 @@ impl Shape {
         }
     }
 
-    /// What is taken where nothing was measured, on a `software` adapter or on hardware, whose caches are no substitute
-    /// for workgroup memory.
+    /// What is taken where nothing was measured, on a `software` adapter (as `agoge bench matmul` found it on lavapipe) or
+    /// on hardware, whose caches are no substitute for workgroup memory.
     pub fn rule(&self, software: bool) -> Variant {
-        let wanted = match (self.tokens <= 8, software, self.packing) {
+        let few = if software { 1 } else { 8 };
+        let wanted = match (self.tokens <= few, software, self.packing) {
             (true, ..) => Variant::Rows,
             (false, true, _) => Variant::Block,
             (false, false, Some(_)) => Variant::Tiled,
@@ -124,6 +125,12 @@ pub(super) fn nearest(cells: &HashMap<Shape, Variant>, wanted: Shape) -> Option<
     candidates
         .min_by(|(a, _), (b, _)| distance(a).total_cmp(&distance(b)).then(order(a).cmp(&order(b))))
         .map(|(_, variant)| *variant)
+}
+
+/// Everything that was chosen for a device so far.
+pub(super) fn remembered(device: &Device) -> HashMap<Shape, Variant> {
+    let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
+    known.iter().find(|known| known.device == *device).map_or_else(HashMap::new, |known| known.cells.clone())
 }
 
 /// Keeps choices for a device, and whether it is a software adapter; choices that were made before stay.

@@ -15,7 +15,7 @@ use web_time::Instant;
 
 use super::{
     Matrix, Variant,
-    choice::{Shape, VARIANTS, nearest, remember},
+    choice::{Shape, VARIANTS, nearest, remember, remembered},
     shaders,
 };
 use crate::{
@@ -61,7 +61,7 @@ pub fn prepare(device: &ComputeDevice, matrices: &[(&Matrix, bool)]) {
         HashMap::new()
     } else {
         let file = folder().map(|folder| folder.join(file_name(device)));
-        filled(device, &wanted, file.as_deref(), BUDGET)
+        filled(device, &wanted, remembered(&device.handle), file.as_deref(), BUDGET)
     };
     remember(&device.handle, is_software(device), table);
 }
@@ -108,15 +108,18 @@ fn shapes<'a>(matrices: &[(&'a Matrix, bool)]) -> Vec<(Shape, &'a Matrix)> {
     all
 }
 
-/// Choices for all wanted shapes: those that are stored, and newly measured ones, which are then stored as well.
+/// Choices for all wanted shapes: those made `before`, those that are stored, and newly measured ones, which are then stored
+/// as well.
 fn filled(
     device: &ComputeDevice,
     wanted: &[(Shape, &Matrix)],
+    before: HashMap<Shape, Variant>,
     file: Option<&Path>,
     budget: Duration,
 ) -> HashMap<Shape, Variant> {
     let of = identity(device);
     let mut known = file.and_then(|file| stored(file, &of)).unwrap_or_default();
+    known.extend(before);
     let missing: Vec<_> = wanted.iter().filter(|(shape, _)| !known.contains_key(&shape.class())).collect();
     if missing.is_empty() {
         return known;
@@ -134,8 +137,11 @@ fn filled(
     // What was allocated for it goes back.
     device.handle.memory_cleanup();
     if let Some(file) = file.filter(|_| measured > 0) {
+        // Another process may have measured other shapes meanwhile.
+        let mut table = stored(file, &of).unwrap_or_default();
+        table.extend(wanted.iter().map(|(shape, _)| (shape.class(), known[&shape.class()])));
         // A table that cannot be kept is measured again.
-        let _ = store(file, &of, &known);
+        let _ = store(file, &of, &table);
     }
     known
 }
@@ -261,7 +267,7 @@ mod tests {
         let matrix = Matrix::Dense(device.floats(vec![0.5; 96 * 64], [96, 64]));
         let shape = |tokens| (Shape { packing: None, along: true, tokens, inner: 64, outer: 96 }, &matrix);
         let wanted = [shape(32), shape(1)];
-        let first = filled(&device, &wanted, Some(&file), Duration::from_secs(60));
+        let first = filled(&device, &wanted, HashMap::new(), Some(&file), Duration::from_secs(60));
         assert_eq!(first.len(), 2);
         assert!(wanted.iter().all(|(shape, _)| shape.allows(first[&shape.class()])));
         assert_eq!(stored(&file, &identity(&device)), Some(first.clone()));
@@ -269,9 +275,14 @@ mod tests {
         // What is stored counts, whatever would be measured now.
         let turned: HashMap<Shape, Variant> = first.keys().map(|shape| (*shape, Variant::Tiled)).collect();
         store(&file, &identity(&device), &turned).expect("stored");
-        assert_eq!(filled(&device, &wanted, Some(&file), Duration::from_secs(60)), turned);
+        assert_eq!(filled(&device, &wanted, HashMap::new(), Some(&file), Duration::from_secs(60)), turned);
+        // What this process has chosen before counts even more.
+        let before = HashMap::from([(shape(32).0.class(), Variant::Burn)]);
+        let both = filled(&device, &wanted, before, Some(&file), Duration::from_secs(60));
+        assert_eq!(both[&shape(32).0.class()], Variant::Burn);
+        assert_eq!(both[&shape(1).0.class()], Variant::Tiled);
         std::fs::write(&file, "{ broken").expect("written");
-        let again = filled(&device, &wanted, Some(&file), Duration::from_secs(60));
+        let again = filled(&device, &wanted, HashMap::new(), Some(&file), Duration::from_secs(60));
         assert_eq!(stored(&file, &identity(&device)), Some(again));
     }
 
@@ -282,7 +293,7 @@ mod tests {
         let file = folder.path().join("table.json");
         let matrix = Matrix::Dense(device.floats(vec![0.5; 64 * 64], [64, 64]));
         let shape = Shape { packing: None, along: false, tokens: 256, inner: 64, outer: 64 };
-        let known = filled(&device, &[(shape, &matrix)], Some(&file), Duration::ZERO);
+        let known = filled(&device, &[(shape, &matrix)], HashMap::new(), Some(&file), Duration::ZERO);
         assert_eq!(known[&shape.class()], shape.rule(is_software(&device)));
         assert!(!file.exists());
     }
