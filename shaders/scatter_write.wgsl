@@ -1,8 +1,7 @@
 // Writes values into the selected places of a weight, in place: applies an adapter (base + delta) or restores the
-// original (base) bit for bit.
+// original (base) bit for bit. Needs shared/write_*.wgsl in front.
 // Composed twin: kernel::scatter_write::composed.
 
-@group(0) @binding(0) var<storage, read_write> weight: array<u32>;   // [weight_len], bits of f32
 @group(0) @binding(1) var<storage, read_write> indices: array<u32>;  // [count], flat into weight, unique
 @group(0) @binding(2) var<storage, read_write> values: array<u32>;   // [count], bits of f32
 @group(0) @binding(3) var<storage, read_write> dims: array<u32>;     // count, weight_len
@@ -14,6 +13,6 @@ fn main(
 ) {
     let n = id.y * groups.x * 64u + id.x;
     if n < dims[0] && indices[n] < dims[1] {
-        weight[indices[n]] = values[n];
+        write(indices[n], values[n]);
     }
 }

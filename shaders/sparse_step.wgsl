@@ -1,8 +1,7 @@
 // The whole optimizer step of one sparse tensor, one invocation a selected number: clip, AdamW on the delta, and the
 // write of base + delta into the weight in place. The weight is recomputed from the f32 masters and never accumulated.
-// Needs shared/adamw.wgsl in front. Composed twin: kernel::sparse_step::composed.
+// Needs shared/adamw.wgsl and shared/write_*.wgsl in front. Composed twin: kernel::sparse_step::composed.
 
-@group(0) @binding(0) var<storage, read_write> weight: array<f32>;   // [outputs, inputs], written at `indices` only
 @group(0) @binding(1) var<storage, read_write> indices: array<u32>;  // [count], flat into weight, unique
 @group(0) @binding(2) var<storage, read_write> base: array<f32>;     // [count], the pretrained values
 @group(0) @binding(3) var<storage, read_write> delta: array<f32>;    // [count], what is trained
@@ -35,6 +34,6 @@ fn main(
     moments[count + n] = updated.second;
     let index = indices[n];
     if index < settings.weight_len {
-        weight[index] = base[n] + updated.value;
+        write(index, bitcast<u32>(base[n] + updated.value));
     }
 }

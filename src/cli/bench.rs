@@ -1,6 +1,7 @@
 //! `agoge bench`: ratios from one run, never absolute promises.
 
 mod attention;
+mod matmul;
 mod step;
 mod window;
 
@@ -38,6 +39,8 @@ enum What {
     Kernels(Kernels),
     /// Attention over blocks of keys against all scores at once
     Attention(attention::Attention),
+    /// Products with frozen matrices: every way and storage type, and Burn's own
+    Matmul(matmul::Matmul),
     /// Device memory of training over inference, per trained number
     Memory(Memory),
     /// A frame of the live window with much to draw, and a run with the window against one without
@@ -86,6 +89,7 @@ impl Bench {
         match self.what {
             What::Kernels(bench) => bench.run().await,
             What::Attention(bench) => bench.run().await,
+            What::Matmul(bench) => bench.run().await,
             What::Memory(bench) => bench.run().await,
             What::Window(bench) => bench.run(),
             What::Step(bench) => bench.run().await,

@@ -61,6 +61,7 @@ impl Chat {
         let mut lines = Lines::open()?;
         // Read before the model is loaded: a wrong path should not cost that.
         let adapters = self.model.adapters()?;
+        self.model.follow(&adapters)?;
         self.model.adapter.clear();
         let (mut base, device) = self.model.load().await?;
         if !base.classes().is_empty() || adapters.iter().any(|(adapter, _)| adapter.info.classify.is_some()) {

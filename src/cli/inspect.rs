@@ -137,6 +137,9 @@ fn run(folder: &Path, config: Option<Value>, has_adapter: bool) -> Result<(Value
             all => format!(" of {} ({})", count(all), percent(info.trained_parameters as f64 / all as f64)),
         };
         lines.push(format!("method       {}, {} numbers trained{share}", info.method, count(info.trained_parameters)));
+        if let Some(packing) = info.quantized {
+            lines.push(format!("base weights quantized to {} bits in linear layers", packing.bits()));
+        }
         let known = match (&base.model_type[..], base.fingerprint.get(..16)) {
             (model_type, Some(fingerprint)) => format!(" ({model_type}), fingerprint {fingerprint}"),
             _ => String::new(),

@@ -79,7 +79,7 @@ impl Merge {
                 "--dtype q8_0 is a type of GGUF files; add --format gguf, or take f32, f16 or bf16",
             ));
         }
-        let (base, _device, overlaps) = self.model.load_reporting().await?;
+        let (base, _device, overlaps) = self.model.in_f32().load_reporting().await?;
         let dtype = match self.dtype {
             Some(MergedDtype::F32) => Dtype::F32,
             Some(MergedDtype::F16) => Dtype::F16,
@@ -125,7 +125,7 @@ impl Merge {
             let stored = stored.and_then(|name| weights.dtype(name)).unwrap_or(Dtype::F32);
             gguf::write(gguf::Source::File(&weights), &config, folder, &name, encoding(stored), &self.out).await?
         } else {
-            let (base, _device, overlaps) = self.model.load_reporting().await?;
+            let (base, _device, overlaps) = self.model.in_f32().load_reporting().await?;
             self.tell(&overlaps);
             let source = gguf::Source::Model(&base.transformer);
             gguf::write(source, &config, folder, &name, encoding(base.dtype), &self.out).await?

@@ -32,17 +32,19 @@ use serde_json::Value;
 
 pub use crate::panics;
 use crate::{
-    Result,
-    config::{OF_MODEL_AND_DATA, RunConfig, settings},
+    Error, Result,
+    config::{OF_MODEL_AND_DATA, Quantize, RunConfig, WeightsDtype, settings},
     demo::locate,
     device::{self, ComputeDevice, DeviceChoice},
     format,
     hub::Wanted,
+    kernel::Packing,
     method::{
         adapter::Adapter,
         stack::{Overlap, fold_for_good},
     },
-    model::{Pretrained, classifier::Purpose, pretrained::read_config},
+    model::{Keeping, Pretrained, classifier::Purpose, pretrained::read_config},
+    train::inputs::kept,
 };
 
 /// Fine-tune small language models on any GPU: no Python, no CUDA.
@@ -124,7 +126,7 @@ impl Cli {
 }
 
 /// A base model, perhaps with an adapter, on a device.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct ModelArgs {
     /// Model folder in the Hugging Face layout, org/name on the Hugging Face hub, or agoge-demo (the model inside this program)
     #[arg(long, value_name = "MODEL")]
@@ -139,6 +141,12 @@ struct ModelArgs {
     /// auto, gpu, cpu, a number of `agoge devices`, or a part of an adapter's name
     #[arg(long, default_value_t)]
     device: DeviceChoice,
+    /// Bits of the weights on a GPU: auto (as the checkpoint has them) or f32
+    #[arg(long, value_enum, default_value_t)]
+    weights_dtype: WeightsDtype,
+    /// Quantize the weights of linear layers to q8 or q4 [default: as the adapter was trained]
+    #[arg(long, value_enum)]
+    quantize: Option<Quantize>,
 }
 
 impl ModelArgs {
@@ -150,6 +158,35 @@ impl ModelArgs {
     /// The adapters and their weights, read but not applied.
     fn adapters(&self) -> Result<Vec<(Adapter, f32)>> {
         self.adapter.iter().map(|arg| Ok((Adapter::read(&arg.folder)?, arg.weight))).collect()
+    }
+
+    /// How the weights are kept. An adapter changes the weights that it was trained on, so they are quantized as then.
+    fn keeping(&self, adapters: &[(Adapter, f32)]) -> Result<Keeping> {
+        let asked = kept(self.weights_dtype, self.quantize.unwrap_or_default());
+        let mut trained = adapters.iter().map(|(adapter, _)| adapter.info.quantized);
+        let first = trained.next().flatten();
+        if trained.any(|other| other != first) && self.quantize.is_none() {
+            return Err(Error::input(
+                "--adapter: these adapters were trained on differently quantized weights; say with --quantize none, q8 or q4 \
+                 which weights they are to change",
+            ));
+        }
+        Ok(Keeping { quantized: if self.quantize.is_some() { asked.quantized } else { first }, ..asked })
+    }
+
+    /// Settles how the weights are quantized by adapters that are applied later.
+    fn follow(&mut self, adapters: &[(Adapter, f32)]) -> Result<()> {
+        self.quantize = Some(match self.keeping(adapters)?.quantized {
+            Some(Packing::Q8) => Quantize::Q8,
+            Some(Packing::Q4) => Quantize::Q4,
+            _ => Quantize::None,
+        });
+        Ok(())
+    }
+
+    /// The same arguments with weights in f32 on every device: sums of weight and change are rounded only where they are written.
+    fn in_f32(&self) -> Self {
+        Self { weights_dtype: WeightsDtype::F32, ..self.clone() }
     }
 
     /// Opens the device, loads the model, applies the adapters.
@@ -169,7 +206,8 @@ impl ModelArgs {
             return Err(other.error("adapters of different tasks or classes cannot be added up"));
         }
         let device = device::open(&self.device).await?;
-        let mut base = Pretrained::load_for(&folder, purpose, &device)?;
+        let keeping = self.keeping(&adapters)?;
+        let mut base = Pretrained::load_as(&folder, purpose, keeping, &device)?;
         let adapters: Vec<_> = adapters.iter().map(|(adapter, weight)| (adapter, *weight)).collect();
         let overlaps = fold_for_good(&adapters, &mut base, &device)?;
         Ok((base, device, overlaps))

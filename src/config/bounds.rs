@@ -1,6 +1,6 @@
 //! The bounds of each setting that need no model and no data.
 
-use super::RunConfig;
+use super::{Init, Quantize, RunConfig, values::Written};
 use crate::{Error, Result};
 
 /// A setting out of its bounds.
@@ -35,6 +35,12 @@ impl RunConfig {
             "sparsity",
             &self.sparsity,
             "between 0 and 1 (0.99 trains 1 % of the model)",
+        );
+        unless(
+            self.init == Init::Pretrained || self.quantize == Quantize::None,
+            "quantize",
+            &self.quantize.write(),
+            "none with --init random: weights that are all new are not worth fewer bits",
         );
         unless((0.0..=1.0).contains(&self.density), "density", &self.density, "between 0 and 1");
         for (name, value) in [
@@ -89,6 +95,8 @@ mod tests {
         assert_eq!(told, "--beta1 1: it must be at least 0 and below 1");
         let nan = RunConfig { learning_rate: f64::NAN, sparsity: f64::NAN, ..RunConfig::default() };
         assert_eq!(nan.faults().len(), 2);
+        let fresh = RunConfig { init: Init::Random, quantize: Quantize::Q4, ..RunConfig::default() };
+        assert_eq!(fresh.faults()[0].setting, "quantize");
         assert!(RunConfig::default().faults().is_empty());
     }
 }

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     recompute::Recompute,
-    values::{AdapterDtype, HeadStart, Init, List, MaskPrompt, Prompts, Schedule, Task, Written},
+    values::{
+        AdapterDtype, HeadStart, Init, List, MaskPrompt, Prompts, Quantize, Schedule, Task, WeightsDtype, Written,
+    },
 };
 use crate::device::DeviceChoice;
 
@@ -130,6 +132,10 @@ settings! {
     #[arg(help_heading = "Method", num_args = 0..=1, default_missing_value = "true")] explicit_indices: bool = false;
     /// Start from the folder's weights or from random ones
     #[arg(help_heading = "Method", value_enum)] init: Init = Init::Pretrained;
+    /// Bits of the weights on a GPU: auto (as the checkpoint has them) or f32; tensors that are trained as a whole are in f32 anyway
+    #[arg(help_heading = "Method", value_enum)] weights_dtype: WeightsDtype = WeightsDtype::Auto;
+    /// Quantize the frozen weights of linear layers to q8 or q4, in groups of 32 numbers
+    #[arg(help_heading = "Method", value_enum)] quantize: Quantize = Quantize::None;
 
     /// Optimizer steps; 0 = count --epochs instead
     #[arg(help_heading = "Training", alias = "iters")] steps: u64 = 0;

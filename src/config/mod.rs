@@ -18,7 +18,7 @@ pub use bounds::OutOfBounds;
 pub use by_name::{SettingInfo, settings};
 pub use list::{Overrides, RunConfig};
 pub use recompute::Recompute;
-pub use values::{AdapterDtype, HeadStart, Init, List, MaskPrompt, Prompts, Schedule, Task};
+pub use values::{AdapterDtype, HeadStart, Init, List, MaskPrompt, Prompts, Quantize, Schedule, Task, WeightsDtype};
 
 /// Settings that name model and data, which the demo inside this program brings along.
 pub const OF_MODEL_AND_DATA: &[&str] = &["model", "revision", "data", "valid_data"];

@@ -65,6 +65,30 @@ pub enum AdapterDtype {
     F16,
 }
 
+/// In how many bits the weights of a model are kept on a GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum WeightsDtype {
+    /// As the checkpoint has them.
+    #[default]
+    Auto,
+    /// 32-bit floats.
+    F32,
+}
+
+/// Whether the weights of linear layers are quantized.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Quantize {
+    /// They are not.
+    #[default]
+    None,
+    /// To 8 bits.
+    Q8,
+    /// To 4 bits.
+    Q4,
+}
+
 /// Whether prompts are masked out of the loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -194,6 +218,8 @@ written! {
     HeadStart: named, name;
     AdapterDtype: named, name;
     MaskPrompt: named, name;
+    WeightsDtype: named, name;
+    Quantize: named, name;
     Recompute: named, name;
 }
 

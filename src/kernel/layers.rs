@@ -3,7 +3,8 @@
 //!
 //! The weight takes part untracked and already holds `base + delta`. The only tracked inputs are the activations and
 //! `delta`, whose *value* the forward pass never reads: it is the place where the backward pass leaves the gradient of
-//! the selected entries. No weight-shaped gradient is formed.
+//! the selected entries. No weight-shaped gradient is formed. So a layer is its product with the frozen weight, and a
+//! watch on it that changes no number and sees the gradient on its way back.
 
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
@@ -14,7 +15,6 @@ use burn::backend::{
         ops::{Backward, Ops, OpsKind},
     },
     backend_extension,
-    ops::FloatTensorOps,
     tensor::{FloatTensor, IntTensor},
 };
 use burn::tensor::{Int, Tensor};
@@ -24,25 +24,26 @@ use burn_flex::Flex;
 use super::{
     embedding_gather::EmbeddingGatherOps,
     masked_gather::{MaskedGatherOps, Strategy},
+    matrix::Matrix,
 };
 
-/// Backend dispatch of the sparse layers. The forward passes are the same on every backend; the implementation for
-/// `Autodiff` adds the backward passes.
+/// Backend dispatch of the watches. Forward they do nothing on every backend; the implementation for `Autodiff` adds the
+/// backward passes.
 #[backend_extension(Cube, Flex, Autodiff)]
 pub trait SparseLayerOps: Backend {
-    /// See [`sparse_linear`].
-    fn sparse_linear_op(
+    /// The watch of [`sparse_linear`]: gives `y` back.
+    fn watch_linear_op(
+        y: FloatTensor<Self>,
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
         delta: FloatTensor<Self>,
         indices: IntTensor<Self>,
         transposed: bool,
     ) -> FloatTensor<Self>;
 
-    /// See [`sparse_embedding`].
-    fn sparse_embedding_op(
+    /// The watch of [`sparse_embedding`]: gives `rows` back.
+    fn watch_embedding_op(
+        rows: FloatTensor<Self>,
         ids: IntTensor<Self>,
-        weight: FloatTensor<Self>,
         delta: FloatTensor<Self>,
         indices: IntTensor<Self>,
     ) -> FloatTensor<Self>;
@@ -60,14 +61,15 @@ pub trait SparseLayerOps: Backend {
 /// the gradient of the entries `indices` `[N]`, flat into the weight as it is stored.
 pub fn sparse_linear(
     x: Tensor<2>,
-    weight: Tensor<2>,
+    weight: &Matrix,
     delta: Tensor<1>,
     indices: Tensor<1, Int>,
     transposed: bool,
 ) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::sparse_linear_op(
+    let y = weight.product(x.clone(), !transposed);
+    Tensor::from_dispatch(Dispatch::watch_linear_op(
+        y.into_dispatch(),
         x.into_dispatch(),
-        weight.into_dispatch(),
         delta.into_dispatch(),
         indices.into_dispatch(),
         transposed,
@@ -76,15 +78,10 @@ pub fn sparse_linear(
 
 /// Rows `ids` `[T]` of a frozen embedding table `weight` `[vocabulary, width]`, as `[T, width]`; the backward pass
 /// gives the tracked `delta` `[N]` the gradient of the entries `indices` `[N]`.
-pub fn sparse_embedding(
-    ids: Tensor<1, Int>,
-    weight: Tensor<2>,
-    delta: Tensor<1>,
-    indices: Tensor<1, Int>,
-) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::sparse_embedding_op(
+pub fn sparse_embedding(ids: Tensor<1, Int>, weight: &Matrix, delta: Tensor<1>, indices: Tensor<1, Int>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::watch_embedding_op(
+        weight.rows(ids.clone()).into_dispatch(),
         ids.into_dispatch(),
-        weight.into_dispatch(),
         delta.into_dispatch(),
         indices.into_dispatch(),
     ))
@@ -104,23 +101,23 @@ pub fn sparse_tensor(weight: Tensor<2>, delta: Tensor<1>, indices: Tensor<1, Int
 macro_rules! forward_only {
     ($backend:ty) => {
         impl SparseLayerOps for $backend {
-            fn sparse_linear_op(
-                x: FloatTensor<Self>,
-                weight: FloatTensor<Self>,
+            fn watch_linear_op(
+                y: FloatTensor<Self>,
+                _x: FloatTensor<Self>,
                 _delta: FloatTensor<Self>,
                 _indices: IntTensor<Self>,
-                transposed: bool,
+                _transposed: bool,
             ) -> FloatTensor<Self> {
-                Self::float_matmul(x, if transposed { weight } else { Self::float_transpose(weight) })
+                y
             }
 
-            fn sparse_embedding_op(
-                ids: IntTensor<Self>,
-                weight: FloatTensor<Self>,
+            fn watch_embedding_op(
+                rows: FloatTensor<Self>,
+                _ids: IntTensor<Self>,
                 _delta: FloatTensor<Self>,
                 _indices: IntTensor<Self>,
             ) -> FloatTensor<Self> {
-                Self::float_select(weight, 0, ids)
+                rows
             }
 
             fn sparse_tensor_op(
@@ -142,47 +139,31 @@ where
     B: SparseLayerOps + MaskedGatherOps + EmbeddingGatherOps,
     C: CheckpointStrategy,
 {
-    fn sparse_linear_op(
+    fn watch_linear_op(
+        y: FloatTensor<Self>,
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
         delta: FloatTensor<Self>,
         indices: IntTensor<Self>,
         transposed: bool,
     ) -> FloatTensor<Self> {
-        let weight = weight.into_primitive();
-        match Linear.prepare::<C>([x.node(), delta.node()]).compute_bound().stateful() {
+        match Linear.prepare::<C>([delta.node(), y.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
-                let state = LinearState::<B> {
-                    x: prep.checkpoint(&x),
-                    weight: weight.clone(),
-                    indices: indices.clone(),
-                    transposed,
-                };
-                let (x, delta) = (x.into_primitive(), delta.into_primitive());
-                prep.finish(state, B::sparse_linear_op(x, weight, delta, indices, transposed))
+                let state = LinearState::<B> { x: prep.checkpoint(&x), indices, transposed };
+                prep.finish(state, y.into_primitive())
             }
-            OpsKind::UnTracked(prep) => {
-                let (x, delta) = (x.into_primitive(), delta.into_primitive());
-                prep.finish(B::sparse_linear_op(x, weight, delta, indices, transposed))
-            }
+            OpsKind::UnTracked(prep) => prep.finish(y.into_primitive()),
         }
     }
 
-    fn sparse_embedding_op(
+    fn watch_embedding_op(
+        rows: FloatTensor<Self>,
         ids: IntTensor<Self>,
-        weight: FloatTensor<Self>,
         delta: FloatTensor<Self>,
         indices: IntTensor<Self>,
     ) -> FloatTensor<Self> {
-        let weight = weight.into_primitive();
         match Embedding.prepare::<C>([delta.node()]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let state = EmbeddingState::<B> { ids: ids.clone(), indices: indices.clone() };
-                prep.finish(state, B::sparse_embedding_op(ids, weight, delta.into_primitive(), indices))
-            }
-            OpsKind::UnTracked(prep) => {
-                prep.finish(B::sparse_embedding_op(ids, weight, delta.into_primitive(), indices))
-            }
+            OpsKind::Tracked(prep) => prep.finish(EmbeddingState::<B> { ids, indices }, rows.into_primitive()),
+            OpsKind::UnTracked(prep) => prep.finish(rows.into_primitive()),
         }
     }
 
@@ -207,7 +188,6 @@ struct Linear;
 #[derive(Clone, Debug)]
 struct LinearState<B: Backend> {
     x: NodeId,
-    weight: FloatTensor<B>,
     indices: IntTensor<B>,
     transposed: bool,
 }
@@ -216,7 +196,7 @@ impl<B: MaskedGatherOps> Backward<B, 2> for Linear {
     type State = LinearState<B>;
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
-        let [x_node, delta_node] = ops.parents;
+        let [delta_node, y_node] = ops.parents;
         let dy = grads.consume::<B>(&ops.node);
         let state = ops.state;
         if let Some(node) = delta_node {
@@ -225,9 +205,8 @@ impl<B: MaskedGatherOps> Backward<B, 2> for Linear {
             let (x, dy) = if state.transposed { (dy.clone(), x) } else { (x, dy.clone()) };
             grads.register::<B>(node.id, B::masked_gather_op(x, dy, state.indices, Strategy::Auto));
         }
-        if let Some(node) = x_node {
-            let weight = if state.transposed { B::float_transpose(state.weight) } else { state.weight };
-            grads.register::<B>(node.id, B::float_matmul(dy, weight));
+        if let Some(node) = y_node {
+            grads.register::<B>(node.id, dy);
         }
     }
 }

@@ -8,13 +8,14 @@ use burn::backend::{
     ops::FloatTensorOps,
     tensor::{FloatTensor, IntTensor},
 };
-use burn::tensor::{FloatDType, Int, Shape, Tensor};
-use burn_cubecl::{CubeBackend, tensor::CubeTensor};
+use burn::tensor::{Int, Shape, Tensor};
+use burn_cubecl::CubeBackend;
 use burn_flex::Flex;
 use rayon::prelude::*;
 
 use super::{
     flex, launch,
+    matrix::padded,
     vector::{dot, wide},
 };
 
@@ -112,18 +113,6 @@ impl MaskedGatherOps for CubeBackend {
         }
         grad
     }
-}
-
-/// Rows padded with zeros to a multiple of four columns, which the tiled shader reads as vectors. The widths of real
-/// models are such multiples already.
-fn padded(tensor: CubeTensor) -> CubeTensor {
-    let [rows, width] = tensor.meta.shape().dims();
-    let missing = width.next_multiple_of(4) - width;
-    if missing == 0 {
-        return tensor;
-    }
-    let zeros = CubeBackend::float_zeros(Shape::new([rows, missing]), &tensor.device, FloatDType::F32);
-    launch::contiguous(CubeBackend::float_cat(vec![tensor, zeros], 1))
 }
 
 impl MaskedGatherOps for Flex {

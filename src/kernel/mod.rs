@@ -18,9 +18,11 @@ pub mod gated;
 pub mod layer_norm;
 pub mod layers;
 pub mod masked_gather;
+pub mod matrix;
 pub mod rms_norm;
 pub mod rope;
 pub mod scatter_write;
+pub mod sparse_product;
 pub mod sparse_step;
 pub mod squared_norm;
 
@@ -40,16 +42,18 @@ pub use gated::gated;
 pub use layer_norm::layer_norm;
 pub use layers::{sparse_embedding, sparse_linear, sparse_tensor};
 pub use masked_gather::{Strategy, masked_gather};
+pub use matrix::{Matrix, Packed, Packing};
 pub use rms_norm::rms_norm;
 pub use rope::rope;
 pub use scatter_write::scatter_write;
+pub use sparse_product::{Pattern, add_sparse_product};
 pub use sparse_step::sparse_step;
 pub use squared_norm::squared_norm;
 
 /// Every shader as it is given to the driver, by name; a test validates each with naga. Shaders of one file have its name
 /// and what tells them apart behind it.
 pub fn shaders() -> impl Iterator<Item = (&'static str, &'static str)> {
-    SHADERS.iter().chain(attention::SHADERS).copied()
+    SHADERS.iter().chain(attention::SHADERS).chain(matrix::SHADERS.into_iter().flatten()).copied()
 }
 
 const SHADERS: &[(&str, &str)] = &[
@@ -57,8 +61,14 @@ const SHADERS: &[(&str, &str)] = &[
     ("masked_gather_tiled", masked_gather::TILED),
     ("embedding_gather", embedding_gather::SOURCE),
     ("sparse_step", sparse_step::SOURCE),
+    ("sparse_step bf16", sparse_step::SOURCE_BF16),
+    ("sparse_step f16", sparse_step::SOURCE_F16),
     ("dense_step", dense_step::SOURCE),
+    ("sparse_product by rows", sparse_product::BY_ROWS),
+    ("sparse_product by columns", sparse_product::BY_COLUMNS),
     ("scatter_write", scatter_write::SOURCE),
+    ("scatter_write bf16", scatter_write::SOURCE_BF16),
+    ("scatter_write f16", scatter_write::SOURCE_F16),
     ("squared_norm", squared_norm::SOURCE),
     ("rope", rope::SOURCE),
     ("rms_norm", rms_norm::FORWARD),

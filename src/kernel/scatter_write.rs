@@ -5,12 +5,23 @@ use burn::backend::{
     tensor::{FloatTensor, IntTensor},
 };
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
-use burn_cubecl::CubeBackend;
+use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 use burn_flex::Flex;
 
 use super::{flex, launch};
 
-pub(super) const SOURCE: &str = include_str!("../../shaders/scatter_write.wgsl");
+macro_rules! source {
+    ($($write:literal),+) => {
+        concat!(
+            $(include_str!(concat!("../../shaders/shared/", $write, ".wgsl")),)+
+            include_str!("../../shaders/scatter_write.wgsl")
+        )
+    };
+}
+
+pub(super) const SOURCE: &str = source!("write_f32");
+pub(super) const SOURCE_BF16: &str = source!("round_bf16", "write_halves");
+pub(super) const SOURCE_F16: &str = source!("round_f16", "write_halves");
 
 /// Backend dispatch of [`scatter_write`].
 #[backend_extension(Cube, Flex)]
@@ -41,23 +52,34 @@ pub fn composed(weight: Tensor<2>, indices: Tensor<1, Int>, values: Tensor<1>) -
     flat.select_assign(0, indices, change, IndexingUpdateOp::Add).reshape([rows, cols])
 }
 
+/// Launches the writing into a weight of `weight_len` numbers.
+pub(super) fn launch_write(
+    source: &'static str,
+    weight: &CubeTensor,
+    weight_len: usize,
+    indices: CubeTensor,
+    values: CubeTensor,
+) {
+    let (indices, values) = (launch::contiguous(indices), launch::contiguous(values));
+    let [count] = indices.meta.shape().dims();
+    launch::launch(
+        weight,
+        source,
+        64,
+        launch::groups_for(count, 64),
+        &[&weight.handle, &indices.handle, &values.handle],
+        &launch::words(&[count, weight_len]),
+    );
+}
+
 impl ScatterWriteOps for CubeBackend {
     fn scatter_write_op(
         weight: FloatTensor<Self>,
         indices: IntTensor<Self>,
         values: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        let (weight, indices, values) =
-            (launch::in_place(weight), launch::contiguous(indices), launch::contiguous(values));
-        let [count] = indices.meta.shape().dims();
-        launch::launch(
-            &weight,
-            SOURCE,
-            64,
-            launch::groups_for(count, 64),
-            &[&weight.handle, &indices.handle, &values.handle],
-            &launch::words(&[count, weight.meta.shape().num_elements()]),
-        );
+        let weight = launch::in_place(weight);
+        launch_write(SOURCE, &weight, weight.meta.shape().num_elements(), indices, values);
         weight
     }
 }

@@ -5,13 +5,24 @@ use burn::backend::{
     tensor::{FloatTensor, IntTensor},
 };
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
-use burn_cubecl::CubeBackend;
+use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 use burn_flex::Flex;
 
 use super::{AdamW, flex, launch};
 
-pub(super) const SOURCE: &str =
-    concat!(include_str!("../../shaders/shared/adamw.wgsl"), include_str!("../../shaders/sparse_step.wgsl"));
+macro_rules! source {
+    ($($write:literal),+) => {
+        concat!(
+            include_str!("../../shaders/shared/adamw.wgsl"),
+            $(include_str!(concat!("../../shaders/shared/", $write, ".wgsl")),)+
+            include_str!("../../shaders/sparse_step.wgsl")
+        )
+    };
+}
+
+pub(super) const SOURCE: &str = source!("write_f32");
+pub(super) const SOURCE_BF16: &str = source!("round_bf16", "write_halves");
+pub(super) const SOURCE_F16: &str = source!("round_f16", "write_halves");
 
 /// Backend dispatch of [`sparse_step`].
 #[backend_extension(Cube, Flex)]
@@ -91,6 +102,42 @@ pub fn composed(
     Stepped { weight, delta, moments: Tensor::stack(vec![first, second], 0) }
 }
 
+/// Launches the step of a weight of `weight_len` numbers; what is beyond is not written.
+#[allow(clippy::too_many_arguments, reason = "one argument a buffer of the fused kernel")]
+pub(super) fn launch_step(
+    source: &'static str,
+    weight: &CubeTensor,
+    weight_len: usize,
+    indices: CubeTensor,
+    base: CubeTensor,
+    delta: &CubeTensor,
+    moments: &CubeTensor,
+    grad: CubeTensor,
+    squared_norm: &CubeTensor,
+    settings: AdamW,
+) {
+    let (indices, base, grad) = (launch::contiguous(indices), launch::contiguous(base), launch::contiguous(grad));
+    let [count] = indices.meta.shape().dims();
+    let mut parameters = bytemuck::bytes_of(&settings).to_vec();
+    parameters.extend(launch::words(&[count, weight_len]));
+    launch::launch(
+        weight,
+        source,
+        64,
+        launch::groups_for(count, 64),
+        &[
+            &weight.handle,
+            &indices.handle,
+            &base.handle,
+            &delta.handle,
+            &moments.handle,
+            &grad.handle,
+            &squared_norm.handle,
+        ],
+        &parameters,
+    );
+}
+
 impl SparseStepOps for CubeBackend {
     fn sparse_step_op(
         weight: FloatTensor<Self>,
@@ -103,26 +150,8 @@ impl SparseStepOps for CubeBackend {
         settings: AdamW,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (weight, delta, moments) = (launch::in_place(weight), launch::in_place(delta), launch::in_place(moments));
-        let (indices, base, grad) = (launch::contiguous(indices), launch::contiguous(base), launch::contiguous(grad));
-        let [count] = indices.meta.shape().dims();
-        let mut parameters = bytemuck::bytes_of(&settings).to_vec();
-        parameters.extend(launch::words(&[count, weight.meta.shape().num_elements()]));
-        launch::launch(
-            &weight,
-            SOURCE,
-            64,
-            launch::groups_for(count, 64),
-            &[
-                &weight.handle,
-                &indices.handle,
-                &base.handle,
-                &delta.handle,
-                &moments.handle,
-                &grad.handle,
-                &squared_norm.handle,
-            ],
-            &parameters,
-        );
+        let len = weight.meta.shape().num_elements();
+        launch_step(SOURCE, &weight, len, indices, base, &delta, &moments, grad, &squared_norm, settings);
         (weight, delta, moments)
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     Error, Result,
     device::{self, ComputeDevice},
     files,
+    kernel::Packing,
     model::{
         Pretrained, Transformer,
         classifier::{self, HeadStart, Purpose},
@@ -60,6 +61,9 @@ pub struct Info {
     /// What a classifier answers; `None` for a language model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classify: Option<Classify>,
+    /// How the frozen weights of linear layers were quantized when it was trained: it changes the model as it was then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantized: Option<Packing>,
 }
 
 /// A tensor by name, with its shape in the checkpoint.
@@ -147,6 +151,7 @@ pub async fn files(
                 Some(Classify { classes: head.classes.clone(), template: head.template.clone() })
             }
         },
+        quantized: base.keeping.quantized,
     };
     folder_files(&info, &tensors)
 }

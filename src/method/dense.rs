@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Result,
-    kernel::{self, AdamW},
+    kernel::{self, AdamW, Matrix},
     model::{Adaptation, Parameter, Transformer, weights::Weights},
 };
 
@@ -38,15 +38,15 @@ struct DenseAdaptation {
 }
 
 impl Adaptation for DenseAdaptation {
-    fn linear(&self, x: Tensor<2>, _weight: &Tensor<2>) -> Tensor<2> {
+    fn linear(&self, x: Tensor<2>, _weight: &Matrix) -> Tensor<2> {
         if self.transposed { x.matmul(self.leaf.clone()) } else { x.matmul(self.leaf.clone().transpose()) }
     }
 
-    fn embed(&self, ids: Tensor<1, Int>, _weight: &Tensor<2>) -> Tensor<2> {
+    fn embed(&self, ids: Tensor<1, Int>, _weight: &Matrix) -> Tensor<2> {
         self.leaf.clone().select(0, ids)
     }
 
-    fn small(&self, _weight: &Tensor<2>) -> Tensor<2> {
+    fn small(&self, _weight: &Matrix) -> Tensor<2> {
         self.leaf.clone()
     }
 }
@@ -67,8 +67,13 @@ fn whole(name: &str, shape: &[usize]) -> TrainedTensor {
 }
 
 impl DenseTensors {
-    /// Those parameters of the model that `names` lists.
-    pub(super) fn new(transformer: &Transformer, names: &[String]) -> Self {
+    /// Those parameters of the model that `names` lists. They are kept in f32 from now on.
+    pub(super) fn new(transformer: &mut Transformer, names: &[String]) -> Self {
+        for parameter in transformer.parameters_mut() {
+            if names.contains(&parameter.name) {
+                parameter.make_dense();
+            }
+        }
         let tensors = chosen(transformer, names).map(|p| DenseTensor {
             name: p.name.clone(),
             shape: p.dims.clone(),
@@ -83,7 +88,7 @@ impl DenseTensors {
     pub(super) fn values(&self, transformer: &Transformer) -> Vec<NamedTensor> {
         let trained = |parameter: &&Parameter| self.tensors.iter().any(|tensor| tensor.name == parameter.name);
         let all = transformer.parameters().into_iter().filter(trained);
-        all.map(|parameter| (parameter.name.clone(), parameter.value().clone().reshape([parameter.len()]))).collect()
+        all.map(|parameter| (parameter.name.clone(), flat(parameter.value().dense()))).collect()
     }
 }
 
@@ -95,7 +100,7 @@ impl Method for DenseTensors {
     fn attach(&mut self, transformer: &mut Transformer, _pass: u64) {
         for tensor in &mut self.tensors {
             let parameter = transformer.parameter_mut(&tensor.name).expect("targets are parameters of the model");
-            let leaf = Tensor::from_inner(parameter.value().clone()).require_grad();
+            let leaf = Tensor::from_inner(parameter.value().dense()).require_grad();
             tensor.leaf = Some(leaf.clone());
             let transposed = parameter.transposed();
             parameter.adaptation = Some(Box::new(DenseAdaptation { leaf, transposed }));
@@ -131,9 +136,10 @@ impl Method for DenseTensors {
             let parameter = transformer.parameter_mut(&tensor.name).expect("targets are parameters of the model");
             let kept = &mut tensor.moments;
             parameter.update(|weight| {
+                let weight = weight.into_dense();
                 let (weight, moments) = kernel::dense_step(weight, moments, grad, squared_norm.clone(), *settings);
                 *kept = Some(moments);
-                weight
+                Matrix::Dense(weight)
             });
         }
     }
@@ -156,7 +162,7 @@ impl Method for DenseTensors {
             tensor.moments = Some(Tensor::from_data(TensorData::new(moments, [2, len]), &device));
             let parameter = transformer.parameter_mut(&tensor.name).expect("targets are parameters of the model");
             let dims = parameter.matrix_dims();
-            parameter.update(|_| Tensor::from_data(TensorData::new(values, dims), &device));
+            parameter.update(|_| Matrix::Dense(Tensor::from_data(TensorData::new(values, dims), &device)));
         }
         Ok(())
     }
@@ -196,10 +202,19 @@ pub fn dense_gradients(
     names: &[String],
     backward: impl FnOnce(&Transformer) -> Gradients,
 ) -> Vec<Vec<f32>> {
+    let values = |transformer: &Transformer| -> Vec<Matrix> {
+        chosen(transformer, names).map(|parameter| parameter.value().clone()).collect()
+    };
+    let before = values(transformer);
     let mut tensors = DenseTensors::new(transformer, names);
     tensors.attach(transformer, 0);
     tensors.collect(&mut backward(transformer));
     tensors.detach(transformer);
+    // The model goes on with its weights as they were kept.
+    let parameters = transformer.parameters_mut().into_iter().filter(|parameter| names.contains(&parameter.name));
+    for (parameter, value) in parameters.zip(before) {
+        parameter.update(|_| value);
+    }
     let values = |name: &String| {
         let tensor = tensors.tensors.iter().find(|tensor| tensor.name == *name);
         match tensor.and_then(|tensor| tensor.grad.as_ref()) {

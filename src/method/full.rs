@@ -26,5 +26,6 @@ fn start(setup: &mut Setup, transformer: &mut Transformer) -> Result<DenseTensor
         let Delta::Replace(values) = change.delta else { continue };
         replace(transformer, &change.name, &change.shape, values, setup.device)?;
     }
-    Ok(DenseTensors::new(transformer, &names(setup.config, transformer)?))
+    let names = names(setup.config, transformer)?;
+    Ok(DenseTensors::new(transformer, &names))
 }

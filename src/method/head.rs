@@ -14,7 +14,10 @@ pub(super) const ENTRY: Entry = Entry {
     about: "train only the head: of a classifier, or a language model's own",
     learning_rate: 1e-2,
     plan: |_config, _initial, transformer| Ok(dense::planned(transformer, &names(transformer)?)),
-    start: |_setup, transformer| Ok(Box::new(DenseTensors::new(transformer, &names(transformer)?))),
+    start: |_setup, transformer| {
+        let names = names(transformer)?;
+        Ok(Box::new(DenseTensors::new(transformer, &names)))
+    },
     deltas: dense::deltas,
 };
 

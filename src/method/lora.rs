@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Error, Result,
     config::MethodConfig,
-    kernel::{self, AdamW},
+    kernel::{self, AdamW, Matrix},
     model::{Adaptation, Parameter, Transformer, weights::Weights},
     rng::Stream,
 };
@@ -81,9 +81,8 @@ struct LowRankAdaptation {
 }
 
 impl Adaptation for LowRankAdaptation {
-    fn linear(&self, x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
-        let weight = if self.transposed { weight.clone() } else { weight.clone().transpose() };
-        let frozen = x.clone().matmul(weight);
+    fn linear(&self, x: Tensor<2>, weight: &Matrix) -> Tensor<2> {
+        let frozen = weight.product(x.clone(), !self.transposed);
         let x = match self.dropout {
             Some((rate, seed)) => kernel::dropout(x, rate, seed),
             None => x,
@@ -92,12 +91,12 @@ impl Adaptation for LowRankAdaptation {
         frozen + narrow.matmul(self.b.clone().transpose())
     }
 
-    fn embed(&self, ids: Tensor<1, Int>, weight: &Tensor<2>) -> Tensor<2> {
-        weight.clone().select(0, ids)
+    fn embed(&self, ids: Tensor<1, Int>, weight: &Matrix) -> Tensor<2> {
+        weight.rows(ids)
     }
 
-    fn small(&self, weight: &Tensor<2>) -> Tensor<2> {
-        weight.clone()
+    fn small(&self, weight: &Matrix) -> Tensor<2> {
+        weight.dense()
     }
 }
 

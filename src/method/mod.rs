@@ -27,7 +27,7 @@ use crate::{
     Error, Result,
     config::MethodConfig,
     device::ComputeDevice,
-    kernel::AdamW,
+    kernel::{AdamW, Matrix},
     model::{Parameter, Transformer, weights::Weights},
 };
 use delta::TensorDelta;
@@ -236,6 +236,8 @@ pub fn plan(
 /// Settings and model that do not fit together.
 pub fn start(entry: &Entry, setup: &mut Setup, transformer: &mut Transformer) -> Result<Box<dyn Method>> {
     with_head::take_initial(setup, transformer)?;
+    let initial: Vec<&TensorDelta> = setup.initial.iter().collect();
+    check_whole(&(entry.plan)(setup.config, &initial, transformer)?, setup.device)?;
     let body = (entry.start)(setup, transformer)?;
     if let Some(delta) = setup.initial.first() {
         return Err(Error::input(format!(
@@ -244,6 +246,24 @@ pub fn start(entry: &Entry, setup: &mut Setup, transformer: &mut Transformer) ->
         )));
     }
     Ok(with_head::wrap(body, transformer))
+}
+
+/// Refuses to train a tensor as a whole that the device cannot bind in f32, though it may in fewer bits.
+fn check_whole(planned: &[Planned], device: &ComputeDevice) -> Result<()> {
+    let bytes = |planned: &Planned| 4 * planned.tensor.shape.iter().product::<usize>() as u64;
+    let limit = device.facts.max_binding_bytes.unwrap_or(u64::MAX);
+    let mut whole = planned.iter().filter(|planned| planned.means == Means::Whole);
+    match whole.find(|planned| bytes(planned) > limit) {
+        None => Ok(()),
+        Some(planned) => Err(Error::Device(format!(
+            "{}: to be trained as a whole it needs {} MB, but {} can bind only {} MB at once; leave it out with \
+             --frozen-modules, or use --device cpu or another device",
+            planned.tensor.name,
+            bytes(planned) / 1_000_000,
+            device.facts.name,
+            limit / 1_000_000
+        ))),
+    }
 }
 
 /// The parameter that an adapter's tensor belongs to.
@@ -276,7 +296,7 @@ fn replace(
 ) -> Result<()> {
     let parameter = parameter_for(transformer, name, shape)?;
     let dims = parameter.matrix_dims();
-    parameter.update(|_| device.floats(values, dims));
+    parameter.update(|_| Matrix::Dense(device.floats(values, dims)));
     Ok(())
 }
 

@@ -17,8 +17,8 @@ use super::{
 use crate::{
     Error, Result,
     device::ComputeDevice,
-    kernel::{self, AdamW, sparse_step::Stepped},
-    model::{Adaptation, Transformer, weights::Weights},
+    kernel::{self, AdamW, Matrix, Pattern, matrix::write::Step},
+    model::{Adaptation, Parameter, Transformer, weights::Weights},
 };
 
 pub(super) const ENTRY: Entry = Entry {
@@ -52,6 +52,8 @@ struct SparseTensor {
     base: Tensor<1>,
     /// Trained deltas `[N]` and AdamW's moments `[2, N]`; `None` only inside a step.
     trained: Option<(Tensor<1>, Tensor<2>)>,
+    /// Where the numbers are, if the weight is quantized: the deltas are then kept beside it.
+    beside: Option<Pattern>,
     leaf: Option<Tensor<1>>,
     grad: Option<Tensor<1>>,
 }
@@ -66,25 +68,31 @@ pub struct Sparta {
     tensors: Vec<SparseTensor>,
 }
 
-/// The hook in one parameter: its value is the weight that already holds the deltas; gradients go to `leaf`.
+/// The hook in one parameter: its value is the weight that already holds the deltas; gradients go to `leaf`. A quantized
+/// weight does not hold them: there `leaf` is added beside it.
 #[derive(Debug)]
 struct SparseAdaptation {
     leaf: Tensor<1>,
     indices: Tensor<1, Int>,
+    beside: Option<Pattern>,
     transposed: bool,
 }
 
 impl Adaptation for SparseAdaptation {
-    fn linear(&self, x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
-        kernel::sparse_linear(x, weight.clone(), self.leaf.clone(), self.indices.clone(), self.transposed)
+    fn linear(&self, x: Tensor<2>, weight: &Matrix) -> Tensor<2> {
+        let (leaf, along) = (self.leaf.clone(), !self.transposed);
+        match &self.beside {
+            Some(pattern) => kernel::add_sparse_product(weight.product(x.clone(), along), x, leaf, pattern, along),
+            None => kernel::sparse_linear(x, weight, leaf, self.indices.clone(), self.transposed),
+        }
     }
 
-    fn embed(&self, ids: Tensor<1, Int>, weight: &Tensor<2>) -> Tensor<2> {
-        kernel::sparse_embedding(ids, weight.clone(), self.leaf.clone(), self.indices.clone())
+    fn embed(&self, ids: Tensor<1, Int>, weight: &Matrix) -> Tensor<2> {
+        kernel::sparse_embedding(ids, weight, self.leaf.clone(), self.indices.clone())
     }
 
-    fn small(&self, weight: &Tensor<2>) -> Tensor<2> {
-        kernel::sparse_tensor(weight.clone(), self.leaf.clone(), self.indices.clone())
+    fn small(&self, weight: &Matrix) -> Tensor<2> {
+        kernel::sparse_tensor(weight.dense(), self.leaf.clone(), self.indices.clone())
     }
 }
 
@@ -165,11 +173,12 @@ impl Sparta {
             .filter(|(_, indices)| !indices.is_empty())
             .map(|(mask, indices)| {
                 let count = indices.len();
-                let indices = device.indices(&indices);
                 let parameter = transformer.parameter_mut(&mask.name).expect("masks name parameters of the model");
-                let base = parameter.value().clone().reshape([parameter.len()]).select(0, indices.clone());
+                let on_device = device.indices(&indices);
+                let (beside, indices) = (beside(parameter, &indices, &on_device), on_device);
+                let base = parameter.value().at(indices.clone());
                 let trained = Some((zeros(count, &device.handle), Tensor::zeros([2, count], &device.handle)));
-                SparseTensor { mask, indices, base, trained, leaf: None, grad: None }
+                SparseTensor { mask, indices, base, trained, beside, leaf: None, grad: None }
             })
             .collect();
         Self { seed: 0, sparsity: 0.0, drawn_from_seed: false, explicit_indices: true, tensors }
@@ -179,10 +188,21 @@ impl Sparta {
     pub fn set_applied(&self, transformer: &mut Transformer, applied: bool) {
         for tensor in &self.tensors {
             let (delta, _) = tensor.trained();
+            if tensor.beside.is_some() {
+                let leaf = applied.then(|| delta.clone());
+                tensor.hook(transformer, leaf);
+                continue;
+            }
             let values = if applied { tensor.base.clone() + delta.clone() } else { tensor.base.clone() };
             tensor.write(transformer, values);
         }
     }
+}
+
+/// Where the numbers at `indices` are in a weight that cannot hold changed ones.
+fn beside(parameter: &Parameter, indices: &[u32], on_device: &Tensor<1, Int>) -> Option<Pattern> {
+    let quantized = parameter.value().is_quantized();
+    quantized.then(|| Pattern::new(indices, on_device.clone(), parameter.matrix_dims()))
 }
 
 /// A fresh vector of zeros. Each call is a buffer of its own: deltas and moments are written in place.
@@ -208,12 +228,23 @@ impl SparseTensor {
         let len = words.len();
         let data = burn::tensor::TensorData::new(words, [len]);
         self.indices = Tensor::from_data(data, (&self.base.device(), burn::tensor::DType::I32));
-        self.base = parameter.value().clone().reshape([parameter.len()]).select(0, self.indices.clone());
+        self.base = parameter.value().at(self.indices.clone());
+        self.beside = beside(parameter, indices, &self.indices);
+    }
+
+    /// Has the parameter compute with `leaf`, or without any hook.
+    fn hook(&self, transformer: &mut Transformer, leaf: Option<Tensor<1>>) {
+        let parameter = transformer.parameter_mut(&self.mask.name).expect("masks name parameters of the model");
+        let (indices, beside, transposed) = (self.indices.clone(), self.beside.clone(), parameter.transposed());
+        parameter.adaptation = leaf.map(|leaf| {
+            let hook: Box<dyn Adaptation> = Box::new(SparseAdaptation { leaf, indices, beside, transposed });
+            hook
+        });
     }
 
     fn write(&self, transformer: &mut Transformer, values: Tensor<1>) {
         let parameter = transformer.parameter_mut(&self.mask.name).expect("masks name parameters of the model");
-        parameter.update(|weight| kernel::scatter_write(weight, self.indices.clone(), values));
+        parameter.update(|weight| weight.write(self.indices.clone(), values));
     }
 }
 
@@ -226,9 +257,7 @@ impl Method for Sparta {
         for tensor in &mut self.tensors {
             let leaf = Tensor::from_inner(tensor.trained().0.clone()).require_grad();
             tensor.leaf = Some(leaf.clone());
-            let parameter = transformer.parameter_mut(&tensor.mask.name).expect("masks name parameters of the model");
-            let (indices, transposed) = (tensor.indices.clone(), parameter.transposed());
-            parameter.adaptation = Some(Box::new(SparseAdaptation { leaf, indices, transposed }));
+            tensor.hook(transformer, Some(leaf));
         }
     }
 
@@ -242,9 +271,9 @@ impl Method for Sparta {
     fn detach(&mut self, transformer: &mut Transformer) {
         for tensor in &mut self.tensors {
             tensor.leaf = None;
-            if let Some(parameter) = transformer.parameter_mut(&tensor.mask.name) {
-                parameter.adaptation = None;
-            }
+            // Beside a quantized weight the deltas go on taking part.
+            let kept = tensor.beside.is_some().then(|| tensor.trained().0.clone());
+            tensor.hook(transformer, kept);
         }
     }
 
@@ -260,10 +289,10 @@ impl Method for Sparta {
             let parameter = transformer.parameter_mut(&tensor.mask.name).expect("masks name parameters of the model");
             let trained = &mut tensor.trained;
             parameter.update(|weight| {
-                let state = Stepped { weight, delta, moments };
-                let stepped = kernel::sparse_step(state, indices, base, grad, squared_norm.clone(), *settings);
-                *trained = Some((stepped.delta, stepped.moments));
-                stepped.weight
+                let step = Step { indices, base, grad, squared_norm: squared_norm.clone(), settings: *settings };
+                let (weight, delta, moments) = weight.step(delta, moments, step);
+                *trained = Some((delta, moments));
+                weight
             });
         }
     }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Error, Result,
     device::ComputeDevice,
-    kernel,
+    kernel::{self, Matrix},
     model::{Parameter, Pretrained, Transformer},
 };
 
@@ -35,7 +35,7 @@ enum Original {
     /// Values `[N]` at flat indices `[N]`.
     Numbers(Box<(Tensor<1, Int>, Tensor<1>)>),
     /// The whole tensor.
-    Whole(Box<Tensor<2>>),
+    Whole(Box<Matrix>),
 }
 
 /// Adapters that are folded into a model, and what it takes to take them off.
@@ -68,7 +68,7 @@ impl AdapterStack {
             // A model keeps its parameters.
             let Some(parameter) = transformer.parameter_mut(&name) else { continue };
             parameter.update(|weight| match original {
-                Original::Numbers(numbers) => kernel::scatter_write(weight, numbers.0, numbers.1),
+                Original::Numbers(numbers) => weight.write(numbers.0, numbers.1),
                 Original::Whole(original) => *original,
             });
         }
@@ -165,20 +165,21 @@ fn fold_tensor(name: &str, changes: Changes, transformer: &mut Transformer, devi
     let (indices, values) = sum(sparse);
     let count = indices.len();
     let sparse = (count > 0).then(|| (device.indices(&indices), device.floats(values, [count])));
-    if dense.is_empty() {
-        let (indices, values) = sparse.expect("a listed tensor changes");
-        let base = parameter.value().clone().reshape([parameter.len()]).select(0, indices.clone());
-        parameter.update(|weight| kernel::scatter_write(weight, indices.clone(), base.clone() + values));
-        return Original::Numbers(Box::new((indices, base)));
+    let quantized = parameter.value().is_quantized();
+    if let (true, false, Some((indices, values))) = (dense.is_empty(), quantized, &sparse) {
+        let base = parameter.value().at(indices.clone());
+        parameter.update(|weight| weight.write(indices.clone(), base.clone() + values.clone()));
+        return Original::Numbers(Box::new((indices.clone(), base)));
     }
+    // What changes as a whole, and what is quantized, is kept in f32 while the adapter is on.
     let original = parameter.value().clone();
-    let mut value = folded(&original, dense, parameter, device);
+    let mut value = folded(&original.dense(), dense, parameter, device);
     if let Some((indices, values)) = sparse {
         // `value` is a new tensor, so the original is not written through it.
         let base = value.clone().reshape([parameter.len()]).select(0, indices.clone());
         value = kernel::scatter_write(value, indices, base + values);
     }
-    parameter.update(|_| value);
+    parameter.update(|_| Matrix::Dense(value));
     Original::Whole(Box::new(original))
 }
 

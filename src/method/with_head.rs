@@ -36,7 +36,7 @@ pub(super) fn planned(mut body: Vec<Planned>, transformer: &Transformer) -> Vec<
 }
 
 /// Adds the training of the classification head to `body`, where there is one that `body` does not train itself.
-pub(super) fn wrap(body: Box<dyn Method>, transformer: &Transformer) -> Box<dyn Method> {
+pub(super) fn wrap(body: Box<dyn Method>, transformer: &mut Transformer) -> Box<dyn Method> {
     let names = left_to_train(body.trained().iter(), transformer);
     if names.is_empty() {
         return body;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::names::Names;
-use crate::{Error, Result};
+use crate::{Error, Result, kernel::Packing};
 
 pub use crate::kernel::Activation;
 
@@ -74,6 +74,9 @@ pub struct Architecture {
     pub pooling: Pooling,
     /// Standard deviation of fresh weights.
     pub initializer_range: f64,
+    /// The 16-bit type of the checkpoint's matrices, as `config.json` tells it; of a loaded model, that in which they are
+    /// kept. `None` is f32.
+    pub stored: Option<Packing>,
 }
 
 /// Far above any real model: a damaged `config.json` should be refused, not exhaust the memory.
@@ -227,6 +230,16 @@ impl Fields<'_> {
                 .as_str()
                 .map(str::to_owned)
                 .ok_or_else(|| Error::input(format!("config.json: \"{key}\" is {value} but must be a text"))),
+        }
+    }
+
+    /// The 16-bit type of the checkpoint, if it says that it has one.
+    pub fn stored(&self) -> Option<Packing> {
+        let said = self.json.get("dtype").or_else(|| self.json.get("torch_dtype"));
+        match said.and_then(Value::as_str) {
+            Some("bfloat16") => Some(Packing::Bf16),
+            Some("float16") => Some(Packing::F16),
+            _ => None,
         }
     }
 

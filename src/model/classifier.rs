@@ -10,7 +10,7 @@ use super::{
     parameter::{Parameter, ParameterSource, Role},
     weights::Weights,
 };
-use crate::{Error, Result, rng::Stream};
+use crate::{Error, Result, kernel::Matrix, rng::Stream};
 
 /// What a model is loaded for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -175,7 +175,7 @@ impl ParameterSource for WithHead<'_> {
             Some(values) => {
                 let rows = if dims.len() == 1 { 1 } else { dims[0] };
                 let value = TensorData::new(values, [rows, dims[dims.len() - 1]]);
-                Parameter::new(name, dims.to_vec(), role, Tensor::from_data(value, self.device))
+                Parameter::new(name, dims.to_vec(), role, Matrix::Dense(Tensor::from_data(value, self.device)))
             }
             // The body's source reports what is missing.
             None => self.body.parameter(name, dims, role),

@@ -29,3 +29,4 @@ pub use architecture::Architecture;
 pub use parameter::{Adaptation, Parameter, Role};
 pub use pretrained::Pretrained;
 pub use transformer::Transformer;
+pub use weights::Keeping;

@@ -4,6 +4,8 @@ use std::fmt::Debug;
 
 use burn::tensor::{Int, Tensor};
 
+use crate::kernel::Matrix;
+
 /// What a tensor does in the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -22,16 +24,16 @@ pub enum Role {
 }
 
 /// How a training method changes the use of one tensor. The model calls it in place of the plain operation and does
-/// not know which method it is. `weight` is the tensor's current value, untracked.
+/// not know which method it is. `weight` is the tensor's current value, untracked, in f32 or packed.
 pub trait Adaptation: Debug + Send {
     /// `y` `[T, outputs]` of a linear layer for `x` `[T, inputs]` and `weight` as it is stored.
-    fn linear(&self, x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2>;
+    fn linear(&self, x: Tensor<2>, weight: &Matrix) -> Tensor<2>;
 
     /// Rows `ids` `[T]` of an embedding table, as `[T, width]`.
-    fn embed(&self, ids: Tensor<1, Int>, weight: &Tensor<2>) -> Tensor<2>;
+    fn embed(&self, ids: Tensor<1, Int>, weight: &Matrix) -> Tensor<2>;
 
     /// The value `[1, width]` of a small tensor (a norm's scale, a bias) to compute with.
-    fn small(&self, weight: &Tensor<2>) -> Tensor<2>;
+    fn small(&self, weight: &Matrix) -> Tensor<2>;
 }
 
 /// Where the tensors of a new model come from: a file, or a random generator.
@@ -103,12 +105,12 @@ pub struct Parameter {
     /// At most one adaptation.
     pub adaptation: Option<Box<dyn Adaptation>>,
     /// `None` only while an in-place operation holds the value, and in an outline.
-    value: Option<Tensor<2>>,
+    value: Option<Matrix>,
 }
 
 impl Parameter {
     /// A parameter without adaptation; `value` is `[rows, cols]` with `rows = 1` for vectors.
-    pub fn new(name: impl Into<String>, dims: Vec<usize>, role: Role, value: Tensor<2>) -> Self {
+    pub fn new(name: impl Into<String>, dims: Vec<usize>, role: Role, value: Matrix) -> Self {
         Self { name: name.into(), dims, role, adaptation: None, value: Some(value) }
     }
 
@@ -147,12 +149,17 @@ impl Parameter {
     }
 
     /// The current value. Cheap; but in-place operations on the CPU copy a tensor that has a second handle.
-    pub fn value(&self) -> &Tensor<2> {
+    pub fn value(&self) -> &Matrix {
         self.value.as_ref().expect("the value is back after every update")
     }
 
+    /// Keeps the value in f32 from now on, for methods that train all of it.
+    pub fn make_dense(&mut self) {
+        self.update(|value| Matrix::Dense(value.into_dense()));
+    }
+
     /// Replaces the value by what `change` makes of it, without a second handle in between.
-    pub fn update(&mut self, change: impl FnOnce(Tensor<2>) -> Tensor<2>) {
+    pub fn update(&mut self, change: impl FnOnce(Matrix) -> Matrix) {
         let value = self.value.take().expect("the value is back after every update");
         self.value = Some(change(value));
     }
@@ -161,8 +168,7 @@ impl Parameter {
     pub fn linear(&self, x: Tensor<2>) -> Tensor<2> {
         match &self.adaptation {
             Some(adaptation) => adaptation.linear(x, self.value()),
-            None if self.transposed() => x.matmul(self.value().clone()),
-            None => x.matmul(self.value().clone().transpose()),
+            None => self.value().product(x, !self.transposed()),
         }
     }
 
@@ -170,7 +176,7 @@ impl Parameter {
     pub fn embed(&self, ids: Tensor<1, Int>) -> Tensor<2> {
         match &self.adaptation {
             Some(adaptation) => adaptation.embed(ids, self.value()),
-            None => self.value().clone().select(0, ids),
+            None => self.value().rows(ids),
         }
     }
 
@@ -178,7 +184,7 @@ impl Parameter {
     pub fn small(&self) -> Tensor<2> {
         match &self.adaptation {
             Some(adaptation) => adaptation.small(self.value()),
-            None => self.value().clone(),
+            None => self.value().dense(),
         }
     }
 }

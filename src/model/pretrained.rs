@@ -12,16 +12,22 @@ use super::{
     family, fingerprint,
     parameter::{Parameter, ParameterSource, Role},
     transformer::Transformer,
-    weights::{Loader, Weights},
+    weights::{Keeping, Loader, Weights, packing_of},
 };
-use crate::{Error, Result, device::ComputeDevice, rng::Stream, storage};
+use crate::{
+    Error, Result,
+    device::ComputeDevice,
+    kernel::{Matrix, Packing},
+    rng::Stream,
+    storage,
+};
 
 /// A loaded model.
 #[derive(Debug)]
 pub struct Pretrained {
     /// Where it came from.
     pub folder: PathBuf,
-    /// The forward pass and its weights, in f32 on the device.
+    /// The forward pass and its weights on the device.
     pub transformer: Transformer,
     /// `config.json`.
     pub config: Value,
@@ -29,6 +35,8 @@ pub struct Pretrained {
     pub fingerprint: String,
     /// Storage type of the checkpoint's matrices.
     pub dtype: Dtype,
+    /// How its weights were to be kept.
+    pub keeping: Keeping,
     /// What it was loaded for.
     pub purpose: Purpose,
 }
@@ -84,9 +92,17 @@ impl Pretrained {
     /// # Errors
     /// As [`Self::load`], and a model that cannot serve the purpose.
     pub fn load_for(folder: &Path, purpose: Purpose, device: &ComputeDevice) -> Result<Self> {
+        Self::load_as(folder, purpose, Keeping::AS_STORED, device)
+    }
+
+    /// As [`Self::load_for`]; `keeping` says in how many bits weights are kept on a GPU. On the CPU device all are in f32.
+    ///
+    /// # Errors
+    /// As [`Self::load_for`].
+    pub fn load_as(folder: &Path, purpose: Purpose, keeping: Keeping, device: &ComputeDevice) -> Result<Self> {
         let (config, architecture) = read_architecture(folder)?;
         let weights = Weights::open(folder)?;
-        Self::assemble(folder, config, architecture, purpose, &weights, device)
+        Self::assemble(folder, config, architecture, purpose, &weights, keeping, device)
     }
 
     /// A language model from files in memory (the embedded default, or a browser's upload).
@@ -94,22 +110,37 @@ impl Pretrained {
     /// # Errors
     /// As [`Self::load`].
     pub fn from_bytes(name: &str, config: &str, safetensors: Vec<u8>, device: &ComputeDevice) -> Result<Self> {
+        Self::from_bytes_as(name, config, safetensors, Keeping::AS_STORED, device)
+    }
+
+    /// The same, kept as [`Self::load_as`] says.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn from_bytes_as(
+        name: &str,
+        config: &str,
+        safetensors: Vec<u8>,
+        keeping: Keeping,
+        device: &ComputeDevice,
+    ) -> Result<Self> {
         let config: Value =
             serde_json::from_str(config).map_err(|e| Error::input(format!("{name}: config.json is not JSON: {e}")))?;
         let architecture = in_folder(Path::new(name), family::describe(&config))?;
         let weights = Weights::from_bytes(name, safetensors)?;
-        Self::assemble(Path::new(name), config, architecture, Purpose::LanguageModel, &weights, device)
+        Self::assemble(Path::new(name), config, architecture, Purpose::LanguageModel, &weights, keeping, device)
     }
 
     /// A model with fresh random weights from `seed`, for a folder that holds only `config.json` and a tokenizer.
     ///
     /// # Errors
     /// An unsupported or faulty `config.json`.
-    pub fn random(folder: &Path, seed: u64, purpose: Purpose, device: &ComputeDevice) -> Result<Self> {
+    pub fn random(folder: &Path, seed: u64, purpose: Purpose, adapter: &ComputeDevice) -> Result<Self> {
         let (config, architecture) = read_architecture(folder)?;
         in_folder(folder, purpose.check(&architecture, None))?;
-        check_fits(folder, &architecture, device)?;
-        let device = &device.handle;
+        let architecture = Architecture { stored: None, ..architecture };
+        check_fits(folder, &architecture, adapter)?;
+        let device = &adapter.handle;
         let mut body = Fresh {
             seed,
             deviation: architecture.initializer_range,
@@ -120,31 +151,40 @@ impl Pretrained {
         let mut source =
             WithHead { body: &mut body, architecture: &described, purpose: &purpose, weights: None, device };
         let transformer = Transformer::new(architecture, purpose.head(), device, &mut source);
+        transformer.prepare_products(adapter);
+        let keeping = Keeping::F32;
         let fingerprint = format!("random weights from seed {seed}");
-        Ok(Self { folder: folder.to_path_buf(), transformer, config, fingerprint, dtype: Dtype::F32, purpose })
+        Ok(Self { folder: folder.to_path_buf(), transformer, config, fingerprint, dtype: Dtype::F32, keeping, purpose })
     }
 
     fn assemble(
         folder: &Path,
         config: Value,
-        architecture: Architecture,
+        mut architecture: Architecture,
         purpose: Purpose,
         weights: &Weights,
-        device: &ComputeDevice,
+        keeping: Keeping,
+        adapter: &ComputeDevice,
     ) -> Result<Self> {
         in_folder(folder, purpose.check(&architecture, Some(weights)))?;
-        check_fits(folder, &architecture, device)?;
-        let device = &device.handle;
+        let table = format!("{}{}.weight", architecture.names.prefix, architecture.names.embedding);
+        let table = weights.alias(&table).and_then(|name| weights.dtype(name));
+        let dtype = table.unwrap_or(Dtype::F32);
+        // What the files hold counts, not what config.json says of them.
+        architecture.stored = packing_of(dtype).filter(|_| keeping.packed && !adapter.is_cpu());
+        check_fits(folder, &architecture, adapter)?;
+        let device = &adapter.handle;
         let described = architecture.clone();
-        let mut loader = Loader::new(weights, device);
+        let classifier = matches!(purpose, Purpose::Classify(_)).then(|| described.names.classifier);
+        let mut loader = Loader::new(weights, adapter, keeping, classifier);
         let mut source =
             WithHead { body: &mut loader, architecture: &described, purpose: &purpose, weights: Some(weights), device };
         let transformer = Transformer::new(architecture, purpose.head(), device, &mut source);
         loader.finish(folder, |name| may_be_left_over(name, &described, &purpose))?;
+        in_folder(folder, some_are_quantized(&transformer, keeping))?;
         let fingerprint = fingerprint::of(weights)?;
-        let table = weights.alias(&transformer.embeddings.tokens.name).and_then(|name| weights.dtype(name));
-        let dtype = table.unwrap_or(Dtype::F32);
-        Ok(Self { folder: folder.to_path_buf(), transformer, config, fingerprint, dtype, purpose })
+        transformer.prepare_products(adapter);
+        Ok(Self { folder: folder.to_path_buf(), transformer, config, fingerprint, dtype, keeping, purpose })
     }
 
     /// Names of the classes; empty for a language model.
@@ -175,7 +215,8 @@ impl Pretrained {
 /// Refuses a model whose largest tensor the device cannot bind, before anything is uploaded.
 fn check_fits(folder: &Path, architecture: &Architecture, device: &ComputeDevice) -> Result<()> {
     let rows = architecture.vocab_size.max(architecture.intermediate_size);
-    let needed = 4 * rows as u64 * architecture.hidden_size as u64;
+    let numbers = rows * architecture.hidden_size;
+    let needed = 4 * architecture.stored.map_or(numbers, |packing| packing.words(numbers)) as u64;
     match device.facts.max_binding_bytes {
         Some(limit) if needed > limit => Err(Error::Device(format!(
             "{}: its largest tensor needs {} MB, but {} can bind only {} MB at once; use --device cpu or another device",
@@ -202,6 +243,22 @@ fn may_be_left_over(name: &str, a: &Architecture, purpose: &Purpose) -> bool {
     let other_classifier =
         classifying && name.strip_prefix(a.names.classifier).is_some_and(|rest| rest.starts_with('.'));
     buffer || pretraining_head || other_classifier || (language_model_head && (a.tied_head || classifying))
+}
+
+/// Refuses to quantize where no layer can be.
+fn some_are_quantized(transformer: &Transformer, keeping: Keeping) -> Result<()> {
+    let fits = |packing: Packing| {
+        transformer
+            .parameters()
+            .iter()
+            .any(|p| p.is_linear() && p.dims.last().is_some_and(|width| packing.fits(*width)))
+    };
+    match keeping.quantized.filter(|packing| !fits(*packing)) {
+        None => Ok(()),
+        Some(_) => Err(Error::input(
+            "--quantize: no linear layer of this model has rows of whole groups of 32 numbers; leave it out",
+        )),
+    }
 }
 
 /// Puts the folder's name in front of a message about its `config.json`.
@@ -234,6 +291,6 @@ impl ParameterSource for Fresh<'_> {
         };
         let rows = if dims.len() == 1 { 1 } else { dims[0] };
         let value = Tensor::from_data(TensorData::new(values, [rows, count / rows]), self.device);
-        Parameter::new(name, dims.to_vec(), role, value)
+        Parameter::new(name, dims.to_vec(), role, Matrix::Dense(value))
     }
 }

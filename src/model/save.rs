@@ -10,7 +10,7 @@ use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
 use super::{classifier::Purpose, parameter::Parameter, pretrained::Pretrained};
-use crate::{Error, Result, device, files, storage};
+use crate::{Error, Result, files, storage};
 
 /// Files of a model folder that are copied as they are.
 const COPIED: &[&str] = &[
@@ -129,7 +129,7 @@ async fn write_part(mut part: Vec<&Parameter>, dtype: Dtype, path: &Path) -> Res
     file.append(&(header.len() as u64).to_le_bytes())?;
     file.append(&header)?;
     for parameter in part {
-        let values = device::read(parameter.value().clone()).await?;
+        let values = parameter.value().read().await?;
         file.append(&cast(&values, dtype)?)?;
     }
     file.finish()

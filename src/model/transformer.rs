@@ -14,6 +14,7 @@ use super::{
     parameter::{Parameter, ParameterSource, Parts, Role, parts},
     rope::{RopeTables, inverse_frequencies},
 };
+use crate::{device::ComputeDevice, kernel::matrix};
 
 /// Keys and values of all blocks.
 #[derive(Debug, Default)]
@@ -176,6 +177,15 @@ impl Transformer {
     /// Number of values in all parameters.
     pub fn parameter_count(&self) -> usize {
         self.parameters().iter().map(|parameter| parameter.len()).sum()
+    }
+
+    /// Chooses how to multiply by its matrices on a device, by measuring where that was not done before.
+    pub(super) fn prepare_products(&self, device: &ComputeDevice) {
+        let parameters = self.parameters();
+        let tied = matches!(self.head, Head::Tied);
+        let multiplied = |p: &&&Parameter| p.is_linear() || p.role == Role::Head || (tied && p.role == Role::Embedding);
+        let matrices: Vec<_> = parameters.iter().filter(multiplied).map(|p| (p.value(), p.transposed())).collect();
+        matrix::prepare(device, &matrices);
     }
 
     /// How many different rotary embeddings it has.

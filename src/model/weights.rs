@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Tensor;
 use half::{bf16, f16};
 use safetensors::{Dtype, tensor::Metadata};
 use serde::Deserialize;
@@ -16,6 +16,8 @@ use serde::Deserialize;
 use super::parameter::{Parameter, ParameterSource, Role};
 use crate::{
     Error, Result,
+    device::ComputeDevice,
+    kernel::{Matrix, Packed, Packing},
     storage::{self, View},
 };
 
@@ -200,18 +202,59 @@ fn floats_from(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
     }
 }
 
+/// How the weights of a model are kept on a GPU. On the CPU device all are in f32; quantized ones have the same values there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// Matrices of 16-bit checkpoints keep their 16 bits; without it all is in f32.
+    pub packed: bool,
+    /// Weights of linear layers are quantized.
+    pub quantized: Option<Packing>,
+}
+
+impl Keeping {
+    /// Everything in f32.
+    pub const F32: Self = Self { packed: false, quantized: None };
+    /// As the checkpoint has it.
+    pub const AS_STORED: Self = Self { packed: true, quantized: None };
+
+    /// How a tensor is kept that the checkpoint has in 16 bits (`stored`) or in f32; `None` is f32. Small tensors are kept
+    /// in f32, and so is the head of a classifier, which every method trains; so `classifier` says whether it is that.
+    pub fn packing(self, stored: Option<Packing>, dims: &[usize], role: Role, classifier: bool) -> Option<Packing> {
+        let width = dims.last().copied().unwrap_or(0);
+        let linear = matches!(role, Role::Linear | Role::TransposedLinear);
+        let matrix = dims.len() == 2 && (linear || matches!(role, Role::Embedding | Role::Head));
+        if !matrix || classifier {
+            return None;
+        }
+        let quantized = self.quantized.filter(|packing| linear && packing.fits(width));
+        quantized.or(stored.filter(|_| self.packed))
+    }
+}
+
+/// The packing of a checkpoint's storage type; `None` for f32.
+pub fn packing_of(dtype: Dtype) -> Option<Packing> {
+    match dtype {
+        Dtype::BF16 => Some(Packing::Bf16),
+        Dtype::F16 => Some(Packing::F16),
+        _ => None,
+    }
+}
+
 /// Gives a new transformer the tensors of a checkpoint and gathers everything that does not fit.
 pub struct Loader<'a> {
     weights: &'a Weights,
-    device: &'a Device,
+    device: &'a ComputeDevice,
+    keeping: Keeping,
+    /// What the names of the classification head's tensors begin with, if the model has one.
+    classifier: Option<&'a str>,
     used: HashSet<String>,
     problems: Vec<String>,
 }
 
 impl<'a> Loader<'a> {
-    /// A loader onto `device`.
-    pub fn new(weights: &'a Weights, device: &'a Device) -> Self {
-        Self { weights, device, used: HashSet::new(), problems: Vec::new() }
+    /// A loader onto `device`; the names of the classification head's tensors begin with `classifier`.
+    pub fn new(weights: &'a Weights, device: &'a ComputeDevice, keeping: Keeping, classifier: Option<&'a str>) -> Self {
+        Self { weights, device, keeping, classifier, used: HashSet::new(), problems: Vec::new() }
     }
 
     /// Every mismatch between file and architecture in one error, by tensor name. Tensors that `harmless` accepts may be
@@ -235,7 +278,8 @@ impl<'a> Loader<'a> {
         )))
     }
 
-    fn values(&mut self, name: &str, dims: &[usize]) -> Result<Vec<f32>, String> {
+    /// A tensor as it is kept, `[rows, cols]`.
+    fn matrix(&mut self, name: &str, dims: &[usize], role: Role) -> Result<Matrix, String> {
         let Some(stored) = self.weights.alias(name) else {
             return Err(format!("{name}: missing, expected shape {dims:?}"));
         };
@@ -244,21 +288,32 @@ impl<'a> Loader<'a> {
         if found != dims {
             return Err(format!("{name}: has shape {found:?}, config.json asks for {dims:?}"));
         }
-        self.weights.floats(stored).map_err(|e| e.to_string())
+        let rows = if dims.len() == 1 { 1 } else { dims[0] };
+        let dims_2 = [rows, dims[dims.len() - 1]];
+        let of_file = self.weights.dtype(stored).and_then(packing_of);
+        let classifier = self.classifier.is_some_and(|prefix| name.starts_with(prefix));
+        let (packing, cpu) = (self.keeping.packing(of_file, dims, role, classifier), self.device.is_cpu());
+        let handle = &self.device.handle;
+        if let Some(packing) = packing.filter(|packing| Some(*packing) == of_file && !cpu) {
+            let bytes = self.weights.bytes(stored).map_err(|e| e.to_string())?;
+            return Ok(Matrix::Packed(Packed::from_bytes(&bytes, packing, dims_2, handle)));
+        }
+        let values = self.weights.floats(stored).map_err(|e| e.to_string())?;
+        Ok(match packing {
+            Some(packing) if !cpu => Matrix::Packed(Packed::from_values(&values, packing, dims_2, handle)),
+            Some(packing) if packing.quantized() => Matrix::Dense(self.device.floats(packing.rounded(&values), dims_2)),
+            _ => Matrix::Dense(self.device.floats(values, dims_2)),
+        })
     }
 }
 
 impl ParameterSource for Loader<'_> {
     fn parameter(&mut self, name: &str, dims: &[usize], role: Role) -> Parameter {
-        let rows = if dims.len() == 1 { 1 } else { dims[0] };
-        let value = match self.values(name, dims) {
-            Ok(values) => TensorData::new(values, [rows, dims[dims.len() - 1]]),
-            Err(problem) => {
-                // A stand-in, never used: `finish` refuses the model.
-                self.problems.push(problem);
-                TensorData::new(vec![0.0f32], [1, 1])
-            }
-        };
-        Parameter::new(name, dims.to_vec(), role, Tensor::from_data(value, self.device))
+        let value = self.matrix(name, dims, role).unwrap_or_else(|problem| {
+            // A stand-in, never used: `finish` refuses the model.
+            self.problems.push(problem);
+            Matrix::Dense(Tensor::zeros([1, 1], &self.device.handle))
+        });
+        Parameter::new(name, dims.to_vec(), role, value)
     }
 }

@@ -9,12 +9,13 @@ use super::{
 };
 use crate::{
     Error, Result,
-    config::{Init, RunConfig, Task},
+    config::{Init, Quantize, RunConfig, Task, WeightsDtype},
     data::{ClassifySettings, DataSettings, DataTask, Dataset, Source, Tokenizer},
     demo,
     device::{self, ComputeDevice},
+    kernel::Packing,
     method::adapter::Adapter,
-    model::{Architecture, Pretrained, classifier::Purpose, pretrained::read_architecture},
+    model::{Architecture, Keeping, Pretrained, classifier::Purpose, pretrained::read_architecture},
 };
 
 /// What a run works on. A front end may bring its own (the embedded demo, a browser's files).
@@ -85,7 +86,8 @@ impl Inputs {
     /// # Errors
     /// Settings that do not fit them.
     pub fn embedded(config: &RunConfig, device: ComputeDevice) -> Result<Self> {
-        let base = Pretrained::from_bytes(demo::NAME, demo::CONFIG, demo::WEIGHTS.to_vec(), &device)?;
+        let weights = demo::WEIGHTS.to_vec();
+        let base = Pretrained::from_bytes_as(demo::NAME, demo::CONFIG, weights, keeping(config), &device)?;
         let tokenizer = embedded_tokenizer()?;
         let settings = data_settings(config, base.transformer.architecture.max_positions)?;
         let source = |name: &str, text: &'static str| Source::from_bytes(name, text.as_bytes());
@@ -158,6 +160,21 @@ pub fn is_demo(config: &RunConfig) -> bool {
     embedded && plain && config.task == Task::CausalLm && config.init == Init::Pretrained
 }
 
+/// How weights are kept on a GPU by these settings.
+pub fn kept(dtype: WeightsDtype, quantize: Quantize) -> Keeping {
+    let quantized = match quantize {
+        Quantize::None => None,
+        Quantize::Q8 => Some(Packing::Q8),
+        Quantize::Q4 => Some(Packing::Q4),
+    };
+    Keeping { packed: dtype == WeightsDtype::Auto, quantized }
+}
+
+/// How a run keeps its weights on a GPU.
+pub(super) fn keeping(config: &RunConfig) -> Keeping {
+    kept(config.weights_dtype, config.quantize)
+}
+
 /// The model that a run starts from, on a device.
 ///
 /// # Errors
@@ -165,7 +182,7 @@ pub fn is_demo(config: &RunConfig) -> bool {
 pub fn load_base(config: &RunConfig, purpose: Purpose, device: &ComputeDevice) -> Result<Pretrained> {
     let folder = model_folder(config)?;
     match config.init {
-        Init::Pretrained => Pretrained::load_for(&folder, purpose, device),
+        Init::Pretrained => Pretrained::load_as(&folder, purpose, keeping(config), device),
         Init::Random => Pretrained::random(&folder, config.seed, purpose, device),
     }
 }

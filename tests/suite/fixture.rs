@@ -237,7 +237,7 @@ pub fn weights(model: &Pretrained) -> BTreeMap<String, Vec<u32>> {
         let values: Vec<f32> = value.into_data().try_into_vec().expect("f32");
         values.into_iter().map(f32::to_bits).collect()
     };
-    model.transformer.parameters().into_iter().map(|p| (p.name.clone(), bits(p.value().clone()))).collect()
+    model.transformer.parameters().into_iter().map(|p| (p.name.clone(), bits(p.value().dense()))).collect()
 }
 
 pub fn adapter_tensors(out: &Path) -> Weights {

@@ -14,7 +14,7 @@ use agoge::{
     config::{RunConfig, Schedule},
     data::Batch,
     device::ComputeDevice,
-    kernel::{self, AdamW},
+    kernel::{self, AdamW, Matrix},
     method::{
         self, Method, Setup, Sparta,
         adapter::Adapter,
@@ -162,15 +162,15 @@ fn matrix(tensor: Tensor<2>) -> Vec<f32> {
 struct Dense(Tensor<2>, bool);
 
 impl Adaptation for Dense {
-    fn linear(&self, x: Tensor<2>, _: &Tensor<2>) -> Tensor<2> {
+    fn linear(&self, x: Tensor<2>, _: &Matrix) -> Tensor<2> {
         if self.1 { x.matmul(self.0.clone()) } else { x.matmul(self.0.clone().transpose()) }
     }
 
-    fn embed(&self, ids: Tensor<1, Int>, _: &Tensor<2>) -> Tensor<2> {
+    fn embed(&self, ids: Tensor<1, Int>, _: &Matrix) -> Tensor<2> {
         self.0.clone().select(0, ids)
     }
 
-    fn small(&self, _: &Tensor<2>) -> Tensor<2> {
+    fn small(&self, _: &Matrix) -> Tensor<2> {
         self.0.clone()
     }
 }
@@ -180,16 +180,16 @@ impl Adaptation for Dense {
 struct Sparse(Tensor<1>, Tensor<1, Int>, bool);
 
 impl Adaptation for Sparse {
-    fn linear(&self, x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
-        kernel::sparse_linear(x, weight.clone(), self.0.clone(), self.1.clone(), self.2)
+    fn linear(&self, x: Tensor<2>, weight: &Matrix) -> Tensor<2> {
+        kernel::sparse_linear(x, weight, self.0.clone(), self.1.clone(), self.2)
     }
 
-    fn embed(&self, ids: Tensor<1, Int>, weight: &Tensor<2>) -> Tensor<2> {
-        kernel::sparse_embedding(ids, weight.clone(), self.0.clone(), self.1.clone())
+    fn embed(&self, ids: Tensor<1, Int>, weight: &Matrix) -> Tensor<2> {
+        kernel::sparse_embedding(ids, weight, self.0.clone(), self.1.clone())
     }
 
-    fn small(&self, weight: &Tensor<2>) -> Tensor<2> {
-        kernel::sparse_tensor(weight.clone(), self.0.clone(), self.1.clone())
+    fn small(&self, weight: &Matrix) -> Tensor<2> {
+        kernel::sparse_tensor(weight.dense(), self.0.clone(), self.1.clone())
     }
 }
 
@@ -236,7 +236,7 @@ fn every_gradient_by_name() {
             let batch = Prepared::new(&case.batch(0), &model.transformer, &device);
             let mut leaves = BTreeMap::new();
             for parameter in model.transformer.parameters_mut() {
-                let leaf = Tensor::from_inner(parameter.value().clone()).require_grad();
+                let leaf = Tensor::from_inner(parameter.value().dense()).require_grad();
                 parameter.adaptation = Some(Box::new(Dense(leaf.clone(), parameter.transposed())));
                 leaves.insert(parameter.name.clone(), leaf);
             }
@@ -380,7 +380,7 @@ fn sparta_trajectory() {
                 let mut sparta = Sparta::with_indices(masks, &mut model.transformer, &device).expect("masks that fit");
                 let before: Rc<RefCell<Vec<Vec<f32>>>> = Rc::default();
                 for parameter in model.transformer.parameters() {
-                    before.borrow_mut().push(matrix(parameter.value().clone()));
+                    before.borrow_mut().push(matrix(parameter.value().dense()));
                 }
                 replay(&case, &device, &mut model, &mut sparta, recompute);
                 for (name, values) in sparta.state(&model.transformer).values {
@@ -394,7 +394,7 @@ fn sparta_trajectory() {
                 // Taking the adapter off gives back the pretrained weights bit for bit.
                 sparta.set_applied(&mut model.transformer, false);
                 for (parameter, before) in model.transformer.parameters().iter().zip(&*before.borrow()) {
-                    let now = matrix(parameter.value().clone());
+                    let now = matrix(parameter.value().dense());
                     assert!(now.iter().zip(before).all(|(a, b)| a.to_bits() == b.to_bits()), "{}", parameter.name);
                 }
                 sparta.set_applied(&mut model.transformer, true);

@@ -23,7 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Only the report on the data and the settings of a run.
     ("event", &["data", "config"]),
     ("demo", &["error", "storage", "files", "config", "hub"]),
-    ("kernel", &["error", "device"]),
+    ("kernel", &["error", "storage", "files", "device"]),
     ("model", &["error", "storage", "rng", "files", "device", "kernel"]),
     ("method", &["error", "storage", "rng", "files", "device", "kernel", "model", "config", "event"]),
     (

@@ -63,7 +63,12 @@ fn assert_estimated(arguments: &[&str]) {
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let rows = told["rows"].as_array().expect("rows");
-    let measured = logged(&folder.join("memory.log"));
+    let mut measured = logged(&folder.join("memory.log"));
+    if measured.len() == rows.len() + 1 {
+        // Where the ways to multiply were measured first, the pages were emptied once more, in the first case.
+        let (in_use, held) = measured.remove(0);
+        measured[0] = (in_use.max(measured[0].0), held.max(measured[0].1));
+    }
     assert_eq!(measured.len(), rows.len(), "{arguments:?}");
     for (at, (row, (in_use, held))) in rows.iter().zip(measured).enumerate() {
         let estimate: Estimate = serde_json::from_value(row["estimate"].clone()).expect("an estimate");
@@ -87,6 +92,15 @@ fn the_estimate_is_what_the_allocator_has_in_use() {
         let arguments = ["--model", &model, "--batch-sizes", "8", "--tokens", "16"];
         assert_estimated(&[&arguments[..], more].concat());
     }
+}
+
+#[test]
+fn the_estimate_of_packed_weights_is_what_the_allocator_has_in_use() {
+    gpu();
+    // The embedded model is stored in f16.
+    let common = ["--batch-sizes", "4", "--target-modules", "all-linear"];
+    assert_estimated(&[&common[..], &["--quantize", "q8", "--methods", "sparta,lora"]].concat());
+    assert_estimated(&[&common[..], &["--weights-dtype", "f32"]].concat());
 }
 
 #[test]

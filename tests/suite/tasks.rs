@@ -156,7 +156,7 @@ fn a_head_starts_from_the_vocabulary() {
     };
     let head =
         run.inputs().base.transformer.parameters().into_iter().find(|p| p.name == "score.weight").expect("a head");
-    let values: Vec<f32> = head.value().to_data().iter::<f32>().collect();
+    let values: Vec<f32> = head.value().dense().to_data().iter::<f32>().collect();
     assert_eq!(values, [row("p"), row("r")].concat());
 }
 
@@ -373,7 +373,7 @@ fn a_classifier_passes_through_the_layout_of_the_sparta_package() {
             .expect("a model");
     Adapter::read(&out).expect("an adapter").apply(&mut base, &ComputeDevice::cpu()).expect("applied");
     let head = base.transformer.parameters().into_iter().find(|p| p.name == "score.weight").expect("a head");
-    let values: Vec<f32> = head.value().to_data().iter::<f32>().collect();
+    let values: Vec<f32> = head.value().dense().to_data().iter::<f32>().collect();
     let own = Adapter::read(&config.out).expect("an adapter").weights.floats("score.weight").expect("the head");
     assert_eq!(values, own);
 

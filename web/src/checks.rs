@@ -11,7 +11,7 @@ use agoge::{
     data::Batch,
     device::{self, ComputeDevice, DeviceChoice},
     kernel::{
-        self, AdamW,
+        self, AdamW, Matrix,
         masked_gather::{self, Strategy},
     },
     method::{Sparta, mask},
@@ -143,15 +143,15 @@ fn load(folder: &Path, device: &ComputeDevice) -> Result<Pretrained> {
 struct Dense(Tensor<2>, bool);
 
 impl Adaptation for Dense {
-    fn linear(&self, x: Tensor<2>, _: &Tensor<2>) -> Tensor<2> {
+    fn linear(&self, x: Tensor<2>, _: &Matrix) -> Tensor<2> {
         if self.1 { x.matmul(self.0.clone()) } else { x.matmul(self.0.clone().transpose()) }
     }
 
-    fn embed(&self, ids: Tensor<1, Int>, _: &Tensor<2>) -> Tensor<2> {
+    fn embed(&self, ids: Tensor<1, Int>, _: &Matrix) -> Tensor<2> {
         self.0.clone().select(0, ids)
     }
 
-    fn small(&self, _: &Tensor<2>) -> Tensor<2> {
+    fn small(&self, _: &Matrix) -> Tensor<2> {
         self.0.clone()
     }
 }
@@ -168,7 +168,7 @@ async fn forward(folder: &Path) -> Result<Worst> {
     let prepared = Prepared::new(&batch, &model.transformer, &device);
     let mut leaves = BTreeMap::new();
     for parameter in model.transformer.parameters_mut() {
-        let leaf = Tensor::from_inner(parameter.value().clone()).require_grad();
+        let leaf = Tensor::from_inner(parameter.value().dense()).require_grad();
         parameter.adaptation = Some(Box::new(Dense(leaf.clone(), parameter.transposed())));
         leaves.insert(parameter.name.clone(), leaf);
     }

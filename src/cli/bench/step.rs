@@ -16,7 +16,7 @@ use crate::{
         bench::{SETTINGS, full_batch},
         format::bytes,
     },
-    config::{List, Recompute, RunConfig, Task},
+    config::{List, Quantize, Recompute, RunConfig, Task, WeightsDtype},
     data::Batch,
     demo,
     device::{self, ComputeDevice, DeviceChoice, Memory},
@@ -30,6 +30,7 @@ use crate::{
     },
     train::{
         estimate::{PAGES, Rows, estimate},
+        inputs::kept,
         step::optimizer_step,
     },
 };
@@ -60,6 +61,12 @@ pub(super) struct Step {
     /// Parts of the names of the tensors to train, comma-separated [default: the method's]
     #[arg(long, value_name = "NAMES")]
     target_modules: Option<List<String>>,
+    /// Bits of the weights on a GPU: auto (as the checkpoint has them) or f32
+    #[arg(long, value_enum, default_value_t)]
+    weights_dtype: WeightsDtype,
+    /// Quantize the frozen weights of linear layers
+    #[arg(long, value_enum, default_value_t)]
+    quantize: Quantize,
     /// Write the figures as JSON
     #[arg(long)]
     json: bool,
@@ -87,6 +94,8 @@ impl Step {
                         grad_accumulation_steps: self.grad_accumulation_steps,
                         grad_checkpointing: recompute,
                         target_modules: self.target_modules.clone().unwrap_or_default(),
+                        weights_dtype: self.weights_dtype,
+                        quantize: self.quantize,
                         ..RunConfig::default()
                     };
                     let (measured, estimate) = self.measure(&config, &device)?;
@@ -167,9 +176,13 @@ impl Step {
                 template: None,
             }),
         };
+        let keeping = kept(self.weights_dtype, self.quantize);
         match &self.model {
-            Some(model) => Pretrained::load_for(&demo::locate(&Wanted::whole(model))?.folder, purpose, device),
-            None => Pretrained::from_bytes(demo::NAME, demo::CONFIG, demo::WEIGHTS.to_vec(), device),
+            Some(model) => {
+                let folder = demo::locate(&Wanted::whole(model))?.folder;
+                Pretrained::load_as(&folder, purpose, keeping, device)
+            }
+            None => Pretrained::from_bytes_as(demo::NAME, demo::CONFIG, demo::WEIGHTS.to_vec(), keeping, device),
         }
     }
 

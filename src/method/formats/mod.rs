@@ -142,6 +142,7 @@ fn foreign(method: &str, base: BaseModel, dtype: String, trained: usize, setting
         settings,
         dense: Vec::new(),
         classify: None,
+        quantized: None,
     }
 }
 

@@ -108,6 +108,7 @@ fn write(export: &Export) -> Result<Files> {
         settings,
         dense,
         classify: export.adapter.info.classify.clone(),
+        quantized: export.adapter.info.quantized,
     };
     folder_files(&info, &vectors)
 }

@@ -19,7 +19,7 @@ fn choose(wanted: &[(String, usize)], transformer: &mut Transformer, sign: f32) 
     let mut masks = Vec::new();
     for (name, count) in wanted {
         let parameter = transformer.parameter_mut(name).expect("masks name parameters of the model");
-        let values = parameter.value().to_data();
+        let values = parameter.value().dense().to_data();
         let scores: Vec<f32> = values.iter::<f32>().map(|value| sign * value.abs()).collect();
         masks.push(largest(&scores, *count));
     }

@@ -57,5 +57,6 @@ pub(super) fn describe(fields: &Fields) -> Result<Architecture> {
         tied_head: true,
         pooling: Pooling::FirstToken,
         initializer_range: fields.number_or("initializer_range", 0.02)?,
+        stored: fields.stored(),
     })
 }

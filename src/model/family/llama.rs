@@ -47,5 +47,6 @@ pub(super) fn describe(fields: &Fields) -> Result<Architecture> {
         tied_head: fields.flag_or("tie_word_embeddings", false)?,
         pooling: Pooling::LastToken,
         initializer_range: fields.number_or("initializer_range", 0.02)?,
+        stored: fields.stored(),
     })
 }

@@ -20,7 +20,7 @@ use self::{
     names::{Family, Placed},
 };
 use super::{transformer::Transformer, weights::Weights};
-use crate::{Error, Result, device};
+use crate::{Error, Result};
 
 /// Where the tensors come from.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Source<'_> {
             Self::File(weights) => weights.floats(name),
             Self::Model(model) => {
                 let parameter = model.parameters().into_iter().find(|parameter| parameter.name == name);
-                device::read(parameter.expect("a listed parameter").value().clone()).await
+                parameter.expect("a listed parameter").value().read().await
             }
         }
     }

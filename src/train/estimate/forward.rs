@@ -4,13 +4,14 @@
 use std::collections::HashMap;
 
 use super::{
-    step::factors,
+    step::{Work, factors, packing},
     tape::{Extent, Grad, Input, Part, Tape, to},
 };
 use crate::{
+    kernel::Packing,
     method::{Means, Planned, delta::layer_dims},
     model::{
-        Parameter, Transformer,
+        Keeping, Parameter, Transformer,
         architecture::NormPlacement,
         block::FeedForward,
         head::Head,
@@ -51,6 +52,8 @@ pub(super) struct Forward<'a> {
     pub(super) shape: Shape,
     /// Whether this is Burn's CPU backend, where our kernels write over their operands.
     pub(super) cpu: bool,
+    /// How the weights are kept.
+    keeping: Keeping,
     /// Whether the inputs of low-rank products are dropped.
     dropout: bool,
     planned: &'a [Planned],
@@ -58,8 +61,9 @@ pub(super) struct Forward<'a> {
 }
 
 impl<'a> Forward<'a> {
-    pub(super) fn new(transformer: &'a Transformer, tape: Tape, shape: Shape, cpu: bool, dropout: bool) -> Self {
-        Self { transformer, tape, shape, cpu, dropout, planned: &[], hooks: HashMap::new() }
+    pub(super) fn new(transformer: &'a Transformer, tape: Tape, shape: Shape, work: &Work) -> Self {
+        let (cpu, keeping, dropout) = (work.cpu, work.keeping, work.dropout);
+        Self { transformer, tape, shape, cpu, keeping, dropout, planned: &[], hooks: HashMap::new() }
     }
 
     /// Hooks in what is trained; with gradients only if `tracked`.
@@ -118,7 +122,13 @@ impl<'a> Forward<'a> {
             }
             Some((Means::Sparse, leaves)) => {
                 let y = new(self, outputs);
-                self.tape.record(y, &[to(&leaves[0], dx(&leaves[0])), to(&x, dx(&x))], &[&x])
+                let y = self.tape.record(y, &[to(&x, dx(&x))], &[]);
+                let packing = packing(self.transformer, self.keeping, parameter);
+                if packing.is_some_and(Packing::quantized) {
+                    self.beside(y, &leaves[0], &x)
+                } else {
+                    self.watched(y, &leaves[0], &x)
+                }
             }
             Some((Means::Whole, leaves)) => {
                 let y = new(self, outputs);
@@ -143,6 +153,19 @@ impl<'a> Forward<'a> {
                 self.tape.add(frozen, wide)
             }
         }
+    }
+
+    /// The watch on a product whose weight is trained sparsely: it changes nothing and keeps the product's input.
+    fn watched(&mut self, y: Extent, leaf: &Extent, x: &Extent) -> Extent {
+        let output = y.clone().inner();
+        self.tape.record(output, &[to(leaf, Grad::New(leaf.numbers)), to(&y, Grad::Same)], &[x])
+    }
+
+    /// The changes beside a quantized weight, added to the product with it.
+    fn beside(&mut self, y: Extent, leaf: &Extent, x: &Extent) -> Extent {
+        let output = y.clone().inner();
+        let inputs = [to(leaf, Grad::New(leaf.numbers)), to(x, Grad::New(x.numbers)), to(&y, Grad::Same)];
+        self.tape.record(output, &inputs, &[x])
     }
 
     /// A norm's scale or a bias.

@@ -20,15 +20,18 @@ use tape::{Ledger, PARTS, Part};
 
 pub use fit::settle;
 
-use super::{evaluate::ROUND_TO, inputs::data_settings};
+use super::{
+    evaluate::ROUND_TO,
+    inputs::{data_settings, keeping},
+};
 use crate::{
     Error, Result,
-    config::{Recompute, RunConfig, Task},
+    config::{Init, Recompute, RunConfig, Task},
     data::{Dataset, Split},
     device::{DeviceFacts, Kind},
     event::messages::Estimate,
     method::{self, Planned, adapter::Adapter},
-    model::{Architecture, Transformer, head::HeadKind},
+    model::{Architecture, Keeping, Transformer, head::HeadKind},
 };
 
 /// The part of an estimate that a GPU's allocator holds beyond what is in use.
@@ -158,6 +161,12 @@ impl<'a> Estimator<'a> {
         Choice { batch_size, accumulation, recompute, cut: 0 }
     }
 
+    /// How the weights are kept: fresh ones, and all on the CPU device, in f32.
+    fn keeping(&self) -> Keeping {
+        let f32 = self.device.kind == Kind::Cpu || self.config.init == Init::Random;
+        if f32 { Keeping::F32 } else { keeping(self.config) }
+    }
+
     fn demand(&self, choice: Choice) -> Demand {
         let cut;
         let rows = if choice.cut == 0 {
@@ -185,6 +194,7 @@ impl<'a> Estimator<'a> {
             transformer: &self.transformer,
             planned: &self.planned,
             cpu: self.device.kind == Kind::Cpu,
+            keeping: self.keeping(),
             dropout: self.config.lora_dropout > 0.0,
         };
         let ledger = match self.device.max_binding_bytes {

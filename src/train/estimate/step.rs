@@ -7,8 +7,9 @@ use super::{
 };
 use crate::{
     event::TrainedTensor,
+    kernel::Packing,
     method::{Means, Planned},
-    model::{Parameter, Role, Transformer, head::Head},
+    model::{Keeping, Parameter, Role, Transformer, head::Head},
 };
 
 /// What is trained of which model on which kind of device.
@@ -18,6 +19,8 @@ pub(super) struct Work<'a> {
     pub planned: &'a [Planned],
     /// Whether it runs on Burn's CPU backend.
     pub cpu: bool,
+    /// How the weights are kept.
+    pub keeping: Keeping,
     /// Whether the inputs of low-rank products are dropped.
     pub dropout: bool,
 }
@@ -41,11 +44,17 @@ impl<'a> Work<'a> {
     /// Everything from the loading of the model to the second step. With the third nothing changes any more.
     pub(super) fn play(&self, ledger: &Ledger, batches: Batches) {
         let parameters = self.transformer.parameters();
-        let _weights: Vec<Buffer> = parameters.iter().map(|p| ledger.hold(p.len() as u64, Part::Weights)).collect();
+        let mut weights: Vec<Buffer> = parameters.iter().map(|p| ledger.hold(self.words(p), Part::Weights)).collect();
         if batches.calibrate {
             self.calibrate(ledger, batches.train);
         }
+        for (parameter, weight) in parameters.iter().zip(&mut weights) {
+            if self.trains_whole(parameter) && self.words(parameter) != parameter.len() as u64 {
+                *weight = ledger.hold(parameter.len() as u64, Part::Weights);
+            }
+        }
         let _trained: Vec<Buffer> = self.planned.iter().flat_map(|planned| trained(ledger, planned)).collect();
+        let _beside: Vec<Buffer> = self.planned.iter().flat_map(|planned| self.beside(ledger, planned)).collect();
         if let Some(shape) = batches.evaluate {
             self.evaluate(ledger, shape);
         }
@@ -54,8 +63,31 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// 32-bit words of a tensor as it is loaded.
+    fn words(&self, parameter: &Parameter) -> u64 {
+        let packing = packing(self.transformer, self.keeping, parameter);
+        packing.map_or(parameter.len(), |packing| packing.words(parameter.len())) as u64
+    }
+
+    /// What tells where the trained numbers of a quantized weight are, row by row and column by column.
+    fn beside(&self, ledger: &Ledger, planned: &Planned) -> Vec<Buffer> {
+        let parameters = self.transformer.parameters();
+        let parameter = parameters.iter().find(|parameter| parameter.name == planned.tensor.name);
+        let quantized = |p: &&&Parameter| packing(self.transformer, self.keeping, p).is_some_and(Packing::quantized);
+        let Some(parameter) = parameter.filter(quantized).filter(|_| planned.means == Means::Sparse) else {
+            return Vec::new();
+        };
+        let lines = parameter.dims.iter().map(|side| *side as u64 + 1);
+        lines.chain([planned.tensor.trained as u64]).map(|numbers| ledger.hold(numbers, Part::Trained)).collect()
+    }
+
+    /// Whether the tensor is trained as a whole, and so kept in f32.
+    fn trains_whole(&self, parameter: &Parameter) -> bool {
+        self.planned.iter().any(|planned| planned.tensor.name == parameter.name && planned.means == Means::Whole)
+    }
+
     fn forward(&self, ledger: &Ledger, shape: Shape) -> Forward<'a> {
-        Forward::new(self.transformer, Tape::new(ledger.clone()), shape, self.cpu, self.dropout)
+        Forward::new(self.transformer, Tape::new(ledger.clone()), shape, self)
     }
 
     fn step(&self, ledger: &Ledger, batches: Batches) {
@@ -124,12 +156,23 @@ impl<'a> Work<'a> {
             Planned { tensor: TrainedTensor { name, shape, trained }, means: Means::Whole }
         };
         let planned: Vec<Planned> = self.planned.iter().map(whole_tensor).collect();
+        // What is packed is looked at in f32.
+        let parameters = self.transformer.parameters().into_iter();
+        let looked_at = parameters.filter(|p| planned.iter().any(|planned| planned.tensor.name == p.name));
+        let unpacked = looked_at.filter(|p| self.words(p) != p.len() as u64);
+        let _unpacked: Vec<Buffer> = unpacked.map(|p| ledger.hold(p.len() as u64, Part::Weights)).collect();
         let _trained: Vec<Buffer> = planned.iter().flat_map(|planned| trained(ledger, planned)).collect();
         let mut forward = Work { planned: &planned, ..*self }.forward(ledger, shape);
         let _prepared = forward.prepared();
         forward.attach(&planned, true);
         whole(forward, |_, _| {});
     }
+}
+
+/// How a tensor of a model is kept.
+pub(super) fn packing(transformer: &Transformer, keeping: Keeping, parameter: &Parameter) -> Option<Packing> {
+    let classifier = transformer.head.classifier_names().contains(&parameter.name);
+    keeping.packing(transformer.architecture.stored, &parameter.dims, parameter.role, classifier)
 }
 
 /// What lives from step to step beside a tensor that is trained.

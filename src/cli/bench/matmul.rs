@@ -1,0 +1,167 @@
+//! `agoge bench matmul`: every way to multiply by a frozen matrix, at the linear layers of some models.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::fastest;
+use crate::{
+    Result,
+    device::{self, ComputeDevice, DeviceChoice},
+    kernel::{
+        Matrix, Packed, Packing,
+        matrix::{
+            self,
+            choice::{Shape, VARIANTS, Variant},
+        },
+    },
+    rng::Stream,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Matmul {
+    /// Device; gpu takes software adapters too
+    #[arg(long, default_value = "gpu")]
+    device: DeviceChoice,
+    /// Tokens, comma-separated
+    #[arg(long, value_delimiter = ',', default_value = "512")]
+    tokens: Vec<usize>,
+    /// Storage types: f32, bf16, f16, q8, q4
+    #[arg(long, value_delimiter = ',', default_value = "f32,bf16,q8")]
+    storage: Vec<Storage>,
+    /// Write the figures as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A storage type by name.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Storage {
+    F32,
+    Bf16,
+    F16,
+    Q8,
+    Q4,
+}
+
+impl Storage {
+    fn packing(self) -> Option<Packing> {
+        match self {
+            Self::F32 => None,
+            Self::Bf16 => Some(Packing::Bf16),
+            Self::F16 => Some(Packing::F16),
+            Self::Q8 => Some(Packing::Q8),
+            Self::Q4 => Some(Packing::Q4),
+        }
+    }
+}
+
+/// Outputs and inputs of some models' linear layers.
+const LAYERS: &[(&str, usize, usize)] = &[
+    ("MiniLM attention", 384, 384),
+    ("MiniLM up", 1536, 384),
+    ("MiniLM down", 384, 1536),
+    ("SmolLM2-135M attention", 576, 576),
+    ("SmolLM2-135M up", 1536, 576),
+    ("SmolLM2-135M down", 576, 1536),
+    ("width 1024 attention", 1024, 1024),
+    ("width 1024 up", 4096, 1024),
+    ("width 1024 down", 1024, 4096),
+    ("head of 8192 words", 8192, 576),
+];
+
+impl Matmul {
+    pub(super) async fn run(self) -> Result<ExitCode> {
+        let device = device::open(&self.device).await?;
+        if !self.json {
+            println!("{} ({})", device.facts.name, device.facts.backend);
+            println!("GFLOP/s of Burn's product in f32 and of each way; * marks what is chosen\n");
+            print!("{:<23} {:>6} {:>5} {:<6} {:>8}", "layer", "tokens", "type", "", "burn f32");
+            VARIANTS.iter().skip(1).for_each(|variant| print!(" {:>8}", format!("{variant:?}").to_lowercase()));
+            println!();
+        }
+        let mut rows = Vec::new();
+        for &(name, outputs, inputs) in LAYERS {
+            for &tokens in &self.tokens {
+                let layer = Layer { outputs, inputs, tokens };
+                for along in [true, false] {
+                    let burn = layer.measure(&device, None, along, Variant::Burn)?;
+                    for storage in &self.storage {
+                        let packing = storage.packing();
+                        let shape = layer.shape(packing, along);
+                        matrix::prepare(&device, &[(&layer.matrix(&device, packing), false)]);
+                        let chosen = shape.choose(&device.handle);
+                        let mut figures = Vec::new();
+                        for variant in VARIANTS.into_iter().skip(1).filter(|variant| shape.allows(*variant)) {
+                            figures.push((variant, layer.measure(&device, packing, along, variant)?));
+                        }
+                        if !self.json {
+                            let direction = if along { "x W^T" } else { "dy W" };
+                            let kind = format!("{storage:?}").to_lowercase();
+                            print!("{name:<23} {tokens:>6} {kind:>5} {direction:<6} ");
+                            let mark = |variant| if variant == chosen { '*' } else { ' ' };
+                            print!("{burn:>7.1}{}", mark(Variant::Burn));
+                            figures.iter().for_each(|(variant, speed)| print!(" {speed:>7.1}{}", mark(*variant)));
+                            println!();
+                        }
+                        let figures: Vec<_> = figures
+                            .iter()
+                            .map(|(variant, speed)| json!({ "variant": variant, "gflops": speed }))
+                            .collect();
+                        rows.push(json!({
+                            "layer": name, "tokens": tokens, "outputs": outputs, "inputs": inputs, "along_rows": along,
+                            "storage": format!("{storage:?}").to_lowercase(), "burn_gflops": burn, "variants": figures,
+                            "chosen": chosen,
+                        }));
+                    }
+                }
+            }
+        }
+        if self.json {
+            println!("{}", json!({ "device": device.facts, "rows": rows }));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Numbers from -0.5 to 0.5.
+fn random(count: usize) -> Vec<f32> {
+    let mut stream = Stream::new(1, "bench");
+    (0..count).map(|_| stream.unit() as f32 - 0.5).collect()
+}
+
+struct Layer {
+    outputs: usize,
+    inputs: usize,
+    tokens: usize,
+}
+
+impl Layer {
+    fn shape(&self, packing: Option<Packing>, along: bool) -> Shape {
+        let (inner, outer) = if along { (self.inputs, self.outputs) } else { (self.outputs, self.inputs) };
+        Shape { packing, along, tokens: self.tokens, inner, outer }
+    }
+
+    /// A random matrix of the layer.
+    fn matrix(&self, device: &ComputeDevice, packing: Option<Packing>) -> Matrix {
+        let dims = [self.outputs, self.inputs];
+        let values = random(dims[0] * dims[1]);
+        match packing {
+            None => Matrix::Dense(device.floats(values, dims)),
+            Some(packing) => Matrix::Packed(Packed::from_values(&values, packing, dims, &device.handle)),
+        }
+    }
+
+    /// GFLOP/s of one way.
+    fn measure(&self, device: &ComputeDevice, packing: Option<Packing>, along: bool, variant: Variant) -> Result<f64> {
+        let matrix = self.matrix(device, packing);
+        let shape = self.shape(packing, along);
+        let x = device.floats(random(self.tokens * shape.inner), [self.tokens, shape.inner]);
+        let secs = fastest(device, || {
+            let y = matrix.product_by(x.clone(), along, Some(variant));
+            y.slice([0..1, 0..1]).reshape([1])
+        })?;
+        Ok(2e-9 * (self.tokens * self.outputs * self.inputs) as f64 / secs)
+    }
+}

@@ -1,0 +1,309 @@
+//! Frozen matrices, in f32 or packed, and what a model does with them: products along and across their rows, rows of
+//! them, single numbers of them.
+//!
+//! In reading order: [`packing`] says how numbers lie in words; [`Matrix`] is what a model keeps; [`choice`] decides
+//! between the shaders by what was measured ([`prepare`]).
+
+pub mod choice;
+pub mod packing;
+pub mod write;
+
+mod cpu;
+mod shaders;
+mod tune;
+mod wgsl;
+
+use burn::backend::{
+    Autodiff, AutodiffBackend, Backend, Dispatch,
+    autodiff::{
+        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+        grads::Gradients,
+        ops::{Backward, Ops, OpsKind},
+    },
+    backend_extension,
+    tensor::{FloatTensor, IntTensor},
+};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+
+use crate::{Error, Result, device};
+
+pub use choice::Variant;
+pub use packing::Packing;
+pub(super) use shaders::SHADERS;
+pub use tune::prepare;
+pub(super) use wgsl::padded;
+
+/// How a packed matrix lies in its words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// How its numbers are stored.
+    pub packing: Packing,
+    /// Stored rows.
+    pub rows: usize,
+    /// Numbers in a row.
+    pub cols: usize,
+}
+
+/// Backend dispatch of products with frozen matrices. The matrix is never tracked.
+#[backend_extension(Cube, Flex, Autodiff)]
+pub trait MatrixOps: Backend {
+    /// See [`Matrix::product`]; `along` the rows of `w`, or across them. Without a variant the best one is chosen.
+    fn dense_product_op(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        along: bool,
+        variant: Option<Variant>,
+    ) -> FloatTensor<Self>;
+
+    /// The same for a packed matrix.
+    fn packed_product_op(
+        x: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        layout: Layout,
+        along: bool,
+        variant: Option<Variant>,
+    ) -> FloatTensor<Self>;
+
+    /// Rows `ids` `[N]` of a packed matrix in f32, `[N, cols]`.
+    fn packed_rows_op(ids: IntTensor<Self>, words: IntTensor<Self>, layout: Layout) -> FloatTensor<Self>;
+}
+
+/// A matrix of 16-bit or quantized numbers on a device.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// Words of the numbers, then of the scales, as [`packing`] says.
+    pub(super) words: Tensor<1, Int>,
+    pub(super) layout: Layout,
+}
+
+/// A frozen matrix `[rows, cols]` as a model keeps it.
+#[derive(Clone, Debug)]
+pub enum Matrix {
+    /// In f32.
+    Dense(Tensor<2>),
+    /// In fewer bits.
+    Packed(Packed),
+}
+
+/// Bits of u32 on a device, as Burn keeps them.
+pub(super) fn upload(words: Vec<u32>, device: &Device) -> Tensor<1, Int> {
+    let words: Vec<i32> = bytemuck::cast_vec(words);
+    let len = words.len();
+    Tensor::from_data(TensorData::new(words, [len]), (device, DType::I32))
+}
+
+impl Packed {
+    /// The little-endian bytes of a checkpoint's 16-bit tensor, as they are.
+    pub fn from_bytes(bytes: &[u8], packing: Packing, [rows, cols]: [usize; 2], device: &Device) -> Self {
+        assert_eq!(bytes.len(), 2 * rows * cols, "bytes of a 16-bit matrix");
+        Self { words: upload(packing.words_of_bytes(bytes), device), layout: Layout { packing, rows, cols } }
+    }
+
+    /// `values` in row-major order, rounded to the nearest number that can be stored. Rows of quantized matrices are whole
+    /// groups ([`Packing::fits`]).
+    pub fn from_values(values: &[f32], packing: Packing, [rows, cols]: [usize; 2], device: &Device) -> Self {
+        assert!(values.len() == rows * cols && packing.fits(cols), "rows of whole groups");
+        Self { words: upload(packing.encode(values), device), layout: Layout { packing, rows, cols } }
+    }
+
+    /// How it is stored.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The composed twin of unpacking: all numbers, decoded in plain Rust. Waits for the device.
+    pub fn values(&self) -> Vec<f32> {
+        self.decode(&self.words.to_data())
+    }
+
+    /// The same without blocking a browser. Nothing is allocated on the device.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub async fn read(&self) -> Result<Vec<f32>> {
+        let data = self.words.clone().into_data_async().await;
+        Ok(self.decode(&data.map_err(|e| Error::Device(format!("reading a weight failed: {e:?}")))?))
+    }
+
+    fn decode(&self, data: &TensorData) -> Vec<f32> {
+        let words: Vec<i32> = data.iter::<i32>().collect();
+        self.layout.packing.decode(bytemuck::cast_slice(&words), self.layout.rows * self.layout.cols)
+    }
+}
+
+impl Matrix {
+    /// `[rows, cols]`, as it is stored.
+    pub fn dims(&self) -> [usize; 2] {
+        match self {
+            Self::Dense(values) => values.dims(),
+            Self::Packed(Packed { layout, .. }) => [layout.rows, layout.cols],
+        }
+    }
+
+    /// How its numbers are stored; `None` is f32.
+    pub fn packing(&self) -> Option<Packing> {
+        match self {
+            Self::Dense(_) => None,
+            Self::Packed(packed) => Some(packed.layout.packing),
+        }
+    }
+
+    /// Whether its numbers are quantized, so that single ones cannot be changed.
+    pub fn is_quantized(&self) -> bool {
+        self.packing().is_some_and(Packing::quantized)
+    }
+
+    /// `x W^T` `[T, rows]` for `x` `[T, cols]` (`along` the rows of this matrix `W`), or `x W` `[T, cols]` for `x`
+    /// `[T, rows]`. Differentiable in `x`.
+    pub fn product(&self, x: Tensor<2>, along: bool) -> Tensor<2> {
+        self.product_by(x, along, None)
+    }
+
+    /// [`Self::product`] in a given way, where the shape allows it.
+    pub fn product_by(&self, x: Tensor<2>, along: bool, variant: Option<Variant>) -> Tensor<2> {
+        Tensor::from_dispatch(match self {
+            Self::Dense(values) => {
+                Dispatch::dense_product_op(x.into_dispatch(), values.clone().into_dispatch(), along, variant)
+            }
+            Self::Packed(Packed { words, layout }) => {
+                Dispatch::packed_product_op(x.into_dispatch(), words.clone().into_dispatch(), *layout, along, variant)
+            }
+        })
+    }
+
+    /// Rows `ids` `[N]` in f32, `[N, cols]`.
+    pub fn rows(&self, ids: Tensor<1, Int>) -> Tensor<2> {
+        match self {
+            Self::Dense(values) => values.clone().select(0, ids),
+            Self::Packed(packed) => packed.rows(ids, packed.layout),
+        }
+    }
+
+    /// The numbers at the flat indices `[N]` in f32, `[N]`.
+    pub fn at(&self, indices: Tensor<1, Int>) -> Tensor<1> {
+        let [rows, cols] = self.dims();
+        match self {
+            Self::Dense(values) => values.clone().reshape([rows * cols]).select(0, indices),
+            Self::Packed(packed) => {
+                let [count] = indices.dims();
+                let layout = Layout { rows: rows * cols, cols: 1, ..packed.layout };
+                packed.rows(indices, layout).reshape([count])
+            }
+        }
+    }
+
+    /// All numbers in row-major order, without blocking a browser.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub async fn read(&self) -> Result<Vec<f32>> {
+        match self {
+            Self::Dense(values) => device::read(values.clone()).await,
+            Self::Packed(packed) => packed.read().await,
+        }
+    }
+
+    /// The whole matrix in f32; one that is kept so stays the only handle of it.
+    pub fn into_dense(self) -> Tensor<2> {
+        match self {
+            Self::Dense(values) => values,
+            packed => packed.dense(),
+        }
+    }
+
+    /// The whole matrix in f32.
+    pub fn dense(&self) -> Tensor<2> {
+        match self {
+            Self::Dense(values) => values.clone(),
+            Self::Packed(packed) => {
+                let rows = 0..packed.layout.rows as u32;
+                packed.rows(upload(rows.collect(), &packed.words.device()), packed.layout)
+            }
+        }
+    }
+}
+
+impl Packed {
+    fn rows(&self, ids: Tensor<1, Int>, layout: Layout) -> Tensor<2> {
+        let words = self.words.clone().into_dispatch();
+        Tensor::from_dispatch(Dispatch::packed_rows_op(ids.into_dispatch(), words, layout))
+    }
+}
+
+/// The composed twin of [`Matrix::product`]: everything in f32, and Burn's product.
+pub fn composed(x: Tensor<2>, matrix: &Matrix, along: bool) -> Tensor<2> {
+    let values = match matrix {
+        Matrix::Dense(values) => values.clone(),
+        Matrix::Packed(packed) => {
+            let dims = [packed.layout.rows, packed.layout.cols];
+            Tensor::from_data(TensorData::new(packed.values(), dims), &packed.words.device())
+        }
+    };
+    x.matmul(if along { values.transpose() } else { values })
+}
+
+impl<B: MatrixOps, C: CheckpointStrategy> MatrixOps for Autodiff<B, C> {
+    fn dense_product_op(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        along: bool,
+        variant: Option<Variant>,
+    ) -> FloatTensor<Self> {
+        let w = w.into_primitive();
+        match Product.prepare::<C>([x.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let state = Factor::<B>::Dense(w.clone(), along);
+                prep.finish(state, B::dense_product_op(x.into_primitive(), w, along, variant))
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::dense_product_op(x.into_primitive(), w, along, variant)),
+        }
+    }
+
+    fn packed_product_op(
+        x: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        layout: Layout,
+        along: bool,
+        variant: Option<Variant>,
+    ) -> FloatTensor<Self> {
+        match Product.prepare::<C>([x.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let state = Factor::<B>::Packed(words.clone(), layout, along);
+                prep.finish(state, B::packed_product_op(x.into_primitive(), words, layout, along, variant))
+            }
+            OpsKind::UnTracked(prep) => {
+                prep.finish(B::packed_product_op(x.into_primitive(), words, layout, along, variant))
+            }
+        }
+    }
+
+    fn packed_rows_op(ids: IntTensor<Self>, words: IntTensor<Self>, layout: Layout) -> FloatTensor<Self> {
+        Self::from_inner(B::packed_rows_op(ids, words, layout))
+    }
+}
+
+#[derive(Debug)]
+struct Product;
+
+/// The frozen factor of a product, and whether the product goes along its rows.
+#[derive(Clone, Debug)]
+enum Factor<B: Backend> {
+    Dense(FloatTensor<B>, bool),
+    Packed(IntTensor<B>, Layout, bool),
+}
+
+impl<B: MatrixOps> Backward<B, 1> for Product {
+    type State = Factor<B>;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let [x_node] = ops.parents;
+        let dy = grads.consume::<B>(&ops.node);
+        if let Some(node) = x_node {
+            let dx = match ops.state {
+                Factor::Dense(w, along) => B::dense_product_op(dy, w, !along, None),
+                Factor::Packed(words, layout, along) => B::packed_product_op(dy, words, layout, !along, None),
+            };
+            grads.register::<B>(node.id, dx);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The shaders of every way to multiply by a frozen matrix.
+
+use super::{Packing, choice::Variant};
+
+/// A product's shader for one storage type, along or across the rows of the matrix.
+macro_rules! product {
+    ($file:literal, $along:literal, $ragged:literal, $($weights:literal),+) => {
+        concat!(
+            "const ALONG_ROWS: bool = ", $along, ";\nconst RAGGED: bool = ", $ragged, ";\n",
+            include_str!("../../../shaders/shared/matrix.wgsl"),
+            $(include_str!(concat!("../../../shaders/shared/", $weights, ".wgsl")),)+
+            include_str!(concat!("../../../shaders/", $file, ".wgsl"))
+        )
+    };
+}
+
+/// Every storage type of one shader file: f32, then bf16 and f16 with even and with ragged rows, then q8 and q4.
+macro_rules! storages {
+    ($file:literal, $along:literal) => {
+        [
+            product!($file, $along, "false", "weights_f32"),
+            product!($file, $along, "false", "weights_bf16", "weights_halves"),
+            product!($file, $along, "true", "weights_bf16", "weights_halves"),
+            product!($file, $along, "false", "weights_f16", "weights_halves"),
+            product!($file, $along, "true", "weights_f16", "weights_halves"),
+            product!($file, $along, "false", "weights_quantized", "weights_q8"),
+            product!($file, $along, "false", "weights_quantized", "weights_q4"),
+        ]
+    };
+}
+
+/// The texts of one file by direction (across, along) and storage type.
+type Texts = [[&'static str; 7]; 2];
+
+const BLOCK: Texts = [storages!("matrix_block", "false"), storages!("matrix_block", "true")];
+const TILED: Texts = [storages!("matrix_tiled", "false"), storages!("matrix_tiled", "true")];
+const ROWS: Texts = [storages!("matrix_rows", "false"), storages!("matrix_rows", "true")];
+
+/// Rows of any packed matrix as f32.
+macro_rules! unpack {
+    ($quantized:literal, $($weights:literal),+) => {
+        concat!(
+            "const RAGGED: bool = true;\nconst QUANTIZED: u32 = ", $quantized, ";\n",
+            $(include_str!(concat!("../../../shaders/shared/", $weights, ".wgsl")),)+
+            include_str!("../../../shaders/matrix_unpack.wgsl")
+        )
+    };
+}
+
+const UNPACK: [&str; 4] = [
+    unpack!("0u", "weights_bf16", "weights_halves"),
+    unpack!("0u", "weights_f16", "weights_halves"),
+    unpack!("1u", "weights_quantized", "weights_q8"),
+    unpack!("1u", "weights_quantized", "weights_q4"),
+];
+
+/// The shader of a product. In f32 and in quantized matrices rows are never ragged.
+pub(super) fn product(variant: Variant, packing: Option<Packing>, along: bool, ragged: bool) -> &'static str {
+    let texts = match variant {
+        Variant::Rows => &ROWS,
+        Variant::Tiled => &TILED,
+        Variant::Block | Variant::Burn => &BLOCK,
+    };
+    let storage = match packing {
+        None => 0,
+        Some(Packing::Bf16) => 1 + usize::from(ragged),
+        Some(Packing::F16) => 3 + usize::from(ragged),
+        Some(Packing::Q8) => 5,
+        Some(Packing::Q4) => 6,
+    };
+    texts[usize::from(along)][storage]
+}
+
+/// The shader that unpacks.
+pub(super) fn unpack(packing: Packing) -> &'static str {
+    match packing {
+        Packing::Bf16 => UNPACK[0],
+        Packing::F16 => UNPACK[1],
+        Packing::Q8 => UNPACK[2],
+        Packing::Q4 => UNPACK[3],
+    }
+}
+
+/// Names for every shader of a file.
+macro_rules! named {
+    ($name:literal, $texts:ident) => {
+        [
+            ($name, $texts[0][0]),
+            (concat!($name, " across bf16"), $texts[0][1]),
+            (concat!($name, " across bf16 ragged"), $texts[0][2]),
+            (concat!($name, " across f16"), $texts[0][3]),
+            (concat!($name, " across f16 ragged"), $texts[0][4]),
+            (concat!($name, " across q8"), $texts[0][5]),
+            (concat!($name, " across q4"), $texts[0][6]),
+            (concat!($name, " along f32"), $texts[1][0]),
+            (concat!($name, " along bf16"), $texts[1][1]),
+            (concat!($name, " along bf16 ragged"), $texts[1][2]),
+            (concat!($name, " along f16"), $texts[1][3]),
+            (concat!($name, " along f16 ragged"), $texts[1][4]),
+            (concat!($name, " along q8"), $texts[1][5]),
+            (concat!($name, " along q4"), $texts[1][6]),
+        ]
+    };
+}
+
+/// Every shader with its name; those of one file have what tells them apart behind it.
+pub(in crate::kernel) const SHADERS: [&[(&str, &str)]; 4] = [
+    &named!("matrix_block", BLOCK),
+    &named!("matrix_tiled", TILED),
+    &named!("matrix_rows", ROWS),
+    &[
+        ("matrix_unpack", UNPACK[0]),
+        ("matrix_unpack f16", UNPACK[1]),
+        ("matrix_unpack q8", UNPACK[2]),
+        ("matrix_unpack q4", UNPACK[3]),
+    ],
+];

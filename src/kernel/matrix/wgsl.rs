@@ -1,0 +1,110 @@
+//! Products with frozen matrices by WGSL shaders.
+
+use burn::backend::{
+    ops::FloatTensorOps,
+    tensor::{FloatTensor, IntTensor},
+};
+use burn::tensor::{Device, FloatDType, Shape as Dims};
+use burn_cubecl::{CubeBackend, tensor::CubeTensor};
+
+use super::{
+    Layout, MatrixOps,
+    choice::{Shape, Variant},
+    shaders,
+};
+use crate::kernel::launch;
+
+/// Tokens and outer numbers of a workgroup.
+fn tile(variant: Variant) -> (usize, usize) {
+    match variant {
+        Variant::Block | Variant::Burn => (32, 128),
+        Variant::Tiled => (64, 64),
+        Variant::Rows => (1, 32),
+    }
+}
+
+/// Lanes of a workgroup.
+fn lanes(variant: Variant) -> u32 {
+    if variant == Variant::Block { 32 } else { 64 }
+}
+
+/// Rows padded with zeros to a multiple of four columns, which the shaders read as vectors. The widths of real models are
+/// such multiples already.
+pub(in crate::kernel) fn padded(tensor: CubeTensor) -> CubeTensor {
+    let [rows, width] = tensor.meta.shape().dims();
+    let missing = width.next_multiple_of(4) - width;
+    if missing == 0 {
+        return tensor;
+    }
+    let zeros = CubeBackend::float_zeros(Dims::new([rows, missing]), &tensor.device, FloatDType::F32);
+    launch::contiguous(CubeBackend::float_cat(vec![tensor, zeros], 1))
+}
+
+/// What was chosen for the device of `x`.
+fn chosen(shape: Shape, x: &CubeTensor) -> Variant {
+    shape.choose(&Device::from(x.device.clone()))
+}
+
+/// Launches one of the shaders; `w` is the matrix in f32 or its words.
+fn run(x: CubeTensor, w: &CubeTensor, shape: Shape, scales_at: usize, variant: Variant) -> CubeTensor {
+    let x = padded(launch::contiguous(x));
+    let y = launch::empty(&x, Dims::new([shape.tokens, shape.outer]));
+    let (down, across) = tile(variant);
+    launch::launch(
+        &x,
+        shaders::product(variant, shape.packing, shape.along, shape.ragged()),
+        lanes(variant),
+        (shape.outer.div_ceil(across) as u32, shape.tokens.div_ceil(down) as u32),
+        &[&x.handle, &w.handle, &y.handle],
+        &launch::words(&[shape.tokens, shape.inner, shape.outer, scales_at]),
+    );
+    y
+}
+
+impl MatrixOps for CubeBackend {
+    fn dense_product_op(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        along: bool,
+        variant: Option<Variant>,
+    ) -> FloatTensor<Self> {
+        let ([tokens, inner], [rows, width]) = (x.meta.shape().dims(), w.meta.shape().dims());
+        let shape = Shape { packing: None, along, tokens, inner, outer: if along { rows } else { width } };
+        let variant = variant.unwrap_or_else(|| chosen(shape, &x));
+        if variant == Variant::Burn || !shape.allows(variant) {
+            return Self::float_matmul(x, if along { Self::float_transpose(w) } else { w });
+        }
+        run(x, &launch::contiguous(w), shape, 0, variant)
+    }
+
+    fn packed_product_op(
+        x: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        layout: Layout,
+        along: bool,
+        variant: Option<Variant>,
+    ) -> FloatTensor<Self> {
+        let [tokens, inner] = x.meta.shape().dims();
+        let Layout { packing, rows, cols } = layout;
+        let outer = if along { rows } else { cols };
+        let shape = Shape { packing: Some(packing), along, tokens, inner, outer };
+        let variant = variant.filter(|variant| shape.allows(*variant)).unwrap_or_else(|| chosen(shape, &x));
+        run(x, &words, shape, packing.number_words(rows * cols), variant)
+    }
+
+    fn packed_rows_op(ids: IntTensor<Self>, words: IntTensor<Self>, layout: Layout) -> FloatTensor<Self> {
+        let ids = launch::contiguous(ids);
+        let [count] = ids.meta.shape().dims();
+        let Layout { packing, rows, cols } = layout;
+        let out = launch::empty(&ids, Dims::new([count, cols]));
+        launch::launch(
+            &ids,
+            shaders::unpack(packing),
+            64,
+            launch::groups_for(count * cols.div_ceil(4), 64),
+            &[&ids.handle, &words.handle, &out.handle],
+            &launch::words(&[count, cols, rows, packing.number_words(rows * cols)]),
+        );
+        out
+    }
+}
