@@ -46,7 +46,9 @@ impl ServeWeb {
         while !stop.load(Ordering::Relaxed) {
             let request = server.recv_timeout(LOOK).map_err(|e| Error::Run(format!("the server failed: {e}")))?;
             if let Some(request) = request {
-                answer(request, &self.dir);
+                // A browser that takes its time over a large file keeps no other request waiting.
+                let dir = self.dir.clone();
+                std::thread::spawn(move || answer(request, &dir));
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -8,7 +8,7 @@ import { withoutWebGpu } from "./browsers.js";
 /// Time between two checkpoints that the page asks for, in milliseconds.
 const SAVE_EVERY = 15000;
 /// Models, data and runs lie in these folders of the page.
-const state = { worker: undefined, window: undefined, module: undefined, backlog: [], waiting: new Map(), onAdded: [], runs: [], number: 0 };
+const state = { worker: undefined, window: undefined, module: undefined, backlog: [], waiting: new Map(), onAdded: [], runs: [], settings: new Map(), number: 0 };
 /// The run that is under way, and what the browser does for it.
 const run = { isLive: false, step: 0, saved: 0, lock: undefined, hiddenAt: undefined };
 
@@ -96,6 +96,8 @@ function hear(message, ready) {
             forgetPath(change.path);
         } else {
             putFile(change.path, new TextEncoder().encode(change.text));
+            const settings = change.path.match(/^(runs\/[^/]+)\/config\.json$/);
+            if (settings) state.settings.set(settings[1], change.text);
             const found = change.path.match(/^(runs\/[^/]+)\/metrics\.jsonl$/);
             if (found) state.runs.push(found[1]);
         }
@@ -283,6 +285,8 @@ globalThis.agoge = {
     }),
     /// Folders of the runs that the page has.
     runs: () => [...new Set(state.runs)],
+    /// The settings of the run in a folder.
+    settings: (folder) => JSON.parse(state.settings.get(folder)),
     /// Resolves when the next files that a person gives lie where the program looks for them.
     added: () => new Promise((done) => state.onAdded.push(done)),
     /// A folder of a run as a zip file.

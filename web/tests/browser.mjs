@@ -1,7 +1,7 @@
 // A headless Chromium with WebGPU on SwiftShader, and the page in it.
 
 import { spawn } from "node:child_process";
-import { mkdtempSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -12,9 +12,17 @@ export const agoge = process.env.AGOGE ?? join(root, "target/debug/agoge");
 const QUIET = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"];
 
-/// Serves web/dist with the program itself; `{ url, stop }`.
-export async function serve() {
-    const server = spawn(agoge, ["serve-web", "--dir", join(root, "web/dist"), "--port", "0"], { stdio: ["ignore", "pipe", "inherit"] });
+/// Serves web/dist with the program itself; `{ url, stop }`. `prelude` is run in the worker before everything else.
+export async function serve(prelude) {
+    let dist = join(root, "web/dist");
+    if (prelude) {
+        const copy = mkdtempSync(join(tmpdir(), "agoge-dist-"));
+        cpSync(dist, copy, { recursive: true });
+        rmSync(join(copy, "worker.js.br"), { force: true });
+        writeFileSync(join(copy, "worker.js"), `${prelude}\n${readFileSync(join(copy, "worker.js"), "utf8")}`);
+        dist = copy;
+    }
+    const server = spawn(agoge, ["serve-web", "--dir", dist, "--port", "0"], { stdio: ["ignore", "pipe", "inherit"] });
     const url = await new Promise((done, fail) => {
         let text = "";
         server.on("exit", (code) => fail(new Error(`agoge serve-web ended with ${code}`)));
@@ -28,7 +36,7 @@ export async function serve() {
 }
 
 /// A browser with storage of its own. What it logs as an error, and whom it asks other than the page's own server, is kept.
-export async function open(url, { webgpu = true, script = undefined } = {}) {
+export async function open(url, { webgpu = true } = {}) {
     const folder = mkdtempSync(join(tmpdir(), "agoge-browser-"));
     const context = await chromium.launchPersistentContext(folder, {
         executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -45,17 +53,13 @@ export async function open(url, { webgpu = true, script = undefined } = {}) {
     context.on("request", (request) => {
         if (!/^(data|blob):/.test(request.url()) && !request.url().startsWith(url)) strangers.push(request.url());
     });
-    if (script) await context.route("**/worker.js", async (route) => {
-        const response = await route.fetch();
-        await route.fulfill({ response, body: `${script}\n${await response.text()}` });
-    });
     await load(page, url);
     return { context, page, errors, strangers, close: () => context.close() };
 }
 
 /// Opens the page and waits for its window.
 export async function load(page, url) {
-    await page.goto(url);
+    await page.goto(url, { waitUntil: "commit" });
     await page.waitForSelector("#welcome.hidden", { state: "attached", timeout: 120000 });
     await page.evaluate(() => {
         globalThis.heard = [];

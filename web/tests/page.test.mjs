@@ -126,7 +126,7 @@ describe("the page", () => {
 
     test("hostile files give messages and the page goes on", async () => {
         const { page } = browser;
-        const hostile = { "cut.jsonl": '{"prompt": "a", "compl', "zip.txt": "PK\u0003\u0004rubbish", "empty.csv": "", "list.json": "[1, 2, 3]" };
+        const hostile = { "cut.jsonl": '{"prompt": "a", "compl', "zip.txt": "PK\u0003\u0004rubbish", "empty.csv": "", "rows.csv": "a,b\n1,2,3\n" };
         for (const [name, text] of Object.entries(hostile)) {
             await drop(page, undefined, [{ name, bytes: [...Buffer.from(text)] }]);
             await page.evaluate(([data]) => {
@@ -172,7 +172,8 @@ describe("a run that is interrupted", () => {
 
         page.on("dialog", (dialog) => dialog.accept());
         await load(page, server.url);
-        const rest = losses(await train(page, { config: { ...config, out: "runs/halved" }, resume: true, overwrite: false }));
+        const stored = await page.evaluate(() => agoge.settings("runs/halved"));
+        const rest = losses(await train(page, { config: stored, demo: false, resume: true, overwrite: false }));
         assert.ok(rest.length > 0 && rest.length <= 10, `it went on from the checkpoint, ${rest.length} steps`);
         assertClose(rest, whole.slice(-rest.length), 1e-6, "losses after the reload");
         assert.deepEqual(browser.errors, []);
@@ -182,7 +183,8 @@ describe("a run that is interrupted", () => {
     test("a lost device is told, and the page offers to go on", async () => {
         // The worker's device within reach of the test.
         const script = "{ const ask = GPUAdapter.prototype.requestDevice; GPUAdapter.prototype.requestDevice = async function (...words) { return self.device = await ask.apply(this, words); }; }";
-        const browser = await open(server.url, { script });
+        const other = await serve(script);
+        const browser = await open(other.url);
         const { page } = browser;
         await page.evaluate((setup) => {
             heard.length = 0;
@@ -200,9 +202,13 @@ describe("a run that is interrupted", () => {
             globalThis.heard = [];
             agoge.hear((reply) => heard.push(reply));
         });
-        await page.evaluate((setup) => agoge.ask({ request: "start", setup }), { config: { ...SETTINGS, steps: 200, out: "runs/lost" }, demo: true, resume: true, overwrite: false });
+        await page.evaluate(() => {
+            const setup = { config: agoge.settings("runs/lost"), demo: false, resume: true, overwrite: false };
+            agoge.ask({ request: "start", setup });
+        });
         await reply(page, `(reply) => reply.reply === "event" && reply.event.event === "step" && reply.event.step > 10`);
         await browser.close();
+        other.stop();
     });
 });
 
