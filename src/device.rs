@@ -3,6 +3,7 @@
 //! A GPU is any adapter that wgpu lists through Vulkan, Metal, DX12 or WebGPU, software ones included. The CPU device
 //! is Burn's `flex` backend, which needs no driver at all.
 
+mod host;
 mod memory;
 
 use std::fmt;
@@ -11,6 +12,9 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData, wgpu::WgpuSetup};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
+
+pub use host::{compute_on_this_thread, keep_freed_memory};
+pub use memory::peak_of_process;
 
 /// What kind of hardware an adapter is; the order is the order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

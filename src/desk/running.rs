@@ -11,7 +11,7 @@ use super::{LOOK_AGAIN, Shared, Voice, devices::OpenDevices};
 use crate::{
     Error, Result,
     config::RunConfig,
-    demo,
+    demo, device,
     event::{
         Command,
         messages::{Reply, RunState, Setup},
@@ -33,6 +33,7 @@ pub(super) enum Wish {
 }
 
 pub(super) fn work(wishes: &Receiver<Wish>, voice: &Voice, devices: &OpenDevices, shared: &Shared) {
+    device::compute_on_this_thread();
     while let Ok(wish) = wishes.recv() {
         // Without a run there is nothing to tell.
         let Wish::Start(setup) = wish else { continue };

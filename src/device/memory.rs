@@ -31,6 +31,15 @@ pub(super) fn of_machine() -> Option<u64> {
     None
 }
 
+/// Bytes that the process has had in memory at most; what it has now where the system does not keep the most.
+pub fn peak_of_process() -> u64 {
+    let status = if cfg!(target_os = "linux") { std::fs::read_to_string("/proc/self/status").ok() } else { None };
+    let line = status.as_deref().and_then(|status| status.lines().find_map(|line| line.strip_prefix("VmHWM:")));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    let now = || memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem as u64);
+    kibibytes.map_or_else(now, |kibibytes| 1024 * kibibytes)
+}
+
 /// The share of unified memory that Metal lets a GPU keep resident (`recommendedMaxWorkingSetSize`): two thirds, on
 /// machines of more than 36 GiB three quarters.
 fn of_apple_silicon(machine: u64) -> u64 {

@@ -23,6 +23,7 @@ use burn_flex::Flex;
 
 use super::{
     embedding_gather::EmbeddingGatherOps,
+    linear::LinearPasses,
     masked_gather::{MaskedGatherOps, Strategy},
 };
 
@@ -36,6 +37,16 @@ pub trait SparseLayerOps: Backend {
         weight: FloatTensor<Self>,
         delta: FloatTensor<Self>,
         indices: IntTensor<Self>,
+        transposed: bool,
+    ) -> FloatTensor<Self>;
+
+    /// See [`sparse_linear`].
+    fn sparse_linear_with_bias_op(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        delta: FloatTensor<Self>,
+        indices: IntTensor<Self>,
+        bias: FloatTensor<Self>,
         transposed: bool,
     ) -> FloatTensor<Self>;
 
@@ -55,23 +66,25 @@ pub trait SparseLayerOps: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// `y = x W^T` `[T, outputs]` for `x` `[T, inputs]` and a frozen `weight` `[outputs, inputs]`, or `y = x W` where the
-/// weight is stored `transposed`, `[inputs, outputs]`. The backward pass gives `dx` and, for the tracked `delta` `[N]`,
-/// the gradient of the entries `indices` `[N]`, flat into the weight as it is stored.
+/// `y = x W^T + b` `[T, outputs]` for `x` `[T, inputs]`, a frozen `weight` `[outputs, inputs]` and a `bias` `[1, outputs]`, or
+/// `y = x W + b` where the weight is stored `transposed`, `[inputs, outputs]`. The backward pass gives `dx` and, for the
+/// tracked `delta` `[N]`, the gradient of the entries `indices` `[N]`, flat into the weight as it is stored.
 pub fn sparse_linear(
     x: Tensor<2>,
     weight: Tensor<2>,
     delta: Tensor<1>,
     indices: Tensor<1, Int>,
+    bias: Option<Tensor<2>>,
     transposed: bool,
 ) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::sparse_linear_op(
-        x.into_dispatch(),
-        weight.into_dispatch(),
-        delta.into_dispatch(),
-        indices.into_dispatch(),
-        transposed,
-    ))
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    let (delta, indices) = (delta.into_dispatch(), indices.into_dispatch());
+    Tensor::from_dispatch(match bias {
+        Some(bias) => {
+            Dispatch::sparse_linear_with_bias_op(x, weight, delta, indices, bias.into_dispatch(), transposed)
+        }
+        None => Dispatch::sparse_linear_op(x, weight, delta, indices, transposed),
+    })
 }
 
 /// Rows `ids` `[T]` of a frozen embedding table `weight` `[vocabulary, width]`, as `[T, width]`; the backward pass
@@ -111,7 +124,18 @@ macro_rules! forward_only {
                 _indices: IntTensor<Self>,
                 transposed: bool,
             ) -> FloatTensor<Self> {
-                Self::float_matmul(x, if transposed { weight } else { Self::float_transpose(weight) })
+                Self::linear_forward(x, weight, None, transposed)
+            }
+
+            fn sparse_linear_with_bias_op(
+                x: FloatTensor<Self>,
+                weight: FloatTensor<Self>,
+                _delta: FloatTensor<Self>,
+                _indices: IntTensor<Self>,
+                bias: FloatTensor<Self>,
+                transposed: bool,
+            ) -> FloatTensor<Self> {
+                Self::linear_forward(x, weight, Some(bias), transposed)
             }
 
             fn sparse_embedding_op(
@@ -139,7 +163,7 @@ forward_only!(Flex);
 
 impl<B, C> SparseLayerOps for Autodiff<B, C>
 where
-    B: SparseLayerOps + MaskedGatherOps + EmbeddingGatherOps,
+    B: SparseLayerOps + LinearPasses + MaskedGatherOps + EmbeddingGatherOps,
     C: CheckpointStrategy,
 {
     fn sparse_linear_op(
@@ -149,23 +173,20 @@ where
         indices: IntTensor<Self>,
         transposed: bool,
     ) -> FloatTensor<Self> {
-        let weight = weight.into_primitive();
-        match Linear.prepare::<C>([x.node(), delta.node()]).compute_bound().stateful() {
-            OpsKind::Tracked(mut prep) => {
-                let state = LinearState::<B> {
-                    x: prep.checkpoint(&x),
-                    weight: weight.clone(),
-                    indices: indices.clone(),
-                    transposed,
-                };
-                let (x, delta) = (x.into_primitive(), delta.into_primitive());
-                prep.finish(state, B::sparse_linear_op(x, weight, delta, indices, transposed))
-            }
-            OpsKind::UnTracked(prep) => {
-                let (x, delta) = (x.into_primitive(), delta.into_primitive());
-                prep.finish(B::sparse_linear_op(x, weight, delta, indices, transposed))
-            }
-        }
+        let prepared = Linear.prepare::<C>([x.node(), delta.node()]).compute_bound().stateful();
+        recorded(prepared, x, weight, &delta, indices, None, transposed)
+    }
+
+    fn sparse_linear_with_bias_op(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        delta: FloatTensor<Self>,
+        indices: IntTensor<Self>,
+        bias: FloatTensor<Self>,
+        transposed: bool,
+    ) -> FloatTensor<Self> {
+        let prepared = Linear.prepare::<C>([x.node(), delta.node(), bias.node()]).compute_bound().stateful();
+        recorded(prepared, x, weight, &delta, indices, Some(bias), transposed)
     }
 
     fn sparse_embedding_op(
@@ -201,33 +222,63 @@ where
     }
 }
 
+/// The forward pass of a linear layer, put on the graph.
+fn recorded<B, C, const N: usize>(
+    prepared: OpsKind<Linear, B, LinearState<B>, C, N>,
+    x: FloatTensor<Autodiff<B, C>>,
+    weight: FloatTensor<Autodiff<B, C>>,
+    delta: &FloatTensor<Autodiff<B, C>>,
+    indices: IntTensor<B>,
+    bias: Option<FloatTensor<Autodiff<B, C>>>,
+    transposed: bool,
+) -> FloatTensor<Autodiff<B, C>>
+where
+    B: LinearPasses + MaskedGatherOps,
+    C: CheckpointStrategy,
+{
+    let (weight, bias) = (weight.into_primitive(), bias.map(FloatTensor::<Autodiff<B, C>>::into_primitive));
+    match prepared {
+        OpsKind::Tracked(mut prep) => {
+            let kept = delta.is_tracked().then(|| prep.checkpoint(&x));
+            let state = LinearState::<B> { x: kept, weight: weight.clone(), indices, transposed };
+            prep.finish(state, B::linear_forward(x.into_primitive(), weight, bias, transposed))
+        }
+        OpsKind::UnTracked(prep) => prep.finish(B::linear_forward(x.into_primitive(), weight, bias, transposed)),
+    }
+}
+
 #[derive(Debug)]
 struct Linear;
 
 #[derive(Clone, Debug)]
 struct LinearState<B: Backend> {
-    x: NodeId,
+    /// Where the entries are trained.
+    x: Option<NodeId>,
     weight: FloatTensor<B>,
     indices: IntTensor<B>,
     transposed: bool,
 }
 
-impl<B: MaskedGatherOps> Backward<B, 2> for Linear {
+/// With `N = 3` the last parent is the bias.
+impl<B: LinearPasses + MaskedGatherOps, const N: usize> Backward<B, N> for Linear {
     type State = LinearState<B>;
 
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
-        let [x_node, delta_node] = ops.parents;
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
         let dy = grads.consume::<B>(&ops.node);
         let state = ops.state;
-        if let Some(node) = delta_node {
-            let x = checkpointer.retrieve_node_output(state.x);
+        let mut parents = ops.parents.into_iter();
+        let (x_node, delta_node) = (parents.next().flatten(), parents.next().flatten());
+        if let Some(node) = parents.next().flatten() {
+            grads.register::<B>(node.id, B::float_sum_dim(dy.clone(), 0));
+        }
+        if let (Some(node), Some(x)) = (delta_node, state.x) {
+            let x = checkpointer.retrieve_node_output(x);
             // The dense gradient is dy^T x, or x^T dy where the weight is stored transposed.
             let (x, dy) = if state.transposed { (dy.clone(), x) } else { (x, dy.clone()) };
             grads.register::<B>(node.id, B::masked_gather_op(x, dy, state.indices, Strategy::Auto));
         }
         if let Some(node) = x_node {
-            let weight = if state.transposed { B::float_transpose(state.weight) } else { state.weight };
-            grads.register::<B>(node.id, B::float_matmul(dy, weight));
+            grads.register::<B>(node.id, B::linear_input_gradient(dy, state.weight, state.transposed));
         }
     }
 }

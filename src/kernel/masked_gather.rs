@@ -15,6 +15,8 @@ use rayon::prelude::*;
 
 use super::{
     flex, launch,
+    product::{Matrix, Sizes, product},
+    transpose::transpose,
     vector::{dot, wide},
 };
 
@@ -24,7 +26,11 @@ pub(super) const TILED: &str = include_str!("../../shaders/masked_gather_tiled.w
 /// Rows and columns of the weight that one workgroup of the tiled shader covers.
 const TILE: usize = 64;
 /// Rows of the weight whose dense gradient exists at one time on the CPU.
-const CPU_ROWS: usize = 64;
+const CPU_ROWS: usize = 192;
+/// Tokens whose columns are turned together on the CPU: those of a few hundred inputs fit a second-level cache.
+const CPU_TOKENS: usize = 256;
+/// Numbers of activations and gradients below which one thread gathers on the CPU.
+const GATHER_ALONE: usize = 1 << 17;
 
 /// How the gather is computed; the result is the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,16 +145,15 @@ impl MaskedGatherOps for Flex {
         let [_, outputs] = dy.layout().shape().dims();
         let grad = match strategy.resolve(true, tokens, outputs, inputs, indices.len()) {
             Strategy::Tiled => gather_rows(x, dy, &indices, outputs, inputs),
-            // Few entries: the transposes below would cost more than they give.
-            _ if indices.len() < outputs + inputs => {
-                let (x, dy) = (flex::contiguous(x), flex::contiguous(dy));
-                gather_streaming(flex::floats(&x), flex::floats(&dy), &indices, outputs, inputs)
-            }
             _ => {
-                // Columns become contiguous, so that every entry is one dot product of two slices.
-                let x = flex::contiguous(Self::float_transpose(x)).to_contiguous();
-                let dy = flex::contiguous(Self::float_transpose(dy)).to_contiguous();
-                gather_dots(flex::floats(&x), flex::floats(&dy), &indices, tokens, inputs)
+                let (x, dy) = (flex::contiguous(x), flex::contiguous(dy));
+                let (x, dy) = (flex::floats(&x), flex::floats(&dy));
+                // Few entries: turning the columns would cost more than it gives.
+                if 4 * indices.len() < outputs + inputs {
+                    gather_streaming(x, dy, &indices, outputs, inputs)
+                } else {
+                    gather_dots(x, dy, &indices, outputs, inputs)
+                }
             }
         };
         flex::tensor(grad, [indices.len()])
@@ -157,30 +162,52 @@ impl MaskedGatherOps for Flex {
 
 /// Adds up all entries token by token; `x` is `[tokens, inputs]`, `dy` `[tokens, outputs]`.
 fn gather_streaming(x: &[f32], dy: &[f32], indices: &[u32], outputs: usize, inputs: usize) -> Vec<f32> {
-    let places: Vec<(u32, u32)> = indices.iter().map(|&index| (index / inputs as u32, index % inputs as u32)).collect();
+    let places: Vec<[usize; 2]> =
+        indices.iter().map(|&index| [index as usize / inputs, index as usize % inputs]).collect();
     let mut grad = vec![0.0; indices.len()];
-    let share = indices.len().div_ceil(rayon::current_num_threads()).max(64);
-    grad.par_chunks_mut(share).zip(places.par_chunks(share)).for_each(|(grad, places)| {
-        for (x, dy) in x.chunks_exact(inputs).zip(dy.chunks_exact(outputs)) {
-            for (grad, &(row, col)) in grad.iter_mut().zip(places) {
-                *grad += dy[row as usize] * x[col as usize];
-            }
+    for (x, dy) in x.chunks_exact(inputs).zip(dy.chunks_exact(outputs)) {
+        for (grad, &[row, col]) in grad.iter_mut().zip(&places) {
+            *grad += dy[row] * x[col];
         }
-    });
+    }
     grad
 }
 
-/// One dot product of length `tokens` for each index; `x` is `[inputs, tokens]`, `dy` `[outputs, tokens]`.
-fn gather_dots(x: &[f32], dy: &[f32], indices: &[u32], tokens: usize, inputs: usize) -> Vec<f32> {
-    let mut grad = vec![0.0; indices.len()];
-    grad.par_chunks_mut(512).zip(indices.par_chunks(512)).for_each(|(grad, indices)| {
+/// The same with one dot product for each entry, over some tokens at a time whose columns have been made contiguous.
+fn gather_dots(x: &[f32], dy: &[f32], indices: &[u32], outputs: usize, inputs: usize) -> Vec<f32> {
+    let tokens = x.len() / inputs;
+    let alone = tokens * (inputs + outputs) < GATHER_ALONE;
+    let threads = if alone { 1 } else { rayon::current_num_threads() };
+    let step = tokens.div_ceil(tokens.div_ceil(CPU_TOKENS).next_multiple_of(threads)).next_multiple_of(16);
+    let part = |(x, dy): (&[f32], &[f32])| {
+        let rows = x.len() / inputs;
+        // Zeros behind the last token give whole vectors.
+        let stride = rows.next_multiple_of(16);
+        let turned = |values: &[f32], width: usize| {
+            let mut columns = vec![0.0; width * stride];
+            transpose(&mut columns, stride, values, width, [rows, width]);
+            columns
+        };
+        let (x, dy) = (turned(x, inputs), turned(dy, outputs));
+        let mut grad = vec![0.0; indices.len()];
         wide!({
             for (grad, &index) in grad.iter_mut().zip(indices) {
                 let (row, col) = (index as usize / inputs, index as usize % inputs);
-                *grad = dot(&dy[row * tokens..][..tokens], &x[col * tokens..][..tokens]);
+                *grad = dot(&dy[row * stride..][..stride], &x[col * stride..][..stride]);
             }
         });
-    });
+        grad
+    };
+    let parts: Vec<Vec<f32>> = if alone {
+        x.chunks(step * inputs).zip(dy.chunks(step * outputs)).map(part).collect()
+    } else {
+        x.par_chunks(step * inputs).zip(dy.par_chunks(step * outputs)).map(part).collect()
+    };
+    let mut parts = parts.into_iter();
+    let mut grad = parts.next().unwrap_or_else(|| vec![0.0; indices.len()]);
+    for part in parts {
+        grad.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+    }
     grad
 }
 
@@ -192,8 +219,9 @@ fn gather_rows(
     outputs: usize,
     inputs: usize,
 ) -> Vec<f32> {
+    let (x, dy) = (flex::contiguous(x), flex::contiguous(dy));
+    let (x, dy) = (flex::floats(&x), flex::floats(&dy));
     let mut grad = Vec::with_capacity(indices.len());
-    let dy = Flex::float_transpose(dy);
     for start in (0..outputs).step_by(CPU_ROWS) {
         let rows = CPU_ROWS.min(outputs - start);
         let (first, last) = (start * inputs, (start + rows) * inputs);
@@ -202,8 +230,9 @@ fn gather_rows(
         if selected.is_empty() {
             continue;
         }
-        let tile = flex::contiguous(Flex::float_matmul(dy.narrow(0, start, rows), x.clone()));
-        let tile = flex::floats(&tile);
+        let sizes = Sizes { rows, columns: inputs, depth: x.len() / inputs };
+        let left = Matrix { values: &dy[start..], row: 1, step: outputs };
+        let tile = product(left, Matrix::stored(x, inputs), sizes, None);
         grad.extend(selected.iter().map(|&index| tile[index as usize - first]));
     }
     assert_eq!(grad.len(), indices.len(), "mask indices are sorted and inside the weight");

@@ -46,6 +46,8 @@ struct Settings {
 #[derive(Debug)]
 struct SparseTensor {
     mask: MaskSettings,
+    /// Where the weight stands among the model's parameters.
+    place: usize,
     /// Sorted flat indices `[N]`.
     indices: Tensor<1, Int>,
     /// Pretrained values `[N]`.
@@ -75,8 +77,8 @@ struct SparseAdaptation {
 }
 
 impl Adaptation for SparseAdaptation {
-    fn linear(&self, x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
-        kernel::sparse_linear(x, weight.clone(), self.leaf.clone(), self.indices.clone(), self.transposed)
+    fn linear(&self, x: Tensor<2>, weight: &Tensor<2>, bias: Option<Tensor<2>>) -> Tensor<2> {
+        kernel::sparse_linear(x, weight.clone(), self.leaf.clone(), self.indices.clone(), bias, self.transposed)
     }
 
     fn embed(&self, ids: Tensor<1, Int>, weight: &Tensor<2>) -> Tensor<2> {
@@ -166,10 +168,11 @@ impl Sparta {
             .map(|(mask, indices)| {
                 let count = indices.len();
                 let indices = device.indices(&indices);
-                let parameter = transformer.parameter_mut(&mask.name).expect("masks name parameters of the model");
+                let place = transformer.place(&mask.name).expect("masks name parameters of the model");
+                let parameter = transformer.parameters()[place];
                 let base = parameter.value().clone().reshape([parameter.len()]).select(0, indices.clone());
                 let trained = Some((zeros(count, &device.handle), Tensor::zeros([2, count], &device.handle)));
-                SparseTensor { mask, indices, base, trained, leaf: None, grad: None }
+                SparseTensor { mask, place, indices, base, trained, leaf: None, grad: None }
             })
             .collect();
         Self { seed: 0, sparsity: 0.0, drawn_from_seed: false, explicit_indices: true, tensors }
@@ -223,10 +226,11 @@ impl Method for Sparta {
     }
 
     fn attach(&mut self, transformer: &mut Transformer, _pass: u64) {
+        let mut parameters = transformer.parameters_mut();
         for tensor in &mut self.tensors {
             let leaf = Tensor::from_inner(tensor.trained().0.clone()).require_grad();
             tensor.leaf = Some(leaf.clone());
-            let parameter = transformer.parameter_mut(&tensor.mask.name).expect("masks name parameters of the model");
+            let parameter = &mut parameters[tensor.place];
             let (indices, transposed) = (tensor.indices.clone(), parameter.transposed());
             parameter.adaptation = Some(Box::new(SparseAdaptation { leaf, indices, transposed }));
         }
@@ -240,26 +244,25 @@ impl Method for Sparta {
     }
 
     fn detach(&mut self, transformer: &mut Transformer) {
+        let mut parameters = transformer.parameters_mut();
         for tensor in &mut self.tensors {
             tensor.leaf = None;
-            if let Some(parameter) = transformer.parameter_mut(&tensor.mask.name) {
-                parameter.adaptation = None;
-            }
+            parameters[tensor.place].adaptation = None;
         }
     }
 
-    fn squared_norms(&self) -> Vec<Tensor<1>> {
-        self.tensors.iter().filter_map(|tensor| tensor.grad.clone()).map(kernel::squared_norm).collect()
+    fn gradients(&self) -> Vec<Tensor<1>> {
+        self.tensors.iter().filter_map(|tensor| tensor.grad.clone()).collect()
     }
 
     fn step(&mut self, transformer: &mut Transformer, settings: &AdamW, squared_norm: &Tensor<1>) {
+        let mut parameters = transformer.parameters_mut();
         for tensor in &mut self.tensors {
             let Some(grad) = tensor.grad.take() else { continue };
             let (delta, moments) = tensor.trained.take().expect("deltas are back after every step");
             let (indices, base) = (tensor.indices.clone(), tensor.base.clone());
-            let parameter = transformer.parameter_mut(&tensor.mask.name).expect("masks name parameters of the model");
             let trained = &mut tensor.trained;
-            parameter.update(|weight| {
+            parameters[tensor.place].update(|weight| {
                 let state = Stepped { weight, delta, moments };
                 let stepped = kernel::sparse_step(state, indices, base, grad, squared_norm.clone(), *settings);
                 *trained = Some((stepped.delta, stepped.moments));

@@ -4,6 +4,8 @@ use std::fmt::Debug;
 
 use burn::tensor::{Int, Tensor};
 
+use crate::kernel;
+
 /// What a tensor does in the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -24,8 +26,8 @@ pub enum Role {
 /// How a training method changes the use of one tensor. The model calls it in place of the plain operation and does
 /// not know which method it is. `weight` is the tensor's current value, untracked.
 pub trait Adaptation: Debug + Send {
-    /// `y` `[T, outputs]` of a linear layer for `x` `[T, inputs]` and `weight` as it is stored.
-    fn linear(&self, x: Tensor<2>, weight: &Tensor<2>) -> Tensor<2>;
+    /// `y` `[T, outputs]` of a linear layer for `x` `[T, inputs]`, `weight` as it is stored and a bias `[1, outputs]`.
+    fn linear(&self, x: Tensor<2>, weight: &Tensor<2>, bias: Option<Tensor<2>>) -> Tensor<2>;
 
     /// Rows `ids` `[T]` of an embedding table, as `[T, width]`.
     fn embed(&self, ids: Tensor<1, Int>, weight: &Tensor<2>) -> Tensor<2>;
@@ -157,12 +159,11 @@ impl Parameter {
         self.value = Some(change(value));
     }
 
-    /// `x W^T` `[T, outputs]`.
-    pub fn linear(&self, x: Tensor<2>) -> Tensor<2> {
+    /// `x W^T + bias` `[T, outputs]`, for a bias `[1, outputs]`.
+    pub fn linear(&self, x: Tensor<2>, bias: Option<Tensor<2>>) -> Tensor<2> {
         match &self.adaptation {
-            Some(adaptation) => adaptation.linear(x, self.value()),
-            None if self.transposed() => x.matmul(self.value().clone()),
-            None => x.matmul(self.value().clone().transpose()),
+            Some(adaptation) => adaptation.linear(x, self.value(), bias),
+            None => kernel::linear(x, self.value().clone(), bias, self.transposed()),
         }
     }
 

@@ -281,7 +281,7 @@ fn sparse_linear_gives_the_dense_gradients_at_the_selected_entries() {
 
             let delta = Tensor::<1>::from_inner(device.floats(vec![0.0; mask.len()], [mask.len()])).require_grad();
             let x_leaf = on_graph(x.clone()).require_grad();
-            let y = kernel::sparse_linear(x_leaf.clone(), weight, delta.clone(), indices.clone(), transposed);
+            let y = kernel::sparse_linear(x_leaf.clone(), weight, delta.clone(), indices.clone(), None, transposed);
             assert_close("y", &matrix(y.clone()), &matrix(dense_y), 1e-4, 1e-4);
             let grads = (y * on_graph(scale.clone())).sum().backward();
             let selected: Vec<f32> = mask.iter().map(|&i| dense[i as usize]).collect();

@@ -105,28 +105,31 @@ impl<'a> Forward<'a> {
         self.tape.room(x, self.cpu && !keeps)
     }
 
-    /// `x W^T`, with what is hooked into the weight.
-    fn weight(&mut self, parameter: &Parameter, x: Extent, part: Part) -> Extent {
+    /// `x W^T + b`, with what is hooked into the weight.
+    fn weight(&mut self, parameter: &Parameter, bias: Option<&Parameter>, x: Extent, part: Part) -> Extent {
         let [outputs, inputs] = layer_dims(parameter).expect("weights are matrices").map(|side| side as u64);
         let tokens = x.numbers / inputs;
+        let bias = bias.map(|bias| self.small(bias));
         let new = |this: &Self, width: u64| this.tape.new_tensor(tokens * width, part);
         let dx = |x: &Extent| Grad::New(x.numbers);
+        let mut inputs: Vec<Input> = bias.iter().map(|bias| to(bias, dx(bias))).collect();
         match self.hook(parameter) {
             None => {
                 let y = new(self, outputs);
-                self.tape.record(y, &[to(&x, dx(&x))], &[])
+                inputs.push(to(&x, dx(&x)));
+                self.tape.record(y, &inputs, &[])
             }
-            Some((Means::Sparse, leaves)) => {
+            Some((Means::Sparse | Means::Whole, leaves)) => {
                 let y = new(self, outputs);
-                self.tape.record(y, &[to(&leaves[0], dx(&leaves[0])), to(&x, dx(&x))], &[&x])
-            }
-            Some((Means::Whole, leaves)) => {
-                let y = new(self, outputs);
-                self.tape.record(y, &[to(&x, dx(&x)), to(&leaves[0], dx(&leaves[0]))], &[&x])
+                inputs.extend([to(&leaves[0], dx(&leaves[0])), to(&x, dx(&x))]);
+                // The input is kept only for the gradient of what is trained.
+                let kept = if leaves[0].is_tracked() { &[&x][..] } else { &[] };
+                self.tape.record(y, &inputs, kept)
             }
             Some((Means::LowRank(rank), leaves)) => {
                 let frozen = new(self, outputs);
-                let frozen = self.tape.record(frozen, &[to(&x, dx(&x))], &[]);
+                inputs.push(to(&x, dx(&x)));
+                let frozen = self.tape.record(frozen, &inputs, &[]);
                 let x = if self.dropout && leaves[0].is_tracked() {
                     let (y, x) = self.own_room(x, false);
                     let grad = self.own(x.numbers);
@@ -135,10 +138,10 @@ impl<'a> Forward<'a> {
                     x
                 };
                 let narrow = new(self, rank as u64);
-                let narrow = self.tape.record(narrow, &[to(&x, dx(&x)), to(&leaves[0], dx(&leaves[0]))], &[&x]);
+                let narrow = self.tape.record(narrow, &[to(&leaves[0], dx(&leaves[0])), to(&x, dx(&x))], &[&x]);
                 let narrow = self.tape.scale(narrow);
                 let wide = new(self, outputs);
-                let inputs = [to(&narrow, dx(&narrow)), to(&leaves[1], dx(&leaves[1]))];
+                let inputs = [to(&leaves[1], dx(&leaves[1])), to(&narrow, dx(&narrow))];
                 let wide = self.tape.record(wide, &inputs, &[&narrow]);
                 self.tape.add(frozen, wide)
             }
@@ -168,11 +171,7 @@ impl<'a> Forward<'a> {
     }
 
     fn linear_to(&mut self, layer: &Linear, x: Extent, part: Part) -> Extent {
-        let y = self.weight(&layer.weight, x, part);
-        let Some(bias) = &layer.bias else { return y };
-        let bias = self.small(bias);
-        let (sum, y) = self.tape.room(y, true);
-        self.tape.record(sum, &[to(&bias, Grad::New(bias.numbers)), to(&y, Grad::Same)], &[])
+        self.weight(&layer.weight, layer.bias.as_ref(), x, part)
     }
 
     /// A norm over rows of any width.
@@ -274,8 +273,8 @@ impl<'a> Forward<'a> {
         let transformer = self.transformer;
         let x = self.before(&transformer.norm, x);
         let logits = match &transformer.head {
-            Head::Tied => self.weight(&transformer.embeddings.tokens, x, Part::Logits),
-            Head::Vocabulary(weight) => self.weight(weight, x, Part::Logits),
+            Head::Tied => self.weight(&transformer.embeddings.tokens, None, x, Part::Logits),
+            Head::Vocabulary(weight) => self.weight(weight, None, x, Part::Logits),
             Head::Classifier(classifier) => {
                 let x = match &classifier.pooler {
                     Some(pooler) => {

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     event::TrainedTensor,
     method::{Means, Planned},
-    model::{Parameter, Role, Transformer, head::Head},
+    model::{Transformer, head::Head},
 };
 
 /// What is trained of which model on which kind of device.
@@ -78,30 +78,6 @@ impl<'a> Work<'a> {
             };
             if batches.recompute { recomputed(forward, self.planned, collect) } else { whole(forward, collect) }
         }
-        // The step reads each gradient row by row; one that lies across is copied first.
-        for (sum, strided) in sums.iter_mut().zip(self.strided()) {
-            drop((ledger.hold(strided, Part::Gradients), sum.take()));
-        }
-    }
-
-    /// For each leaf the numbers of its gradient, if a matmul left it transposed, else 0.
-    fn strided(&self) -> Vec<u64> {
-        let parameters = self.transformer.parameters();
-        let mut all = Vec::new();
-        for planned in self.planned {
-            let Planned { tensor, means } = planned;
-            let across = |parameter: &&Parameter| {
-                let tied = matches!(self.transformer.head, Head::Tied) && parameter.role == Role::Embedding;
-                parameter.name == tensor.name && (tied || matches!(parameter.role, Role::Linear | Role::Head))
-            };
-            match means {
-                Means::Sparse => all.push(0),
-                Means::Whole if parameters.iter().any(across) => all.push(tensor.trained as u64),
-                Means::Whole => all.push(0),
-                Means::LowRank(rank) => all.extend(factors(planned, *rank)),
-            }
-        }
-        all
     }
 
     /// A batch of an evaluation.
