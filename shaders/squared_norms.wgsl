@@ -1,6 +1,6 @@
 // Sums of squares of five tensors in one launch: workgroup (x, y) reduces its strided share of tensor y to one number. The
 // partial sums of many launches lie one behind the other, and squared_norm.wgsl adds them up.
-// Composed twin: kernel::squared_norm::composed_of_all.
+// Composed twin: kernel::squared_norm::composed.
 
 @group(0) @binding(0) var<storage, read_write> first: array<f32>;     // [counts[0]]
 @group(0) @binding(1) var<storage, read_write> second: array<f32>;    // [counts[1]]

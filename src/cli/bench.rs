@@ -1,6 +1,7 @@
 //! `agoge bench`: ratios from one run, never absolute promises.
 
 mod attention;
+mod launches;
 mod methods;
 mod speed;
 mod step;

@@ -3,6 +3,8 @@
 //! For `y = x W^T` the dense gradient of W is `dy^T x`; only the entries in the mask are wanted:
 //! `g[n] = sum over t of dy[t, row(n)] * x[t, col(n)]`.
 
+use std::cell::Cell;
+
 use burn::backend::{
     Backend, Dispatch, backend_extension,
     ops::FloatTensorOps,
@@ -173,6 +175,21 @@ fn gather_streaming(x: &[f32], dy: &[f32], indices: &[u32], outputs: usize, inpu
     grad
 }
 
+thread_local! {
+    /// Turned activations and gradients, kept from call to call.
+    static COLUMNS: Cell<[Vec<f32>; 2]> = const { Cell::new([Vec::new(), Vec::new()]) };
+}
+
+/// The columns of some rows, one behind the other, `stride` apart, each filled up to whole vectors with zeros.
+fn turned<'a>(to: &'a mut Vec<f32>, values: &[f32], [rows, width]: [usize; 2], stride: usize) -> &'a [f32] {
+    to.resize(width * stride, 0.0);
+    transpose(to, stride, values, width, [rows, width]);
+    if !rows.is_multiple_of(16) {
+        to.chunks_exact_mut(stride).for_each(|column| column[rows..].fill(0.0));
+    }
+    to
+}
+
 /// The same with one dot product for each entry, over some tokens at a time whose columns have been made contiguous.
 fn gather_dots(x: &[f32], dy: &[f32], indices: &[u32], outputs: usize, inputs: usize) -> Vec<f32> {
     let tokens = x.len() / inputs;
@@ -181,21 +198,20 @@ fn gather_dots(x: &[f32], dy: &[f32], indices: &[u32], outputs: usize, inputs: u
     let step = tokens.div_ceil(tokens.div_ceil(CPU_TOKENS).next_multiple_of(threads)).next_multiple_of(16);
     let part = |(x, dy): (&[f32], &[f32])| {
         let rows = x.len() / inputs;
-        // Zeros behind the last token give whole vectors.
-        let stride = rows.next_multiple_of(16);
-        let turned = |values: &[f32], width: usize| {
-            let mut columns = vec![0.0; width * stride];
-            transpose(&mut columns, stride, values, width, [rows, width]);
-            columns
-        };
-        let (x, dy) = (turned(x, inputs), turned(dy, outputs));
+        // Whole vectors, and columns that are no power of two apart: those would fight for a few lines of the cache.
+        let stride = rows.next_multiple_of(32) + 16;
+        let [mut columns_of_x, mut columns_of_dy] = COLUMNS.take();
+        let x = turned(&mut columns_of_x, x, [rows, inputs], stride);
+        let dy = turned(&mut columns_of_dy, dy, [rows, outputs], stride);
+        let len = rows.next_multiple_of(16);
         let mut grad = vec![0.0; indices.len()];
         wide!({
             for (grad, &index) in grad.iter_mut().zip(indices) {
                 let (row, col) = (index as usize / inputs, index as usize % inputs);
-                *grad = dot(&dy[row * stride..][..stride], &x[col * stride..][..stride]);
+                *grad = dot(&dy[row * stride..][..len], &x[col * stride..][..len]);
             }
         });
+        COLUMNS.set([columns_of_x, columns_of_dy]);
         grad
     };
     let parts: Vec<Vec<f32>> = if alone {

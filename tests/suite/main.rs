@@ -19,6 +19,7 @@ mod layout;
 mod memory;
 mod program;
 mod runs;
+mod steady;
 mod support;
 mod tasks;
 mod watch;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     Error, Result,
     cli::{
-        bench::{SETTINGS, full_batch, in_use},
+        bench::{SETTINGS, full_batch, in_use, launches},
         format::count,
     },
     config::{List, RunConfig},
@@ -46,7 +46,13 @@ pub(super) struct Methods {
     /// Write the figures as JSON
     #[arg(long)]
     json: bool,
+    /// Only print how many shaders a step of this method launches on the first of the sizes
+    #[arg(long, value_name = "METHOD", hide = true)]
+    launches_of: Option<String>,
 }
+
+/// What is compared, in the order of the table.
+const COMPARED: [&str; 3] = ["sparta", "lora", "full"];
 
 /// A model to measure with, of a real one's shape.
 struct Shape {
@@ -65,6 +71,8 @@ struct Contestant {
     secs: Vec<f64>,
     /// Bytes a trained number beyond the frozen weights, with its gradient; a GPU's allocator tells.
     bytes_per_number: Option<f64>,
+    /// Shaders that a step launches.
+    launches: Option<usize>,
 }
 
 /// The model of a width, with `layers` blocks where a real one has many.
@@ -133,18 +141,27 @@ fn matching_rank(base: &Pretrained, density: f64) -> usize {
 impl Methods {
     pub(super) async fn run(self) -> Result<ExitCode> {
         let device = device::open(&self.device).await?;
+        if let Some(name) = &self.launches_of {
+            println!("{}", self.count(name, &device)?);
+            return Ok(ExitCode::SUCCESS);
+        }
         let mut rows = Vec::new();
         if !self.json {
             println!("{} ({}), 512 tokens a step, random weights", device.facts.name, device.facts.backend);
             println!("ms: the shortest step of {}, one of each method in turn\n", self.repetitions);
             println!(
-                "{:>5}  {:<8} {:>11} {:>9} {:>9} {:>10} {:>14}",
-                "width", "method", "trained", "ms", "of lora", "of full", "bytes a number"
+                "{:>5}  {:<8} {:>11} {:>9} {:>9} {:>10} {:>14} {:>9}",
+                "width", "method", "trained", "ms", "of lora", "of full", "bytes a number", "launches"
             );
         }
         for &width in &self.sizes.0 {
             let shape = shape(width, self.layers)?;
-            let contestants = self.measure(&shape, &device)?;
+            let mut contestants = self.measure(&shape, &device)?;
+            if !device.is_cpu() {
+                for contestant in &mut contestants {
+                    contestant.launches = Some(self.launches(contestant.name, width)?);
+                }
+            }
             let shortest: Vec<f64> = contestants.iter().map(Contestant::shortest).collect();
             for contestant in &contestants {
                 let [of_lora, of_full] = [1, 2].map(|other| contestant.shortest() / shortest[other]);
@@ -152,12 +169,13 @@ impl Methods {
                 rows.push(json!({
                     "width": width, "model": shape.name, "method": contestant.name, "trained": trained,
                     "shortest_step_secs": contestant.shortest(), "step_secs": contestant.median(),
-                    "of_lora": of_lora, "of_full": of_full, "bytes_per_number": contestant.bytes_per_number,
+                    "of_lora": of_lora, "of_full": of_full, "bytes_per_number": contestant.bytes_per_number, "launches": contestant.launches,
                 }));
                 if !self.json {
                     let bytes = contestant.bytes_per_number.map_or("-".into(), |bytes| format!("{bytes:.2}"));
+                    let launches = contestant.launches.map_or("-".into(), |launches| launches.to_string());
                     println!(
-                        "{width:>5}  {:<8} {:>11} {:>9.1} {of_lora:>9.2} {of_full:>10.2} {bytes:>14}",
+                        "{width:>5}  {:<8} {:>11} {:>9.1} {of_lora:>9.2} {of_full:>10.2} {bytes:>14} {launches:>9}",
                         contestant.name,
                         count(trained),
                         1e3 * contestant.shortest()
@@ -176,7 +194,7 @@ impl Methods {
 
     fn measure(&self, shape: &Shape, device: &ComputeDevice) -> Result<Vec<Contestant>> {
         let mut contestants = Vec::new();
-        for name in ["sparta", "lora", "full"] {
+        for name in COMPARED {
             contestants.push(self.prepare(name, shape, device)?);
         }
         for step in 0..WARM_UP + self.repetitions.max(1) {
@@ -194,6 +212,37 @@ impl Methods {
         }
         contestants.iter_mut().for_each(|contestant| contestant.secs.sort_unstable_by(f64::total_cmp));
         Ok(contestants)
+    }
+
+    /// Shaders that a step launches, counted by a child of this program.
+    fn launches(&self, name: &str, width: usize) -> Result<usize> {
+        let mut arguments: Vec<String> = ["bench", "methods", "--launches-of", name].map(str::to_owned).to_vec();
+        let settings = [
+            ("--device", self.device.to_string()),
+            ("--sizes", width.to_string()),
+            ("--density", self.density.to_string()),
+            ("--layers", self.layers.to_string()),
+        ];
+        arguments.extend(settings.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
+        launches::counted_by_child(&arguments)
+    }
+
+    /// The same, in the child.
+    fn count(&self, name: &str, device: &ComputeDevice) -> Result<usize> {
+        let method = COMPARED.into_iter().find(|compared| *compared == name);
+        let method = method.ok_or_else(|| Error::input(format!("--launches-of {name}: no method that is compared")))?;
+        let size = self.sizes.0.first().ok_or_else(|| Error::input("--sizes names no width"))?;
+        let shape = shape(*size, self.layers)?;
+        let mut contestant = self.prepare(method, &shape, device)?;
+        let mut step = |number: u64| -> Result<usize> {
+            let window = [batch(&contestant.base, &shape)];
+            let (transformer, method) = (&mut contestant.base.transformer, &mut *contestant.method);
+            optimizer_step(transformer, method, &window, number, &SETTINGS, false, device)?;
+            sync(device)?;
+            launches::so_far()
+        };
+        let before = step(0)?;
+        Ok(step(1)? - before)
     }
 
     fn prepare(&self, name: &'static str, shape: &Shape, device: &ComputeDevice) -> Result<Contestant> {
@@ -227,7 +276,7 @@ impl Methods {
             bytes_per_number = Some(in_use(device)?.saturating_sub(loaded) as f64 / trained);
             drop(method::update(&mut *method, &mut base.transformer, &SETTINGS)?);
         }
-        Ok(Contestant { name, base, method, secs: Vec::new(), bytes_per_number })
+        Ok(Contestant { name, base, method, secs: Vec::new(), bytes_per_number, launches: None })
     }
 }
 

@@ -39,19 +39,21 @@ pub(super) struct Speed {
 
 /// What was measured.
 #[derive(Debug)]
-pub(super) struct Figures {
+struct Figures {
     /// Seconds of each step, shortest first.
-    pub(super) secs: Vec<f64>,
-    pub(super) trained: usize,
-    pub(super) loss: f32,
+    secs: Vec<f64>,
+    trained: usize,
+    loss: f32,
+    /// What the device's allocator held after the warm-up and at the end.
+    reserved: [u64; 2],
 }
 
 impl Figures {
-    pub(super) fn shortest(&self) -> f64 {
+    fn shortest(&self) -> f64 {
         self.secs.first().copied().unwrap_or(f64::NAN)
     }
 
-    pub(super) fn median(&self) -> f64 {
+    fn median(&self) -> f64 {
         self.secs.get(self.secs.len() / 2).copied().unwrap_or(f64::NAN)
     }
 }
@@ -66,7 +68,6 @@ impl Speed {
         let width = if config.max_seq_length == 0 { 64 } else { config.max_seq_length };
         let figures = measure(&config, width, &device)?;
         let peak = device::peak_of_process();
-        let memory = device.memory();
         let tokens = config.batch_size * config.grad_accumulation_steps * width;
         if self.json {
             println!(
@@ -77,7 +78,8 @@ impl Speed {
                     "grad_accumulation_steps": config.grad_accumulation_steps, "tokens": width,
                     "trained": figures.trained, "step_secs": figures.median(), "shortest_step_secs": figures.shortest(),
                     "tokens_per_sec": tokens as f64 / figures.median(), "loss": figures.loss,
-                    "peak_resident_bytes": peak, "device_reserved_bytes": memory.reserved_bytes,
+                    "peak_resident_bytes": peak, "warm_reserved_bytes": figures.reserved[0],
+                    "reserved_bytes": figures.reserved[1],
                 })
             );
             return Ok(ExitCode::SUCCESS);
@@ -103,7 +105,7 @@ impl Speed {
 }
 
 /// Times the steps of one method on one batch, each until all queued work is done.
-pub(super) fn measure(config: &RunConfig, width: usize, device: &ComputeDevice) -> Result<Figures> {
+fn measure(config: &RunConfig, width: usize, device: &ComputeDevice) -> Result<Figures> {
     let sync = || device.handle.sync().map_err(|e| Error::Device(format!("the device failed: {e:?}")));
     let purpose = match config.task {
         Task::CausalLm => Purpose::LanguageModel,
@@ -134,7 +136,11 @@ pub(super) fn measure(config: &RunConfig, width: usize, device: &ComputeDevice) 
     let recompute = config.grad_checkpointing == Recompute::On;
     let mut secs = Vec::new();
     let mut loss = f32::NAN;
+    let mut warm = 0;
     for step in 0..WARM_UP + config.steps as usize {
+        if step == WARM_UP {
+            warm = device.memory().reserved_bytes;
+        }
         let started = Instant::now();
         let outcome =
             optimizer_step(&mut base.transformer, &mut *method, &window, step as u64, &SETTINGS, recompute, device)?;
@@ -145,5 +151,6 @@ pub(super) fn measure(config: &RunConfig, width: usize, device: &ComputeDevice) 
         loss = outcome.loss.into_scalar::<f32>();
     }
     secs.sort_unstable_by(f64::total_cmp);
-    Ok(Figures { secs, trained: method.trained_parameters(), loss })
+    let reserved = [warm, device.memory().reserved_bytes];
+    Ok(Figures { secs, trained: method.trained_parameters(), loss, reserved })
 }

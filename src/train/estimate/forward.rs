@@ -306,7 +306,7 @@ impl<'a> Forward<'a> {
     }
 
     /// Hidden states at the positions that count.
-    fn counted(&mut self, hidden: Extent) -> Extent {
+    pub(super) fn counted(&mut self, hidden: Extent) -> Extent {
         let (tokens, d) = (self.shape.tokens(), self.transformer.architecture.hidden_size as u64);
         let select = matches!(self.transformer.head, Head::Classifier(_))
             || few(self.shape.predictions as usize, tokens as usize);
@@ -319,25 +319,36 @@ impl<'a> Forward<'a> {
         self.head(hidden)
     }
 
-    /// The summed loss from the hidden states after the last block.
+    /// The summed loss from the hidden states after the last block, in one graph.
     pub(super) fn loss_sum(&mut self, hidden: Extent) -> Extent {
         let d = self.transformer.architecture.hidden_size as u64;
         let hidden = self.counted(hidden);
-        let (rows, at_once) = (hidden.numbers / d, positions_at_once(self.transformer.architecture.vocab_size) as u64);
+        let rows = hidden.numbers / d;
         let mut sum = None;
-        for start in (0..rows).step_by(at_once as usize) {
-            let count = at_once.min(rows - start);
-            let part = if rows > at_once { self.tape.part_of(&hidden, count * d, true) } else { hidden.clone() };
-            let logits = self.head(part);
-            let losses = self.tape.new_tensor(count, Part::Logits);
-            let grad = if self.cpu { Grad::OverKept(0, logits.numbers) } else { Grad::New(logits.numbers) };
-            let losses = self.tape.record(losses, &[to(&logits, grad)], &[&logits]);
-            let part = self.tape.total(losses);
+        for count in self.pieces(rows) {
+            let piece = if rows > count { self.tape.part_of(&hidden, count * d, true) } else { hidden.clone() };
+            let part = self.loss_of(piece, count);
             sum = Some(match sum {
                 Some(sum) => self.tape.add(sum, part),
                 None => part,
             });
         }
         sum.expect("a batch has rows")
+    }
+
+    /// How many positions each piece of `rows` has whose logits exist at one time.
+    pub(super) fn pieces(&self, rows: u64) -> Vec<u64> {
+        let at_once = positions_at_once(self.transformer.architecture.vocab_size) as u64;
+        (0..rows).step_by(at_once as usize).map(|start| at_once.min(rows - start)).collect()
+    }
+
+    /// The summed loss of the `count` positions that `hidden` has.
+    pub(super) fn loss_of(&mut self, hidden: Extent, count: u64) -> Extent {
+        let logits = self.head(hidden);
+        let losses = self.tape.new_tensor(count, Part::Logits);
+        let grad = if self.cpu { Grad::OverKept(0, logits.numbers) } else { Grad::New(logits.numbers) };
+        let losses = self.tape.record(losses, &[to(&logits, grad)], &[&logits]);
+        drop(logits);
+        self.tape.total(losses)
     }
 }
