@@ -4,6 +4,7 @@
 //! is Burn's `flex` backend, which needs no driver at all.
 
 mod host;
+mod launches;
 mod memory;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 
 pub use host::{compute_on_this_thread, keep_freed_memory};
+pub use launches::launches_during;
 pub use memory::peak_of_process;
 
 /// What kind of hardware an adapter is; the order is the order of preference.

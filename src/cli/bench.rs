@@ -1,7 +1,6 @@
 //! `agoge bench`: ratios from one run, never absolute promises.
 
 mod attention;
-mod launches;
 mod methods;
 mod speed;
 mod step;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     Error, Result,
     cli::{
-        bench::{SETTINGS, full_batch, in_use, launches},
+        bench::{SETTINGS, full_batch, in_use},
         format::count,
     },
     config::{List, RunConfig},
@@ -46,9 +46,6 @@ pub(super) struct Methods {
     /// Write the figures as JSON
     #[arg(long)]
     json: bool,
-    /// Only print how many shaders a step of this method launches on the first of the sizes
-    #[arg(long, value_name = "METHOD", hide = true)]
-    launches_of: Option<String>,
 }
 
 /// What is compared, in the order of the table.
@@ -72,7 +69,7 @@ struct Contestant {
     /// Bytes a trained number beyond the frozen weights, with its gradient; a GPU's allocator tells.
     bytes_per_number: Option<f64>,
     /// Shaders that a step launches.
-    launches: Option<usize>,
+    launches: usize,
 }
 
 /// The model of a width, with `layers` blocks where a real one has many.
@@ -141,10 +138,6 @@ fn matching_rank(base: &Pretrained, density: f64) -> usize {
 impl Methods {
     pub(super) async fn run(self) -> Result<ExitCode> {
         let device = device::open(&self.device).await?;
-        if let Some(name) = &self.launches_of {
-            println!("{}", self.count(name, &device)?);
-            return Ok(ExitCode::SUCCESS);
-        }
         let mut rows = Vec::new();
         if !self.json {
             println!("{} ({}), 512 tokens a step, random weights", device.facts.name, device.facts.backend);
@@ -156,12 +149,7 @@ impl Methods {
         }
         for &width in &self.sizes.0 {
             let shape = shape(width, self.layers)?;
-            let mut contestants = self.measure(&shape, &device)?;
-            if !device.is_cpu() {
-                for contestant in &mut contestants {
-                    contestant.launches = Some(self.launches(contestant.name, width)?);
-                }
-            }
+            let contestants = self.measure(&shape, &device)?;
             let shortest: Vec<f64> = contestants.iter().map(Contestant::shortest).collect();
             for contestant in &contestants {
                 let [of_lora, of_full] = [1, 2].map(|other| contestant.shortest() / shortest[other]);
@@ -173,12 +161,12 @@ impl Methods {
                 }));
                 if !self.json {
                     let bytes = contestant.bytes_per_number.map_or("-".into(), |bytes| format!("{bytes:.2}"));
-                    let launches = contestant.launches.map_or("-".into(), |launches| launches.to_string());
                     println!(
-                        "{width:>5}  {:<8} {:>11} {:>9.1} {of_lora:>9.2} {of_full:>10.2} {bytes:>14} {launches:>9}",
+                        "{width:>5}  {:<8} {:>11} {:>9.1} {of_lora:>9.2} {of_full:>10.2} {bytes:>14} {:>9}",
                         contestant.name,
                         count(trained),
-                        1e3 * contestant.shortest()
+                        1e3 * contestant.shortest(),
+                        contestant.launches
                     );
                 }
             }
@@ -203,8 +191,12 @@ impl Methods {
                 sync(device)?;
                 let started = Instant::now();
                 let (transformer, method) = (&mut contestant.base.transformer, &mut *contestant.method);
-                optimizer_step(transformer, method, &window, step as u64, &SETTINGS, false, device)?;
+                let (outcome, launches) = device::launches_during(|| {
+                    optimizer_step(transformer, method, &window, step as u64, &SETTINGS, false, device)
+                });
+                outcome?;
                 sync(device)?;
+                contestant.launches = launches;
                 if step >= WARM_UP {
                     contestant.secs.push(started.elapsed().as_secs_f64());
                 }
@@ -212,37 +204,6 @@ impl Methods {
         }
         contestants.iter_mut().for_each(|contestant| contestant.secs.sort_unstable_by(f64::total_cmp));
         Ok(contestants)
-    }
-
-    /// Shaders that a step launches, counted by a child of this program.
-    fn launches(&self, name: &str, width: usize) -> Result<usize> {
-        let mut arguments: Vec<String> = ["bench", "methods", "--launches-of", name].map(str::to_owned).to_vec();
-        let settings = [
-            ("--device", self.device.to_string()),
-            ("--sizes", width.to_string()),
-            ("--density", self.density.to_string()),
-            ("--layers", self.layers.to_string()),
-        ];
-        arguments.extend(settings.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
-        launches::counted_by_child(&arguments)
-    }
-
-    /// The same, in the child.
-    fn count(&self, name: &str, device: &ComputeDevice) -> Result<usize> {
-        let method = COMPARED.into_iter().find(|compared| *compared == name);
-        let method = method.ok_or_else(|| Error::input(format!("--launches-of {name}: no method that is compared")))?;
-        let size = self.sizes.0.first().ok_or_else(|| Error::input("--sizes names no width"))?;
-        let shape = shape(*size, self.layers)?;
-        let mut contestant = self.prepare(method, &shape, device)?;
-        let mut step = |number: u64| -> Result<usize> {
-            let window = [batch(&contestant.base, &shape)];
-            let (transformer, method) = (&mut contestant.base.transformer, &mut *contestant.method);
-            optimizer_step(transformer, method, &window, number, &SETTINGS, false, device)?;
-            sync(device)?;
-            launches::so_far()
-        };
-        let before = step(0)?;
-        Ok(step(1)? - before)
     }
 
     fn prepare(&self, name: &'static str, shape: &Shape, device: &ComputeDevice) -> Result<Contestant> {
@@ -276,7 +237,7 @@ impl Methods {
             bytes_per_number = Some(in_use(device)?.saturating_sub(loaded) as f64 / trained);
             drop(method::update(&mut *method, &mut base.transformer, &SETTINGS)?);
         }
-        Ok(Contestant { name, base, method, secs: Vec::new(), bytes_per_number, launches: None })
+        Ok(Contestant { name, base, method, secs: Vec::new(), bytes_per_number, launches: 0 })
     }
 }
 
