@@ -29,7 +29,6 @@ use std::{
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::Value;
 
-pub use crate::{device::keep_freed_memory, panics};
 use crate::{
     Result,
     config::{OF_MODEL_AND_DATA, RunConfig, settings},
@@ -43,6 +42,7 @@ use crate::{
     },
     model::{Pretrained, classifier::Purpose, pretrained::read_config},
 };
+pub use crate::{device::keep_freed_memory, panics};
 
 /// Fine-tune small language models on any GPU: no Python, no CUDA.
 #[derive(Debug, Parser)]

@@ -44,7 +44,10 @@ pub(super) fn changed(
 ) -> FlexTensor {
     if values.is_unique() {
         let len = values.layout().num_elements();
-        values.storage_mut::<f32>()[..len].par_chunks_mut(chunk).enumerate().for_each(|(at, values)| change(at, values));
+        values.storage_mut::<f32>()[..len]
+            .par_chunks_mut(chunk)
+            .enumerate()
+            .for_each(|(at, values)| change(at, values));
         return values;
     }
     let from = floats(&values);

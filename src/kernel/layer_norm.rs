@@ -29,7 +29,6 @@ pub(super) const FORWARD: &str =
 pub(super) const BACKWARD: &str =
     concat!(include_str!("../../shaders/shared/reduce.wgsl"), include_str!("../../shaders/layer_norm_backward.wgsl"));
 
-
 /// Backend dispatch of [`layer_norm`].
 #[backend_extension(Cube, Flex, Autodiff)]
 pub trait LayerNormOps: Backend {

@@ -80,9 +80,7 @@ pub fn sparse_linear(
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     let (delta, indices) = (delta.into_dispatch(), indices.into_dispatch());
     Tensor::from_dispatch(match bias {
-        Some(bias) => {
-            Dispatch::sparse_linear_with_bias_op(x, weight, delta, indices, bias.into_dispatch(), transposed)
-        }
+        Some(bias) => Dispatch::sparse_linear_with_bias_op(x, weight, delta, indices, bias.into_dispatch(), transposed),
         None => Dispatch::sparse_linear_op(x, weight, delta, indices, transposed),
     })
 }

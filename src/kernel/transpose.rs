@@ -7,13 +7,7 @@ const BLOCK: usize = 8;
 ///
 /// # Panics
 /// A slice is too short for that.
-pub(super) fn transpose(
-    to: &mut [f32],
-    to_stride: usize,
-    from: &[f32],
-    from_stride: usize,
-    [rows, width]: [usize; 2],
-) {
+pub(super) fn transpose(to: &mut [f32], to_stride: usize, from: &[f32], from_stride: usize, [rows, width]: [usize; 2]) {
     if rows == 0 || width == 0 {
         return;
     }

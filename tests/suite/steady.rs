@@ -30,6 +30,26 @@ fn two_hundred_steps_take_no_new_memory_from_the_device() {
     }
 }
 
+#[test]
+fn methods_are_measured_beside_each_other() {
+    let arguments = ["bench", "methods", "--json", "--device", "cpu", "--sizes", "576", "--layers", "1"];
+    let output = program(&[&arguments[..], &["--repetitions", "1"]].concat()).output().expect("the program");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let rows = told["rows"].as_array().expect("rows");
+    let figure = |row: usize, name: &str| rows[row][name].as_f64().unwrap_or_else(|| panic!("{name} of {told}"));
+    for (row, method) in ["sparta", "lora", "full"].iter().enumerate() {
+        assert_eq!(rows[row]["method"], *method);
+        let ratio = figure(row, "shortest_step_secs") / figure(2, "shortest_step_secs");
+        assert!(ratio > 0.0 && (figure(row, "of_full") / ratio - 1.0).abs() < 1e-6, "{told}");
+    }
+    // The ranks are whole numbers: at this size they come within a quarter.
+    assert!((figure(0, "trained") / figure(1, "trained") - 1.0).abs() < 0.25, "{told}");
+    let output = program(&["bench", "methods", "--device", "cpu", "--sizes", "500"]).output().expect("the program");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && error.contains("there are models of width"), "{error}");
+}
+
 /// A model whose vocabulary is so large that the logits of a batch do not fit one tensor.
 const WIDE: &str = r#"{
     "model_type": "llama", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -70,7 +90,8 @@ fn step(folder: &std::path::Path, config: &RunConfig, in_pieces: bool, device: &
     let mut base = Pretrained::random(folder, 3, Purpose::LanguageModel, device).expect("a model");
     let method_config = config.method_config();
     let entry = method::find(&config.method).expect("a method");
-    let mut method = method::start(entry, &mut Setup::new(&method_config, device, 5), &mut base.transformer).expect("it");
+    let mut method =
+        method::start(entry, &mut Setup::new(&method_config, device, 5), &mut base.transformer).expect("it");
     let number = |tensor: burn::tensor::Tensor<1>| tensor.into_data().iter::<f32>().next().expect("a number");
     if in_pieces {
         let window = [batch()];

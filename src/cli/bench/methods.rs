@@ -129,9 +129,8 @@ fn shape(width: usize, layers: usize) -> Result<Shape> {
 fn matching_rank(base: &Pretrained, density: f64) -> usize {
     let parameters = base.transformer.parameters();
     let layers = parameters.iter().filter(|parameter| parameter.is_linear()).filter_map(|p| layer_dims(p));
-    let (numbers, sides) = layers.fold((0, 0), |(numbers, sides), [outputs, inputs]| {
-        (numbers + outputs * inputs, sides + outputs + inputs)
-    });
+    let (numbers, sides) = layers
+        .fold((0, 0), |(numbers, sides), [outputs, inputs]| (numbers + outputs * inputs, sides + outputs + inputs));
     ((density * numbers as f64 / sides.max(1) as f64).round() as usize).max(1)
 }
 
@@ -229,7 +228,8 @@ impl Methods {
         };
         let config = config.method_config();
         let loaded = if device.is_cpu() { 0 } else { in_use(device)? };
-        let mut method = method::start(method::find(name)?, &mut Setup::new(&config, device, 0), &mut base.transformer)?;
+        let mut method =
+            method::start(method::find(name)?, &mut Setup::new(&config, device, 0), &mut base.transformer)?;
         let mut bytes_per_number = None;
         if !device.is_cpu() {
             gradients(&mut base, &mut *method, shape, device);

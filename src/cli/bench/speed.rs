@@ -46,6 +46,8 @@ struct Figures {
     loss: f32,
     /// What the device's allocator held after the warm-up and at the end.
     reserved: [u64; 2],
+    /// Seconds from the program's start, before any device was looked for, to the end of the first step.
+    first_step_secs: f64,
 }
 
 impl Figures {
@@ -63,10 +65,11 @@ impl Speed {
         let mut config = RunConfig { model: demo::NAME.into(), steps: MEASURED, ..RunConfig::default() };
         self.settings.apply(&mut config);
         config.check()?;
+        let started = Instant::now();
         let device = device::open(&config.device).await?;
         pin(&mut config, true)?;
         let width = if config.max_seq_length == 0 { 64 } else { config.max_seq_length };
-        let figures = measure(&config, width, &device)?;
+        let figures = measure(&config, width, &device, started)?;
         let peak = device::peak_of_process();
         let tokens = config.batch_size * config.grad_accumulation_steps * width;
         if self.json {
@@ -77,6 +80,7 @@ impl Speed {
                     "model": config.model, "method": config.method, "batch_size": config.batch_size,
                     "grad_accumulation_steps": config.grad_accumulation_steps, "tokens": width,
                     "trained": figures.trained, "step_secs": figures.median(), "shortest_step_secs": figures.shortest(),
+                    "first_step_secs": figures.first_step_secs,
                     "tokens_per_sec": tokens as f64 / figures.median(), "loss": figures.loss,
                     "peak_resident_bytes": peak, "warm_reserved_bytes": figures.reserved[0],
                     "reserved_bytes": figures.reserved[1],
@@ -93,11 +97,12 @@ impl Speed {
             figures.loss
         );
         println!(
-            "{:.1} ms a step (median of {}; shortest {:.1}), {} tokens/s, process at most {}",
+            "{:.1} ms a step (median of {}; shortest {:.1}), {} tokens/s, the first step after {:.2} s, process at most {}",
             1e3 * figures.median(),
             figures.secs.len(),
             1e3 * figures.shortest(),
             count((tokens as f64 / figures.median()) as usize),
+            figures.first_step_secs,
             bytes(peak)
         );
         Ok(ExitCode::SUCCESS)
@@ -105,7 +110,7 @@ impl Speed {
 }
 
 /// Times the steps of one method on one batch, each until all queued work is done.
-fn measure(config: &RunConfig, width: usize, device: &ComputeDevice) -> Result<Figures> {
+fn measure(config: &RunConfig, width: usize, device: &ComputeDevice, started: Instant) -> Result<Figures> {
     let sync = || device.handle.sync().map_err(|e| Error::Device(format!("the device failed: {e:?}")));
     let purpose = match config.task {
         Task::CausalLm => Purpose::LanguageModel,
@@ -136,21 +141,24 @@ fn measure(config: &RunConfig, width: usize, device: &ComputeDevice) -> Result<F
     let recompute = config.grad_checkpointing == Recompute::On;
     let mut secs = Vec::new();
     let mut loss = f32::NAN;
-    let mut warm = 0;
+    let (mut warm, mut first_step_secs) = (0, f64::NAN);
     for step in 0..WARM_UP + config.steps as usize {
         if step == WARM_UP {
             warm = device.memory().reserved_bytes;
         }
-        let started = Instant::now();
+        let before = Instant::now();
         let outcome =
             optimizer_step(&mut base.transformer, &mut *method, &window, step as u64, &SETTINGS, recompute, device)?;
         sync()?;
+        if step == 0 {
+            first_step_secs = started.elapsed().as_secs_f64();
+        }
         if step >= WARM_UP {
-            secs.push(started.elapsed().as_secs_f64());
+            secs.push(before.elapsed().as_secs_f64());
         }
         loss = outcome.loss.into_scalar::<f32>();
     }
     secs.sort_unstable_by(f64::total_cmp);
     let reserved = [warm, device.memory().reserved_bytes];
-    Ok(Figures { secs, trained: method.trained_parameters(), loss, reserved })
+    Ok(Figures { secs, trained: method.trained_parameters(), loss, reserved, first_step_secs })
 }

@@ -36,13 +36,8 @@ pub(super) fn multiply(out: Out, left: Left, right: Right, sizes: Sizes) {
     assert!(depth == 0 || (rows - 1) * left.row + deepest * left.step < left.values.len(), "a whole left matrix");
     let last = (columns - 1) / PANEL * right.panel + deepest * right.row + (columns - 1) % PANEL;
     assert!(depth == 0 || last < right.values.len(), "a whole right matrix");
-    let strides = Strides {
-        out: out.stride,
-        left: [left.row, left.step],
-        right: [right.row, right.panel],
-        depth,
-        add: out.add,
-    };
+    let strides =
+        Strides { out: out.stride, left: [left.row, left.step], right: [right.row, right.panel], depth, add: out.add };
     for column in (0..columns).step_by(PANELS * PANEL) {
         let width = (columns - column).min(PANELS * PANEL);
         // SAFETY: the column is one of the result and of the right matrix, whose extents were checked above; the mask cuts
@@ -123,8 +118,11 @@ unsafe fn tile<const R: usize, const P: usize>(
         for i in 0..R {
             for j in 0..P {
                 let at = out.add(i * strides.out + j * PANEL);
-                let sum =
-                    if strides.add { _mm512_add_ps(_mm512_maskz_loadu_ps(masks[j], at), sums[i][j]) } else { sums[i][j] };
+                let sum = if strides.add {
+                    _mm512_add_ps(_mm512_maskz_loadu_ps(masks[j], at), sums[i][j])
+                } else {
+                    sums[i][j]
+                };
                 _mm512_mask_storeu_ps(at, masks[j], sum);
             }
         }
