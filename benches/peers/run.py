@@ -3,10 +3,12 @@
     cargo build --release
     pip install -r benches/peers/requirements.txt
     python benches/peers/run.py --models FOLDER [--agoge target/release/agoge] [--methods sparta,lora,full] [--rounds 3]
+                                  [--threads N]
 
 FOLDER holds the model folders stories260K, babyllama105 and all-MiniLM-L6-v2; those that are missing are left out. Every
 program gets a process of its own for each round; the table shows the round with the shortest step. All figures are written to
---out as JSON, one object a line.
+--out as JSON, one object a line. With --threads 1 other work on the machine matters least: threads that wait for each other
+wait for whatever else runs, PyTorch's more than agoge's.
 """
 import argparse, json, os, subprocess, sys
 
@@ -24,13 +26,14 @@ def agoge(program, model, method, rows, tokens, classes, rank, steps):
     return command
 
 
-def pytorch(model, method, rows, tokens, classes, rank, steps):
+def pytorch(model, method, rows, tokens, classes, rank, steps, threads):
     return [sys.executable, os.path.join(HERE, "pytorch_steps.py"), "--model", model, "--method", method, "--batch-size",
-            str(rows), "--tokens", str(tokens), "--classes", str(classes), "--rank", str(rank), "--steps", str(steps)]
+            str(rows), "--tokens", str(tokens), "--classes", str(classes), "--rank", str(rank), "--steps", str(steps), "--threads", str(threads)]
 
 
-def measure(command):
-    done = subprocess.run(command, capture_output=True, text=True)
+def measure(command, threads):
+    environment = dict(os.environ, RAYON_NUM_THREADS=str(threads))
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stderr.strip()}")
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -43,6 +46,7 @@ def main():
     ap.add_argument("--methods", default="sparta,lora,full")
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--steps", type=int, default=10)
+    ap.add_argument("--threads", type=int, default=os.cpu_count())
     ap.add_argument("--out", default="peers.jsonl")
     a = ap.parse_args()
     print("| model | method | trained | PyTorch, ms a step | agoge, ms a step | times as fast | PyTorch, MB | agoge, MB |")
@@ -57,8 +61,8 @@ def main():
                 found = {"agoge": [], "pytorch": []}
                 for _ in range(a.rounds):
                     shape = (model, method, rows, tokens, classes, rank, a.steps)
-                    found["agoge"].append(measure(agoge(a.agoge, *shape)))
-                    found["pytorch"].append(measure(pytorch(*shape)))
+                    found["agoge"].append(measure(agoge(a.agoge, *shape), a.threads))
+                    found["pytorch"].append(measure(pytorch(*shape, a.threads), a.threads))
                 for figures in found["agoge"] + found["pytorch"]:
                     out.write(json.dumps(figures) + "\n")
                 best = {who: min(all, key=lambda figures: figures["shortest_step_secs"]) for who, all in found.items()}

@@ -24,9 +24,11 @@ pub fn keep_freed_memory() {
 ///
 /// For the thread that trains, before anything has been computed; later calls change nothing.
 pub fn compute_on_this_thread() {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let wished =
+        std::env::var("RAYON_NUM_THREADS").ok().and_then(|number| number.parse().ok()).filter(|&n: &usize| n > 0);
+    let threads = wished.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     // The work of other threads must find one that is not this one.
-    if threads > 1 && std::env::var_os("RAYON_NUM_THREADS").is_none() {
+    if threads > 1 {
         // A pool that exists already serves as well.
         drop(rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global());
     }
