@@ -1,10 +1,10 @@
 // Sum of squares by a parallel reduction: each workgroup reduces its strided share of `values` to one number. Run
-// once over the values with many workgroups and once more, with `squared` = 0, over their partial sums.
+// once over the values with many workgroups and once more, with `squared` = 0, over the partial sums of all tensors.
 // Composed twin: kernel::squared_norm::composed.
 
 @group(0) @binding(0) var<storage, read_write> values: array<f32>;    // [count]
-@group(0) @binding(1) var<storage, read_write> partials: array<f32>;  // [workgroups]
-@group(0) @binding(2) var<storage, read_write> dims: array<u32>;      // count, squared (1: square first, 0: plain sum)
+@group(0) @binding(1) var<storage, read_write> partials: array<f32>;  // [workgroups] from `place`
+@group(0) @binding(2) var<storage, read_write> dims: array<u32>;      // count, squared (1: square first, 0: plain sum), place
 
 var<workgroup> sums: array<f32, 256>;
 
@@ -30,6 +30,6 @@ fn main(
         workgroupBarrier();
     }
     if lane == 0u {
-        partials[group.x] = sums[0];
+        partials[dims[2] + group.x] = sums[0];
     }
 }

@@ -3,6 +3,10 @@
 //! A GPU is any adapter that wgpu lists through Vulkan, Metal, DX12 or WebGPU, software ones included. The CPU device
 //! is Burn's `flex` backend, which needs no driver at all.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod host;
+#[cfg(not(target_arch = "wasm32"))]
+mod launches;
 mod memory;
 
 use std::fmt;
@@ -11,6 +15,13 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData, wgpu::WgpuSetup};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use host::{compute_on_this_thread, keep_freed_memory};
+#[cfg(not(target_arch = "wasm32"))]
+pub use launches::launches_during;
+#[cfg(not(target_arch = "wasm32"))]
+pub use memory::peak_of_process;
 
 /// What kind of hardware an adapter is; the order is the order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ use agoge::cli::{self, Cli};
 
 fn main() -> ExitCode {
     quiet_graphics_loader();
+    cli::keep_freed_memory();
     let cli = Cli::read();
     cli::panics::install();
     match std::panic::catch_unwind(|| cli::dispatch(cli)) {

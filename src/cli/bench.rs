@@ -2,6 +2,8 @@
 
 mod attention;
 mod matmul;
+mod methods;
+mod speed;
 mod step;
 mod window;
 
@@ -47,6 +49,10 @@ enum What {
     Window(window::Window),
     /// Memory of an optimizer step, measured and estimated
     Step(step::Step),
+    /// A step of sparta beside those of lora and full, in one run
+    Methods(methods::Methods),
+    /// Seconds of an optimizer step of one model, batch and method, with the settings of a run
+    Speed(Box<speed::Speed>),
 }
 
 #[derive(Debug, Args)]
@@ -85,6 +91,10 @@ struct Memory {
 }
 
 impl Bench {
+    pub(super) fn opens_window(&self) -> bool {
+        matches!(self.what, What::Window(_))
+    }
+
     pub(super) async fn run(self) -> Result<ExitCode> {
         match self.what {
             What::Kernels(bench) => bench.run().await,
@@ -93,6 +103,8 @@ impl Bench {
             What::Memory(bench) => bench.run().await,
             What::Window(bench) => bench.run(),
             What::Step(bench) => bench.run().await,
+            What::Methods(bench) => bench.run().await,
+            What::Speed(bench) => bench.run().await,
         }
     }
 }

@@ -30,7 +30,6 @@ use std::{
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::Value;
 
-pub use crate::panics;
 use crate::{
     Error, Result,
     config::{OF_MODEL_AND_DATA, Quantize, RunConfig, WeightsDtype, settings},
@@ -46,6 +45,7 @@ use crate::{
     model::{Keeping, Pretrained, classifier::Purpose, pretrained::read_config},
     train::inputs::kept,
 };
+pub use crate::{device::keep_freed_memory, panics};
 
 /// Fine-tune small language models on any GPU: no Python, no CUDA.
 #[derive(Debug, Parser)]
@@ -88,6 +88,17 @@ enum Command {
     Devices(devices::Devices),
     /// Measure kernels and memory, as ratios in one run
     Bench(bench::Bench),
+}
+
+impl Command {
+    fn opens_window(&self) -> bool {
+        match self {
+            Self::Watch(_) => true,
+            Self::Train(train) => train.window,
+            Self::Bench(bench) => bench.opens_window(),
+            _ => false,
+        }
+    }
 }
 
 impl Cli {
@@ -245,6 +256,10 @@ impl FromStr for AdapterArg {
 pub fn dispatch(cli: Cli) -> Result<ExitCode> {
     pollster::block_on(async {
         let Some(command) = cli.command else { return window::open(None, Vec::new()) };
+        // Under a window it is the desk that trains.
+        if !command.opens_window() {
+            device::compute_on_this_thread();
+        }
         match command {
             Command::Demo(command) => command.run().await,
             Command::Train(command) => command.run().await,

@@ -37,7 +37,7 @@ pub(super) struct Train {
     overwrite: bool,
     /// Open the live window on the run
     #[arg(long, conflicts_with_all = ["quiet", "json"])]
-    window: bool,
+    pub(super) window: bool,
     #[command(flatten)]
     settings: Overrides,
     #[command(flatten)]

@@ -215,7 +215,7 @@ impl Follower {
         if !problems.is_empty() {
             return Some(format!("{}: {}", self.folder.display(), problems.join("; ")));
         }
-        let there = [self.figures.tail.path(), self.events.tail.path()].iter().any(|path| storage::exists(path));
+        let there = [self.figures.tail.path(), self.events.tail.path()].iter().any(storage::exists);
         (!there).then(|| format!("{}: there is no record of a run in this folder yet", self.folder.display()))
     }
 }

@@ -32,6 +32,8 @@ pub(super) enum Wish {
 }
 
 pub(super) async fn work(wishes: Ear<Wish>, voice: Voice, devices: OpenDevices, shared: Arc<Shared>) {
+    #[cfg(not(target_arch = "wasm32"))]
+    crate::device::compute_on_this_thread();
     while let Some(wish) = wishes.next().await {
         // Without a run there is nothing to tell.
         let Wish::Start(setup) = wish else { continue };

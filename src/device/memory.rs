@@ -43,6 +43,15 @@ pub(super) fn resident_bytes() -> u64 {
     (core::arch::wasm32::memory_size(0) as u64) << 16
 }
 
+/// Bytes that the process has had in memory at most; what it has now where the system does not keep the most.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn peak_of_process() -> u64 {
+    let status = if cfg!(target_os = "linux") { std::fs::read_to_string("/proc/self/status").ok() } else { None };
+    let line = status.as_deref().and_then(|status| status.lines().find_map(|line| line.strip_prefix("VmHWM:")));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kibibytes.map_or_else(resident_bytes, |kibibytes| 1024 * kibibytes)
+}
+
 /// The share of unified memory that Metal lets a GPU keep resident (`recommendedMaxWorkingSetSize`): two thirds, on
 /// machines of more than 36 GiB three quarters.
 fn of_apple_silicon(machine: u64) -> u64 {

@@ -174,9 +174,8 @@ fn backward<C: Curve>(x: &[f32], dy: &mut [f32]) {
 
 impl ActivateOps for Flex {
     fn activate_op(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
-        let mut x = flex::contiguous(x);
-        x.storage_mut::<f32>().par_chunks_mut(CHUNK).for_each(for_curve!(activation, forward));
-        x
+        let forward = for_curve!(activation, forward);
+        flex::changed(flex::contiguous(x), CHUNK, |_, x| forward(x))
     }
 }
 

@@ -104,11 +104,10 @@ fn backward<C: Curve>(gate: &[f32], up: &mut [f32], dy: &mut [f32]) {
 
 impl GatedOps for Flex {
     fn gated_op(gate: FloatTensor<Self>, up: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
-        let (mut gate, up) = (flex::contiguous(gate), flex::contiguous(up));
+        let (gate, up) = (flex::contiguous(gate), flex::contiguous(up));
         let forward = for_curve!(activation, forward);
-        let ups = flex::floats(&up).par_chunks(CHUNK);
-        gate.storage_mut::<f32>().par_chunks_mut(CHUNK).zip(ups).for_each(|(gate, up)| forward(gate, up));
-        gate
+        let ups = flex::floats(&up);
+        flex::changed(gate, CHUNK, |at, gate| forward(gate, &ups[at * CHUNK..][..gate.len()]))
     }
 }
 

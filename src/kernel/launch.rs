@@ -1,7 +1,10 @@
 //! Launching a WGSL file through Burn's wgpu backend.
 
+use std::{cell::RefCell, collections::HashMap};
+
 use burn::tensor::{DType, Shape};
 use burn_cubecl::{
+    CubeDevice,
     kernel::into_contiguous,
     template::{KernelSource, SourceKernel, SourceTemplate},
     tensor::CubeTensor,
@@ -35,6 +38,41 @@ impl KernelSource for Wgsl {
     }
 }
 
+/// Parameters that one generation of the cache holds at most.
+const MOST_KEPT: usize = 512;
+
+/// Where parameters are, and what they are.
+type Key = (CubeDevice, Vec<u8>);
+
+thread_local! {
+    /// Buffers of parameters that were uploaded lately, and those of the time before.
+    static UPLOADED: RefCell<[HashMap<Key, Handle>; 2]> = RefCell::default();
+    /// Hashes of shaders, by the address of their text.
+    static HASHES: RefCell<HashMap<usize, u64>> = RefCell::default();
+}
+
+/// A buffer with these parameters. Most launches of a step have those of the step before, and an upload is dear: it hands in
+/// everything that is queued, and every sixty-fourth one waits for the device.
+fn uploaded(like: &CubeTensor, parameters: &[u8]) -> Handle {
+    let key = (like.device.clone(), parameters.to_vec());
+    UPLOADED.with_borrow_mut(|[lately, before]| {
+        if let Some(handle) = lately.get(&key) {
+            return handle.clone();
+        }
+        if lately.len() >= MOST_KEPT {
+            *before = std::mem::take(lately);
+        }
+        let handle = before.remove(&key).unwrap_or_else(|| like.client.create_from_slice(parameters));
+        lately.insert(key, handle.clone());
+        handle
+    })
+}
+
+fn hash_of(text: &'static str) -> u64 {
+    let hash = || u64::from_le_bytes(blake3::hash(text.as_bytes()).as_bytes()[..8].try_into().expect("32 bytes"));
+    HASHES.with_borrow_mut(|hashes| *hashes.entry(text.as_ptr() as usize).or_insert_with(hash))
+}
+
 /// Queues `text` (entry point `main`) with `buffers` at bindings 0, 1, ... of group 0.
 pub(super) fn launch(
     like: &CubeTensor,
@@ -44,8 +82,8 @@ pub(super) fn launch(
     buffers: &[&Handle],
     parameters: &[u8],
 ) {
-    let hash = u64::from_le_bytes(blake3::hash(text.as_bytes()).as_bytes()[..8].try_into().expect("32 bytes"));
-    let parameters = like.client.create_from_slice(parameters);
+    let hash = hash_of(text);
+    let parameters = uploaded(like, parameters);
     let mut bindings: Vec<_> = buffers.iter().map(|&handle| handle.clone().binding()).collect();
     bindings.push(parameters.binding());
     like.client.launch(

@@ -29,9 +29,6 @@ pub(super) const FORWARD: &str =
 pub(super) const BACKWARD: &str =
     concat!(include_str!("../../shaders/shared/reduce.wgsl"), include_str!("../../shaders/layer_norm_backward.wgsl"));
 
-/// Rows that one task of the CPU takes. Column sums are added up task by task, so it decides their rounding.
-const CPU_ROWS: usize = 32;
-
 /// Backend dispatch of [`layer_norm`].
 #[backend_extension(Cube, Flex, Autodiff)]
 pub trait LayerNormOps: Backend {
@@ -152,10 +149,10 @@ impl LayerNormOps for Flex {
         bias: FloatTensor<Self>,
         epsilon: f32,
     ) -> FloatTensor<Self> {
-        let (mut x, scale, bias) = (flex::contiguous(x), flex::contiguous(scale), flex::contiguous(bias));
+        let (x, scale, bias) = (flex::contiguous(x), flex::contiguous(scale), flex::contiguous(bias));
         let (scale, bias) = (flex::floats(&scale), flex::floats(&bias));
         let width = scale.len();
-        x.storage_mut::<f32>().par_chunks_mut(CPU_ROWS * width).for_each(|rows| {
+        flex::changed(x, flex::rows_of(width) * width, |_, rows| {
             wide!({
                 for row in rows.chunks_exact_mut(width) {
                     let (mean, inverse) = statistics(row, epsilon);
@@ -164,8 +161,7 @@ impl LayerNormOps for Flex {
                     }
                 }
             });
-        });
-        x
+        })
     }
 }
 
@@ -180,11 +176,12 @@ impl LayerNormBackwardOps for Flex {
         let (x, scale, mut dy) = (flex::contiguous(x), flex::contiguous(scale), flex::contiguous(dy));
         let scale = flex::floats(&scale);
         let width = scale.len();
+        let chunk = flex::rows_of(width) * width;
         let with_sums = with_scale || with_bias;
         let parts: Vec<Vec<f32>> = dy
             .storage_mut::<f32>()
-            .par_chunks_mut(CPU_ROWS * width)
-            .zip(flex::floats(&x).par_chunks(CPU_ROWS * width))
+            .par_chunks_mut(chunk)
+            .zip(flex::floats(&x).par_chunks(chunk))
             .map(|(dy, x)| {
                 let mut sums = vec![0.0; if with_sums { 2 * width } else { 0 }];
                 wide!(backward_rows(x, scale, dy, epsilon, with_sums.then_some(&mut sums)));

@@ -56,17 +56,18 @@ pub trait SparseLayerOps: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// `y = x W^T` `[T, outputs]` for `x` `[T, inputs]` and a frozen `weight` `[outputs, inputs]`, or `y = x W` where the
-/// weight is stored `transposed`, `[inputs, outputs]`. The backward pass gives `dx` and, for the tracked `delta` `[N]`,
-/// the gradient of the entries `indices` `[N]`, flat into the weight as it is stored.
+/// `y = x W^T + b` `[T, outputs]` for `x` `[T, inputs]`, a frozen `weight` `[outputs, inputs]` and a `bias` `[1, outputs]`, or
+/// `y = x W + b` where the weight is stored `transposed`, `[inputs, outputs]`. The backward pass gives `dx` and, for the
+/// tracked `delta` `[N]`, the gradient of the entries `indices` `[N]`, flat into the weight as it is stored.
 pub fn sparse_linear(
     x: Tensor<2>,
     weight: &Matrix,
     delta: Tensor<1>,
     indices: Tensor<1, Int>,
+    bias: Option<Tensor<2>>,
     transposed: bool,
 ) -> Tensor<2> {
-    let y = weight.product(x.clone(), !transposed);
+    let y = weight.linear(x.clone(), bias, !transposed);
     Tensor::from_dispatch(Dispatch::watch_linear_op(
         y.into_dispatch(),
         x.into_dispatch(),
@@ -148,7 +149,8 @@ where
     ) -> FloatTensor<Self> {
         match Linear.prepare::<C>([delta.node(), y.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
-                let state = LinearState::<B> { x: prep.checkpoint(&x), indices, transposed };
+                let x = delta.is_tracked().then(|| prep.checkpoint(&x));
+                let state = LinearState::<B> { x, indices, transposed };
                 prep.finish(state, y.into_primitive())
             }
             OpsKind::UnTracked(prep) => prep.finish(y.into_primitive()),
@@ -187,7 +189,8 @@ struct Linear;
 
 #[derive(Clone, Debug)]
 struct LinearState<B: Backend> {
-    x: NodeId,
+    /// Where the entries are trained.
+    x: Option<NodeId>,
     indices: IntTensor<B>,
     transposed: bool,
 }
@@ -199,8 +202,8 @@ impl<B: MaskedGatherOps> Backward<B, 2> for Linear {
         let [delta_node, y_node] = ops.parents;
         let dy = grads.consume::<B>(&ops.node);
         let state = ops.state;
-        if let Some(node) = delta_node {
-            let x = checkpointer.retrieve_node_output(state.x);
+        if let (Some(node), Some(x)) = (delta_node, state.x) {
+            let x = checkpointer.retrieve_node_output(x);
             // The dense gradient is dy^T x, or x^T dy where the weight is stored transposed.
             let (x, dy) = if state.transposed { (dy.clone(), x) } else { (x, dy.clone()) };
             grads.register::<B>(node.id, B::masked_gather_op(x, dy, state.indices, Strategy::Auto));

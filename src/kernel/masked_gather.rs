@@ -3,9 +3,10 @@
 //! For `y = x W^T` the dense gradient of W is `dy^T x`; only the entries in the mask are wanted:
 //! `g[n] = sum over t of dy[t, row(n)] * x[t, col(n)]`.
 
+use std::cell::Cell;
+
 use burn::backend::{
     Backend, Dispatch, backend_extension,
-    ops::FloatTensorOps,
     tensor::{FloatTensor, IntTensor},
 };
 use burn::tensor::{Int, Shape, Tensor};
@@ -16,6 +17,8 @@ use rayon::prelude::*;
 use super::{
     flex, launch,
     matrix::padded,
+    product::{Matrix, Sizes, product},
+    transpose::transpose,
     vector::{dot, wide},
 };
 
@@ -25,7 +28,11 @@ pub(super) const TILED: &str = include_str!("../../shaders/masked_gather_tiled.w
 /// Rows and columns of the weight that one workgroup of the tiled shader covers.
 const TILE: usize = 64;
 /// Rows of the weight whose dense gradient exists at one time on the CPU.
-const CPU_ROWS: usize = 64;
+const CPU_ROWS: usize = 192;
+/// Tokens whose columns are turned together on the CPU: those of a few hundred inputs fit a second-level cache.
+const CPU_TOKENS: usize = 256;
+/// Numbers of activations and gradients below which one thread gathers on the CPU.
+const GATHER_ALONE: usize = 1 << 17;
 
 /// How the gather is computed; the result is the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,16 +135,15 @@ impl MaskedGatherOps for Flex {
         let [_, outputs] = dy.layout().shape().dims();
         let grad = match strategy.resolve(true, tokens, outputs, inputs, indices.len()) {
             Strategy::Tiled => gather_rows(x, dy, &indices, outputs, inputs),
-            // Few entries: the transposes below would cost more than they give.
-            _ if indices.len() < outputs + inputs => {
-                let (x, dy) = (flex::contiguous(x), flex::contiguous(dy));
-                gather_streaming(flex::floats(&x), flex::floats(&dy), &indices, outputs, inputs)
-            }
             _ => {
-                // Columns become contiguous, so that every entry is one dot product of two slices.
-                let x = flex::contiguous(Self::float_transpose(x)).to_contiguous();
-                let dy = flex::contiguous(Self::float_transpose(dy)).to_contiguous();
-                gather_dots(flex::floats(&x), flex::floats(&dy), &indices, tokens, inputs)
+                let (x, dy) = (flex::contiguous(x), flex::contiguous(dy));
+                let (x, dy) = (flex::floats(&x), flex::floats(&dy));
+                // Few entries: turning the columns would cost more than it gives.
+                if 4 * indices.len() < outputs + inputs {
+                    gather_streaming(x, dy, &indices, outputs, inputs)
+                } else {
+                    gather_dots(x, dy, &indices, outputs, inputs)
+                }
             }
         };
         flex::tensor(grad, [indices.len()])
@@ -146,30 +152,66 @@ impl MaskedGatherOps for Flex {
 
 /// Adds up all entries token by token; `x` is `[tokens, inputs]`, `dy` `[tokens, outputs]`.
 fn gather_streaming(x: &[f32], dy: &[f32], indices: &[u32], outputs: usize, inputs: usize) -> Vec<f32> {
-    let places: Vec<(u32, u32)> = indices.iter().map(|&index| (index / inputs as u32, index % inputs as u32)).collect();
+    let places: Vec<[usize; 2]> =
+        indices.iter().map(|&index| [index as usize / inputs, index as usize % inputs]).collect();
     let mut grad = vec![0.0; indices.len()];
-    let share = indices.len().div_ceil(rayon::current_num_threads()).max(64);
-    grad.par_chunks_mut(share).zip(places.par_chunks(share)).for_each(|(grad, places)| {
-        for (x, dy) in x.chunks_exact(inputs).zip(dy.chunks_exact(outputs)) {
-            for (grad, &(row, col)) in grad.iter_mut().zip(places) {
-                *grad += dy[row as usize] * x[col as usize];
-            }
+    for (x, dy) in x.chunks_exact(inputs).zip(dy.chunks_exact(outputs)) {
+        for (grad, &[row, col]) in grad.iter_mut().zip(&places) {
+            *grad += dy[row] * x[col];
         }
-    });
+    }
     grad
 }
 
-/// One dot product of length `tokens` for each index; `x` is `[inputs, tokens]`, `dy` `[outputs, tokens]`.
-fn gather_dots(x: &[f32], dy: &[f32], indices: &[u32], tokens: usize, inputs: usize) -> Vec<f32> {
-    let mut grad = vec![0.0; indices.len()];
-    grad.par_chunks_mut(512).zip(indices.par_chunks(512)).for_each(|(grad, indices)| {
+thread_local! {
+    /// Turned activations and gradients, kept from call to call.
+    static COLUMNS: Cell<[Vec<f32>; 2]> = const { Cell::new([Vec::new(), Vec::new()]) };
+}
+
+/// The columns of some rows, one behind the other, `stride` apart, each filled up to whole vectors with zeros.
+fn turned<'a>(to: &'a mut Vec<f32>, values: &[f32], [rows, width]: [usize; 2], stride: usize) -> &'a [f32] {
+    to.resize(width * stride, 0.0);
+    transpose(to, stride, values, width, [rows, width]);
+    if !rows.is_multiple_of(16) {
+        to.chunks_exact_mut(stride).for_each(|column| column[rows..].fill(0.0));
+    }
+    to
+}
+
+/// The same with one dot product for each entry, over some tokens at a time whose columns have been made contiguous.
+fn gather_dots(x: &[f32], dy: &[f32], indices: &[u32], outputs: usize, inputs: usize) -> Vec<f32> {
+    let tokens = x.len() / inputs;
+    let alone = tokens * (inputs + outputs) < GATHER_ALONE;
+    let threads = if alone { 1 } else { rayon::current_num_threads() };
+    let step = tokens.div_ceil(tokens.div_ceil(CPU_TOKENS).next_multiple_of(threads)).next_multiple_of(16);
+    let part = |(x, dy): (&[f32], &[f32])| {
+        let rows = x.len() / inputs;
+        // Whole vectors, and columns that are no power of two apart: those would fight for a few lines of the cache.
+        let stride = rows.next_multiple_of(32) + 16;
+        let [mut columns_of_x, mut columns_of_dy] = COLUMNS.take();
+        let x = turned(&mut columns_of_x, x, [rows, inputs], stride);
+        let dy = turned(&mut columns_of_dy, dy, [rows, outputs], stride);
+        let len = rows.next_multiple_of(16);
+        let mut grad = vec![0.0; indices.len()];
         wide!({
             for (grad, &index) in grad.iter_mut().zip(indices) {
                 let (row, col) = (index as usize / inputs, index as usize % inputs);
-                *grad = dot(&dy[row * tokens..][..tokens], &x[col * tokens..][..tokens]);
+                *grad = dot(&dy[row * stride..][..len], &x[col * stride..][..len]);
             }
         });
-    });
+        COLUMNS.set([columns_of_x, columns_of_dy]);
+        grad
+    };
+    let parts: Vec<Vec<f32>> = if alone {
+        x.chunks(step * inputs).zip(dy.chunks(step * outputs)).map(part).collect()
+    } else {
+        x.par_chunks(step * inputs).zip(dy.par_chunks(step * outputs)).map(part).collect()
+    };
+    let mut parts = parts.into_iter();
+    let mut grad = parts.next().unwrap_or_else(|| vec![0.0; indices.len()]);
+    for part in parts {
+        grad.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+    }
     grad
 }
 
@@ -181,8 +223,9 @@ fn gather_rows(
     outputs: usize,
     inputs: usize,
 ) -> Vec<f32> {
+    let (x, dy) = (flex::contiguous(x), flex::contiguous(dy));
+    let (x, dy) = (flex::floats(&x), flex::floats(&dy));
     let mut grad = Vec::with_capacity(indices.len());
-    let dy = Flex::float_transpose(dy);
     for start in (0..outputs).step_by(CPU_ROWS) {
         let rows = CPU_ROWS.min(outputs - start);
         let (first, last) = (start * inputs, (start + rows) * inputs);
@@ -191,8 +234,9 @@ fn gather_rows(
         if selected.is_empty() {
             continue;
         }
-        let tile = flex::contiguous(Flex::float_matmul(dy.narrow(0, start, rows), x.clone()));
-        let tile = flex::floats(&tile);
+        let sizes = Sizes { rows, columns: inputs, depth: x.len() / inputs };
+        let left = Matrix { values: &dy[start..], row: 1, step: outputs };
+        let tile = product(left, Matrix::stored(x, inputs), sizes, None);
         grad.extend(selected.iter().map(|&index| tile[index as usize - first]));
     }
     assert_eq!(grad.len(), indices.len(), "mask indices are sorted and inside the weight");

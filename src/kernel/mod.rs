@@ -17,6 +17,7 @@ pub mod embedding_gather;
 pub mod gated;
 pub mod layer_norm;
 pub mod layers;
+pub mod linear;
 pub mod masked_gather;
 pub mod matrix;
 pub mod rms_norm;
@@ -29,6 +30,7 @@ pub mod squared_norm;
 mod adamw;
 mod flex;
 mod product;
+mod transpose;
 mod vector;
 
 pub use activation::{Activation, activate};
@@ -41,6 +43,7 @@ pub use embedding_gather::embedding_gather;
 pub use gated::gated;
 pub use layer_norm::layer_norm;
 pub use layers::{sparse_embedding, sparse_linear, sparse_tensor};
+pub use linear::linear;
 pub use masked_gather::{Strategy, masked_gather};
 pub use matrix::{Matrix, Packed, Packing};
 pub use rms_norm::rms_norm;
@@ -69,7 +72,8 @@ const SHADERS: &[(&str, &str)] = &[
     ("scatter_write", scatter_write::SOURCE),
     ("scatter_write bf16", scatter_write::SOURCE_BF16),
     ("scatter_write f16", scatter_write::SOURCE_F16),
-    ("squared_norm", squared_norm::SOURCE),
+    ("squared_norm", squared_norm::ONE),
+    ("squared_norms", squared_norm::FIVE),
     ("rope", rope::SOURCE),
     ("rms_norm", rms_norm::FORWARD),
     ("rms_norm_backward", rms_norm::BACKWARD),

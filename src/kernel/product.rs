@@ -1,9 +1,18 @@
-//! Products of small matrices on the CPU, for kernels that work on one head or one strip at a time.
+//! Products of matrices on the CPU: of small ones, for kernels that work on one head or one strip at a time, and of whole
+//! ones made of such strips.
 //!
 //! Four rows by sixteen columns of the result stay in registers, which is what hides the latency of AVX2's eight
-//! multiply-adds in flight. Matrices this small are done before a library for large ones has packed its operands.
+//! multiply-adds in flight; with AVX-512 twelve rows by thirty-two. Small matrices are done before a library for large
+//! ones has packed its operands.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod whole;
 
 use std::array;
+
+use super::transpose::transpose;
+pub(super) use whole::{Matrix, product};
 
 /// Columns that are computed together.
 pub(super) const PANEL: usize = 16;
@@ -61,6 +70,10 @@ pub(super) fn multiply(out: Out, left: Left, right: Right, sizes: Sizes) {
         #[target_feature(enable = "avx2,fma")]
         fn fused(out: Out, left: Left, right: Right, sizes: Sizes) {
             panels::<true>(out, left, right, sizes);
+        }
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            // SAFETY: the processor has just been found to have AVX-512.
+            return unsafe { avx512::multiply(out, left, right, sizes) };
         }
         if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
             // SAFETY: the processor has just been found to have AVX2 and FMA.
@@ -168,19 +181,16 @@ pub(super) fn transposed(packed: &mut Vec<f32>, values: &[f32], stride: usize, r
     packed.resize(rows.next_multiple_of(PANEL) * width, 0.0);
     for (panel, packed) in packed.chunks_exact_mut(width * PANEL).enumerate() {
         let first = panel * PANEL;
-        let lines = packed.as_chunks_mut::<PANEL>().0.iter_mut().enumerate();
-        if first + PANEL <= rows {
-            let rows: [&[f32]; PANEL] = array::from_fn(|i| &values[(first + i) * stride..][..width]);
-            for (column, line) in lines {
-                for i in 0..PANEL {
-                    line[i] = rows[i][column];
-                }
-            }
-        } else {
-            for (column, line) in lines {
-                *line = array::from_fn(|i| if first + i < rows { values[(first + i) * stride + column] } else { 0.0 });
-            }
-        }
+        transposed_panel(packed, &values[first * stride..], stride, PANEL.min(rows - first));
+    }
+}
+
+/// One panel `[width, PANEL]` of the transpose of `rows` rows that begin with `values`, at most [`PANEL`].
+fn transposed_panel(packed: &mut [f32], values: &[f32], stride: usize, rows: usize) {
+    let width = packed.len() / PANEL;
+    transpose(packed, PANEL, values, stride, [rows, width]);
+    if rows < PANEL {
+        packed.as_chunks_mut::<PANEL>().0.iter_mut().for_each(|line| line[rows..].fill(0.0));
     }
 }
 
@@ -190,15 +200,19 @@ pub(super) fn gathered(packed: &mut Vec<f32>, values: &[f32], stride: usize, row
     packed.resize(width.next_multiple_of(PANEL) * rows, 0.0);
     for (panel, packed) in packed.chunks_exact_mut(rows * PANEL).enumerate() {
         let first = panel * PANEL;
-        let count = PANEL.min(width - first);
-        for (row, line) in packed.as_chunks_mut::<PANEL>().0.iter_mut().enumerate() {
-            let values = &values[row * stride + first..][..count];
-            match values.as_array() {
-                Some(values) => *line = *values,
-                None => {
-                    line[..count].copy_from_slice(values);
-                    line[count..].fill(0.0);
-                }
+        gathered_panel(packed, &values[first..], stride, PANEL.min(width - first));
+    }
+}
+
+/// One panel `[rows, PANEL]` of the first `count` columns of `values`, at most [`PANEL`].
+fn gathered_panel(packed: &mut [f32], values: &[f32], stride: usize, count: usize) {
+    for (row, line) in packed.as_chunks_mut::<PANEL>().0.iter_mut().enumerate() {
+        let values = &values[row * stride..][..count];
+        match values.as_array() {
+            Some(values) => *line = *values,
+            None => {
+                line[..count].copy_from_slice(values);
+                line[count..].fill(0.0);
             }
         }
     }
@@ -229,6 +243,9 @@ mod tests {
             let mut out = vec![0.0; rows * columns];
             multiply(Out { values: &mut out, stride: columns, add: false }, left, right, sizes);
             close("the product", &out);
+            out.fill(f32::NAN);
+            panels::<false>(Out { values: &mut out, stride: columns, add: false }, left, right, sizes);
+            close("the product on any processor", &out);
             let mut packed = Vec::new();
             gathered(&mut packed, &b, columns, depth, columns);
             let right = Right { values: &packed, row: PANEL, panel: PANEL * depth };

@@ -101,15 +101,16 @@ fn inverse_rms(row: &[f32], epsilon: f32) -> f32 {
 
 impl RmsNormOps for Flex {
     fn rms_norm_op(x: FloatTensor<Self>, scale: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self> {
-        let (mut x, scale) = (flex::contiguous(x), flex::contiguous(scale));
+        let (x, scale) = (flex::contiguous(x), flex::contiguous(scale));
         let scale = flex::floats(&scale);
-        x.storage_mut::<f32>().par_chunks_mut(scale.len()).for_each(|row| {
+        flex::changed(x, flex::rows_of(scale.len()) * scale.len(), |_, rows| {
             wide!({
-                let inverse = inverse_rms(row, epsilon);
-                row.iter_mut().zip(scale).for_each(|(x, scale)| *x *= inverse * scale);
+                for row in rows.chunks_exact_mut(scale.len()) {
+                    let inverse = inverse_rms(row, epsilon);
+                    row.iter_mut().zip(scale).for_each(|(x, scale)| *x *= inverse * scale);
+                }
             });
-        });
-        x
+        })
     }
 }
 
@@ -121,7 +122,7 @@ impl RmsNormBackwardOps for Flex {
         epsilon: f32,
         with_scale: bool,
     ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>) {
-        let (x, scale, mut dy) = (flex::contiguous(x), flex::contiguous(scale), flex::contiguous(dy));
+        let (x, scale, dy) = (flex::contiguous(x), flex::contiguous(scale), flex::contiguous(dy));
         let scale = flex::floats(&scale);
         let width = scale.len();
         let dims = x.layout().shape().dims::<2>();
@@ -136,12 +137,16 @@ impl RmsNormBackwardOps for Flex {
             });
             flex::tensor(products, dims)
         });
-        dy.storage_mut::<f32>().par_chunks_mut(width).zip(x.par_chunks(width)).for_each(|(dy, x)| {
+        let chunk = flex::rows_of(width) * width;
+        let dy = flex::changed(dy, chunk, |at, rows| {
+            let x = &x[at * chunk..][..rows.len()];
             wide!({
-                dy.iter_mut().zip(scale).for_each(|(dy, scale)| *dy *= scale);
-                let inverse = inverse_rms(x, epsilon);
-                let shift = dot(dy, x) * inverse * inverse / width as f32;
-                dy.iter_mut().zip(x).for_each(|(dy, x)| *dy = inverse * (*dy - x * shift));
+                for (dy, x) in rows.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+                    dy.iter_mut().zip(scale).for_each(|(dy, scale)| *dy *= scale);
+                    let inverse = inverse_rms(x, epsilon);
+                    let shift = dot(dy, x) * inverse * inverse / width as f32;
+                    dy.iter_mut().zip(x).for_each(|(dy, x)| *dy = inverse * (*dy - x * shift));
+                }
             });
         });
         (dy, products)

@@ -16,7 +16,6 @@ use burn::backend::{
 use burn::tensor::{Shape, Slice, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_flex::Flex;
-use rayon::prelude::*;
 
 use super::{flex, launch};
 
@@ -86,23 +85,25 @@ impl RopeOps for Flex {
         sin: FloatTensor<Self>,
         direction: f32,
     ) -> FloatTensor<Self> {
-        let (mut x, cos, sin) = (flex::contiguous(x), flex::contiguous(cos), flex::contiguous(sin));
+        let (x, cos, sin) = (flex::contiguous(x), flex::contiguous(cos), flex::contiguous(sin));
         let [_, width] = x.layout().shape().dims();
         let [positions, half] = cos.layout().shape().dims();
         let (cos, sin) = (flex::floats(&cos), flex::floats(&sin));
-        x.storage_mut::<f32>().par_chunks_mut(width).enumerate().for_each(|(row, values)| {
-            let at = row % positions * half;
-            let (cos, sin) = (&cos[at..at + half], &sin[at..at + half]);
-            for head in values.chunks_exact_mut(2 * half) {
-                let (low, high) = head.split_at_mut(half);
-                for i in 0..half {
-                    let (a, b, s) = (low[i], high[i], direction * sin[i]);
-                    low[i] = a * cos[i] - b * s;
-                    high[i] = b * cos[i] + a * s;
+        let each = flex::rows_of(width);
+        flex::changed(x, each * width, |chunk, rows| {
+            for (row, values) in rows.chunks_exact_mut(width).enumerate() {
+                let at = (chunk * each + row) % positions * half;
+                let (cos, sin) = (&cos[at..at + half], &sin[at..at + half]);
+                for head in values.chunks_exact_mut(2 * half) {
+                    let (low, high) = head.split_at_mut(half);
+                    for i in 0..half {
+                        let (a, b, s) = (low[i], high[i], direction * sin[i]);
+                        low[i] = a * cos[i] - b * s;
+                        high[i] = b * cos[i] + a * s;
+                    }
                 }
             }
-        });
-        x
+        })
     }
 }
 

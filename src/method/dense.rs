@@ -17,6 +17,8 @@ use crate::{
 #[derive(Debug)]
 struct DenseTensor {
     name: String,
+    /// Where it stands among the model's parameters.
+    place: usize,
     shape: Vec<usize>,
     /// AdamW's moments `[2, len]`; `None` only inside a step.
     moments: Option<Tensor<2>>,
@@ -38,8 +40,8 @@ struct DenseAdaptation {
 }
 
 impl Adaptation for DenseAdaptation {
-    fn linear(&self, x: Tensor<2>, _weight: &Matrix) -> Tensor<2> {
-        if self.transposed { x.matmul(self.leaf.clone()) } else { x.matmul(self.leaf.clone().transpose()) }
+    fn linear(&self, x: Tensor<2>, _weight: &Matrix, bias: Option<Tensor<2>>) -> Tensor<2> {
+        kernel::linear(x, self.leaf.clone(), bias, self.transposed)
     }
 
     fn embed(&self, ids: Tensor<1, Int>, _weight: &Matrix) -> Tensor<2> {
@@ -51,15 +53,15 @@ impl Adaptation for DenseAdaptation {
     }
 }
 
-/// Those parameters of the model that `names` lists.
-fn chosen<'a>(transformer: &'a Transformer, names: &[String]) -> impl Iterator<Item = &'a Parameter> {
-    transformer.parameters().into_iter().filter(|parameter| names.contains(&parameter.name))
+/// Those parameters of the model that `names` lists, and where they stand.
+fn chosen<'a>(transformer: &'a Transformer, names: &[String]) -> impl Iterator<Item = (usize, &'a Parameter)> {
+    transformer.parameters().into_iter().enumerate().filter(|(_, parameter)| names.contains(&parameter.name))
 }
 
 /// What training those parameters as a whole means.
 pub(super) fn planned(transformer: &Transformer, names: &[String]) -> Vec<Planned> {
-    let all = chosen(transformer, names).map(|p| Planned { tensor: whole(&p.name, &p.dims), means: Means::Whole });
-    all.collect()
+    let all = chosen(transformer, names);
+    all.map(|(_, p)| Planned { tensor: whole(&p.name, &p.dims), means: Means::Whole }).collect()
 }
 
 fn whole(name: &str, shape: &[usize]) -> TrainedTensor {
@@ -74,8 +76,9 @@ impl DenseTensors {
                 parameter.make_dense();
             }
         }
-        let tensors = chosen(transformer, names).map(|p| DenseTensor {
+        let tensors = chosen(transformer, names).map(|(place, p)| DenseTensor {
             name: p.name.clone(),
+            place,
             shape: p.dims.clone(),
             moments: Some(Tensor::zeros([2, p.len()], transformer.device())),
             leaf: None,
@@ -98,8 +101,9 @@ impl Method for DenseTensors {
     }
 
     fn attach(&mut self, transformer: &mut Transformer, _pass: u64) {
+        let mut parameters = transformer.parameters_mut();
         for tensor in &mut self.tensors {
-            let parameter = transformer.parameter_mut(&tensor.name).expect("targets are parameters of the model");
+            let parameter = &mut parameters[tensor.place];
             let leaf = Tensor::from_inner(parameter.value().dense()).require_grad();
             tensor.leaf = Some(leaf.clone());
             let transposed = parameter.transposed();
@@ -115,27 +119,25 @@ impl Method for DenseTensors {
     }
 
     fn detach(&mut self, transformer: &mut Transformer) {
+        let mut parameters = transformer.parameters_mut();
         for tensor in &mut self.tensors {
             // The leaf is a second handle of the weight; in-place steps need the only one.
             tensor.leaf = None;
-            if let Some(parameter) = transformer.parameter_mut(&tensor.name) {
-                parameter.adaptation = None;
-            }
+            parameters[tensor.place].adaptation = None;
         }
     }
 
-    fn squared_norms(&self) -> Vec<Tensor<1>> {
-        let gradients = self.tensors.iter().filter_map(|tensor| tensor.grad.clone());
-        gradients.map(|grad| kernel::squared_norm(flat(grad))).collect()
+    fn gradients(&self) -> Vec<Tensor<1>> {
+        self.tensors.iter().filter_map(|tensor| tensor.grad.clone()).map(flat).collect()
     }
 
     fn step(&mut self, transformer: &mut Transformer, settings: &AdamW, squared_norm: &Tensor<1>) {
+        let mut parameters = transformer.parameters_mut();
         for tensor in &mut self.tensors {
             let Some(grad) = tensor.grad.take() else { continue };
             let moments = tensor.moments.take().expect("moments are back after every step");
-            let parameter = transformer.parameter_mut(&tensor.name).expect("targets are parameters of the model");
             let kept = &mut tensor.moments;
-            parameter.update(|weight| {
+            parameters[tensor.place].update(|weight| {
                 let weight = weight.into_dense();
                 let (weight, moments) = kernel::dense_step(weight, moments, grad, squared_norm.clone(), *settings);
                 *kept = Some(moments);
@@ -203,7 +205,7 @@ pub fn dense_gradients(
     backward: impl FnOnce(&Transformer) -> Gradients,
 ) -> Vec<Vec<f32>> {
     let values = |transformer: &Transformer| -> Vec<Matrix> {
-        chosen(transformer, names).map(|parameter| parameter.value().clone()).collect()
+        chosen(transformer, names).map(|(_, parameter)| parameter.value().clone()).collect()
     };
     let before = values(transformer);
     let mut tensors = DenseTensors::new(transformer, names);

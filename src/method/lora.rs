@@ -45,6 +45,8 @@ struct Factor {
 #[derive(Debug)]
 struct LowRank {
     name: String,
+    /// Where the weight stands among the model's parameters.
+    place: usize,
     shape: Vec<usize>,
     rank: usize,
     scale: f32,
@@ -81,14 +83,14 @@ struct LowRankAdaptation {
 }
 
 impl Adaptation for LowRankAdaptation {
-    fn linear(&self, x: Tensor<2>, weight: &Matrix) -> Tensor<2> {
-        let frozen = weight.product(x.clone(), !self.transposed);
+    fn linear(&self, x: Tensor<2>, weight: &Matrix, bias: Option<Tensor<2>>) -> Tensor<2> {
+        let frozen = weight.linear(x.clone(), bias, !self.transposed);
         let x = match self.dropout {
             Some((rate, seed)) => kernel::dropout(x, rate, seed),
             None => x,
         };
-        let narrow = x.matmul(self.a.clone().transpose()).mul_scalar(self.scale);
-        frozen + narrow.matmul(self.b.clone().transpose())
+        let narrow = kernel::linear(x, self.a.clone(), None, false).mul_scalar(self.scale);
+        frozen + kernel::linear(narrow, self.b.clone(), None, false)
     }
 
     fn embed(&self, ids: Tensor<1, Int>, weight: &Matrix) -> Tensor<2> {
@@ -107,8 +109,7 @@ fn file_names(name: &str) -> [String; 2] {
 
 impl LowRank {
     /// Puts the two matrices into the weight.
-    fn hook(&self, transformer: &mut Transformer, [a, b]: [Tensor<2>; 2], dropout: Option<(f32, u64)>) {
-        let parameter = transformer.parameter_mut(&self.name).expect("targets are parameters of the model");
+    fn hook(&self, parameter: &mut Parameter, [a, b]: [Tensor<2>; 2], dropout: Option<(f32, u64)>) {
         let (scale, transposed) = (self.scale, parameter.transposed());
         parameter.adaptation = Some(Box::new(LowRankAdaptation { a, b, scale, dropout, transposed }));
     }
@@ -154,6 +155,7 @@ fn names(config: &MethodConfig, transformer: &Transformer) -> Result<Vec<String>
 /// A weight to adapt.
 struct Target {
     name: String,
+    place: usize,
     shape: Vec<usize>,
     outputs: usize,
     inputs: usize,
@@ -162,8 +164,8 @@ struct Target {
 /// The weights to adapt, all of them large enough for the rank.
 fn targets(config: &MethodConfig, transformer: &Transformer) -> Result<Vec<Target>> {
     let (names, rank) = (names(config, transformer)?, config.lora_rank);
-    let all = transformer.parameters().into_iter().filter(|parameter| names.contains(&parameter.name));
-    let target = |parameter: &Parameter| {
+    let all = transformer.parameters().into_iter().enumerate();
+    let target = |(place, parameter): (usize, &Parameter)| {
         let (name, shape) = (parameter.name.clone(), parameter.dims.clone());
         let [outputs, inputs] = layer_dims(parameter).expect("linear weights are matrices");
         if rank > outputs.min(inputs) {
@@ -172,9 +174,9 @@ fn targets(config: &MethodConfig, transformer: &Transformer) -> Result<Vec<Targe
                 outputs.min(inputs)
             )));
         }
-        Ok(Target { name, shape, outputs, inputs })
+        Ok(Target { name, place, shape, outputs, inputs })
     };
-    all.map(target).collect()
+    all.filter(|(_, parameter)| names.contains(&parameter.name)).map(target).collect()
 }
 
 fn trained(name: &str, shape: &[usize], rank: usize) -> TrainedTensor {
@@ -205,14 +207,14 @@ impl Lora {
             let rank = config.lora_rank;
             let root = if config.lora_rs { (rank as f64).sqrt() } else { rank as f64 };
             let scale = (config.lora_alpha / root) as f32;
-            for Target { name, shape, outputs, inputs } in targets(config, transformer)? {
+            for Target { name, place, shape, outputs, inputs } in targets(config, transformer)? {
                 // PEFT's kaiming_uniform_(a = sqrt(5)) is uniform within 1 / sqrt(inputs).
                 let mut stream = Stream::new(seed, &format!("lora/{name}"));
                 let bound = (inputs as f64).sqrt().recip();
                 let a = (0..rank * inputs).map(|_| ((2.0 * stream.unit() - 1.0) * bound) as f32).collect();
                 let factors =
                     [device.floats(a, [rank, inputs]), device.floats(vec![0.0; outputs * rank], [outputs, rank])];
-                tensors.push(LowRank { name, shape, rank, scale, factors: factors.map(Factor::new) });
+                tensors.push(LowRank { name, place, shape, rank, scale, factors: factors.map(Factor::new) });
             }
         }
         for TensorDelta { name, shape, delta } in initial {
@@ -226,8 +228,9 @@ impl Lora {
                     "{name}: the low-rank matrices of the adapter do not fit the weight"
                 )));
             }
+            let place = transformer.place(&name).expect("it was found above");
             let factors = [device.floats(a, [rank, inputs]), device.floats(b, [outputs, rank])];
-            tensors.push(LowRank { name, shape, rank, scale, factors: factors.map(Factor::new) });
+            tensors.push(LowRank { name, place, shape, rank, scale, factors: factors.map(Factor::new) });
         }
         let (rank, scale) = (tensors[0].rank, tensors[0].scale);
         let mut lora = Self { tensors, dropout: setup.config.lora_dropout as f32, seed };
@@ -248,19 +251,22 @@ impl Method for Lora {
     }
 
     fn attach(&mut self, transformer: &mut Transformer, pass: u64) {
+        let mut parameters = transformer.parameters_mut();
         for tensor in &mut self.tensors {
             let leaves = tensor.values().map(|value| Tensor::from_inner(value).require_grad());
             for (factor, leaf) in tensor.factors.iter_mut().zip(&leaves) {
                 factor.leaf = Some(leaf.clone());
             }
             let dropout = tensor.dropout(self.dropout, self.seed, pass);
-            tensor.hook(transformer, leaves, dropout);
+            tensor.hook(parameters[tensor.place], leaves, dropout);
         }
     }
 
     fn rehearse(&mut self, transformer: &mut Transformer, pass: u64) {
+        let mut parameters = transformer.parameters_mut();
         for tensor in &self.tensors {
-            tensor.hook(transformer, tensor.values(), tensor.dropout(self.dropout, self.seed, pass));
+            let dropout = tensor.dropout(self.dropout, self.seed, pass);
+            tensor.hook(parameters[tensor.place], tensor.values(), dropout);
         }
     }
 
@@ -272,24 +278,25 @@ impl Method for Lora {
     }
 
     fn detach(&mut self, transformer: &mut Transformer) {
+        let mut parameters = transformer.parameters_mut();
         for tensor in &mut self.tensors {
             for factor in &mut tensor.factors {
                 factor.leaf = None;
             }
-            tensor.hook(transformer, tensor.values(), None);
+            tensor.hook(parameters[tensor.place], tensor.values(), None);
         }
     }
 
-    fn squared_norms(&self) -> Vec<Tensor<1>> {
+    fn gradients(&self) -> Vec<Tensor<1>> {
         let factors = self.tensors.iter().flat_map(|tensor| &tensor.factors);
-        factors.filter_map(|factor| factor.grad.clone()).map(|grad| kernel::squared_norm(flat(grad))).collect()
+        factors.filter_map(|factor| factor.grad.clone()).map(flat).collect()
     }
 
     fn step(&mut self, transformer: &mut Transformer, settings: &AdamW, squared_norm: &Tensor<1>) {
+        let mut parameters = transformer.parameters_mut();
         for tensor in &mut self.tensors {
             // In-place steps need the only handle of a value, and the hook holds another.
-            let parameter = transformer.parameter_mut(&tensor.name).expect("targets are parameters of the model");
-            parameter.adaptation = None;
+            parameters[tensor.place].adaptation = None;
             for factor in &mut tensor.factors {
                 let Some(grad) = factor.grad.take() else { continue };
                 let (value, moments) = factor.trained.take().expect("values are back after every step");

@@ -27,7 +27,7 @@ use crate::{
     Error, Result,
     config::MethodConfig,
     device::ComputeDevice,
-    kernel::{AdamW, Matrix},
+    kernel::{self, AdamW, Matrix},
     model::{Parameter, Transformer, weights::Weights},
 };
 use delta::TensorDelta;
@@ -89,8 +89,8 @@ pub trait Method {
     /// Takes the leaves out again; the model then computes with the current trained values, untracked.
     fn detach(&mut self, transformer: &mut Transformer);
 
-    /// Squared norm `[1]` of each collected gradient.
-    fn squared_norms(&self) -> Vec<Tensor<1>>;
+    /// Each collected gradient as a vector.
+    fn gradients(&self) -> Vec<Tensor<1>>;
 
     /// One optimizer step with the collected gradients, which are then gone. `squared_norm` `[1]` is that of all
     /// gradients together, before clipping.
@@ -115,11 +115,11 @@ pub trait Method {
 /// # Errors
 /// No gradient was collected.
 pub fn update(method: &mut dyn Method, transformer: &mut Transformer, settings: &AdamW) -> Result<Tensor<1>> {
-    let norms = method.squared_norms();
-    if norms.is_empty() {
+    let gradients = method.gradients();
+    if gradients.is_empty() {
         return Err(Error::Run("no trained number received a gradient".into()));
     }
-    let norm = Tensor::cat(norms, 0).sum();
+    let norm = kernel::squared_norm(gradients);
     method.step(transformer, settings, &norm);
     Ok(norm)
 }

@@ -46,6 +46,8 @@ struct Settings {
 #[derive(Debug)]
 struct SparseTensor {
     mask: MaskSettings,
+    /// Where the weight stands among the model's parameters.
+    place: usize,
     /// Sorted flat indices `[N]`.
     indices: Tensor<1, Int>,
     /// Pretrained values `[N]`.
@@ -79,11 +81,11 @@ struct SparseAdaptation {
 }
 
 impl Adaptation for SparseAdaptation {
-    fn linear(&self, x: Tensor<2>, weight: &Matrix) -> Tensor<2> {
+    fn linear(&self, x: Tensor<2>, weight: &Matrix, bias: Option<Tensor<2>>) -> Tensor<2> {
         let (leaf, along) = (self.leaf.clone(), !self.transposed);
         match &self.beside {
-            Some(pattern) => kernel::add_sparse_product(weight.product(x.clone(), along), x, leaf, pattern, along),
-            None => kernel::sparse_linear(x, weight, leaf, self.indices.clone(), self.transposed),
+            Some(pattern) => kernel::add_sparse_product(weight.linear(x.clone(), bias, along), x, leaf, pattern, along),
+            None => kernel::sparse_linear(x, weight, leaf, self.indices.clone(), bias, self.transposed),
         }
     }
 
@@ -173,12 +175,13 @@ impl Sparta {
             .filter(|(_, indices)| !indices.is_empty())
             .map(|(mask, indices)| {
                 let count = indices.len();
-                let parameter = transformer.parameter_mut(&mask.name).expect("masks name parameters of the model");
+                let place = transformer.place(&mask.name).expect("masks name parameters of the model");
+                let parameter = transformer.parameters()[place];
                 let on_device = device.indices(&indices);
                 let (beside, indices) = (beside(parameter, &indices, &on_device), on_device);
                 let base = parameter.value().at(indices.clone());
                 let trained = Some((zeros(count, &device.handle), Tensor::zeros([2, count], &device.handle)));
-                SparseTensor { mask, indices, base, trained, beside, leaf: None, grad: None }
+                SparseTensor { mask, place, indices, base, trained, beside, leaf: None, grad: None }
             })
             .collect();
         Self { seed: 0, sparsity: 0.0, drawn_from_seed: false, explicit_indices: true, tensors }
@@ -190,7 +193,7 @@ impl Sparta {
             let (delta, _) = tensor.trained();
             if tensor.beside.is_some() {
                 let leaf = applied.then(|| delta.clone());
-                tensor.hook(transformer, leaf);
+                tensor.hook(transformer.parameters_mut()[tensor.place], leaf);
                 continue;
             }
             let values = if applied { tensor.base.clone() + delta.clone() } else { tensor.base.clone() };
@@ -233,8 +236,7 @@ impl SparseTensor {
     }
 
     /// Has the parameter compute with `leaf`, or without any hook.
-    fn hook(&self, transformer: &mut Transformer, leaf: Option<Tensor<1>>) {
-        let parameter = transformer.parameter_mut(&self.mask.name).expect("masks name parameters of the model");
+    fn hook(&self, parameter: &mut Parameter, leaf: Option<Tensor<1>>) {
         let (indices, beside, transposed) = (self.indices.clone(), self.beside.clone(), parameter.transposed());
         parameter.adaptation = leaf.map(|leaf| {
             let hook: Box<dyn Adaptation> = Box::new(SparseAdaptation { leaf, indices, beside, transposed });
@@ -254,10 +256,11 @@ impl Method for Sparta {
     }
 
     fn attach(&mut self, transformer: &mut Transformer, _pass: u64) {
+        let mut parameters = transformer.parameters_mut();
         for tensor in &mut self.tensors {
             let leaf = Tensor::from_inner(tensor.trained().0.clone()).require_grad();
             tensor.leaf = Some(leaf.clone());
-            tensor.hook(transformer, Some(leaf));
+            tensor.hook(parameters[tensor.place], Some(leaf));
         }
     }
 
@@ -269,26 +272,27 @@ impl Method for Sparta {
     }
 
     fn detach(&mut self, transformer: &mut Transformer) {
+        let mut parameters = transformer.parameters_mut();
         for tensor in &mut self.tensors {
             tensor.leaf = None;
             // Beside a quantized weight the deltas go on taking part.
             let kept = tensor.beside.is_some().then(|| tensor.trained().0.clone());
-            tensor.hook(transformer, kept);
+            tensor.hook(parameters[tensor.place], kept);
         }
     }
 
-    fn squared_norms(&self) -> Vec<Tensor<1>> {
-        self.tensors.iter().filter_map(|tensor| tensor.grad.clone()).map(kernel::squared_norm).collect()
+    fn gradients(&self) -> Vec<Tensor<1>> {
+        self.tensors.iter().filter_map(|tensor| tensor.grad.clone()).collect()
     }
 
     fn step(&mut self, transformer: &mut Transformer, settings: &AdamW, squared_norm: &Tensor<1>) {
+        let mut parameters = transformer.parameters_mut();
         for tensor in &mut self.tensors {
             let Some(grad) = tensor.grad.take() else { continue };
             let (delta, moments) = tensor.trained.take().expect("deltas are back after every step");
             let (indices, base) = (tensor.indices.clone(), tensor.base.clone());
-            let parameter = transformer.parameter_mut(&tensor.mask.name).expect("masks name parameters of the model");
             let trained = &mut tensor.trained;
-            parameter.update(|weight| {
+            parameters[tensor.place].update(|weight| {
                 let step = Step { indices, base, grad, squared_norm: squared_norm.clone(), settings: *settings };
                 let (weight, delta, moments) = weight.step(delta, moments, step);
                 *trained = Some((delta, moments));

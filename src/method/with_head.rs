@@ -86,9 +86,9 @@ impl Method for WithHead {
         self.head.detach(transformer);
     }
 
-    fn squared_norms(&self) -> Vec<Tensor<1>> {
-        let mut all = self.body.squared_norms();
-        all.extend(self.head.squared_norms());
+    fn gradients(&self) -> Vec<Tensor<1>> {
+        let mut all = self.body.gradients();
+        all.extend(self.head.gradients());
         all
     }
 

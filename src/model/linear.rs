@@ -37,11 +37,7 @@ impl Linear {
 
     /// `[T, outputs]` for `x` `[T, inputs]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let y = self.weight.linear(x);
-        match &self.bias {
-            Some(bias) => y + bias.small(),
-            None => y,
-        }
+        self.weight.linear(x, self.bias.as_ref().map(Parameter::small))
     }
 }
 

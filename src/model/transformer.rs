@@ -118,8 +118,8 @@ impl Transformer {
             None => x,
         };
         let logits = match &self.head {
-            Head::Tied => self.embeddings.tokens.linear(x),
-            Head::Vocabulary(weight) => weight.linear(x),
+            Head::Tied => self.embeddings.tokens.linear(x, None),
+            Head::Vocabulary(weight) => weight.linear(x, None),
             Head::Classifier(classifier) => return classifier.forward(x),
         };
         match self.architecture.logit_softcap {
@@ -167,6 +167,11 @@ impl Transformer {
         let mut all = Vec::new();
         self.gather_mut(&mut all);
         all
+    }
+
+    /// Where the parameter of this name stands in [`Self::parameters`], which never changes.
+    pub fn place(&self, name: &str) -> Option<usize> {
+        self.parameters().iter().position(|parameter| parameter.name == name)
     }
 
     /// The parameter of this name.

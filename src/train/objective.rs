@@ -1,5 +1,7 @@
 //! The loss of a batch: which positions count, and their cross-entropy.
 
+use std::ops::Range;
+
 use burn::tensor::{Int, Tensor};
 
 use crate::{
@@ -66,10 +68,7 @@ impl Prepared {
 
     /// Logits `[N, classes or V]` at the positions that count, from the hidden states `[B * T, D]` after the last block.
     pub fn logits(&self, transformer: &Transformer, hidden: Tensor<2>) -> Tensor<2> {
-        transformer.head(match &self.positions {
-            Some(positions) => hidden.select(0, positions.clone()),
-            None => hidden,
-        })
+        transformer.head(self.counted(hidden))
     }
 
     /// Sum of the losses `[1]`, in nats, from the hidden states `[B * T, D]` after the last block.
@@ -79,17 +78,35 @@ impl Prepared {
 
     /// The same with the logits of at most `at_once` positions in one tensor.
     pub fn loss_sum_by_rows(&self, transformer: &Transformer, hidden: Tensor<2>, at_once: usize) -> Tensor<1> {
-        let hidden = match &self.positions {
+        let hidden = self.counted(hidden);
+        let parts = self.pieces(at_once).into_iter().map(|piece| self.loss_of(transformer, &hidden, piece));
+        parts.reduce(|sum, part| sum + part).expect("a batch has rows")
+    }
+
+    /// Hidden states `[N, D]` at the positions that count.
+    pub(super) fn counted(&self, hidden: Tensor<2>) -> Tensor<2> {
+        match &self.positions {
             Some(positions) => hidden.select(0, positions.clone()),
             None => hidden,
-        };
-        let [rows, _] = hidden.dims();
-        let parts = (0..rows).step_by(at_once).map(|start| {
-            let range = start..rows.min(start + at_once);
-            let hidden = if rows > at_once { hidden.clone().slice_dim(0, range.clone()) } else { hidden.clone() };
-            kernel::cross_entropy(transformer.head(hidden), self.targets.clone().slice_dim(0, range)).sum()
-        });
-        parts.reduce(|sum, part| sum + part).expect("a batch has rows")
+        }
+    }
+
+    /// The `N` positions that count in pieces of at most `at_once`.
+    pub(super) fn pieces(&self, at_once: usize) -> Vec<Range<usize>> {
+        let [rows] = self.targets.dims();
+        (0..rows).step_by(at_once).map(|start| start..rows.min(start + at_once)).collect()
+    }
+
+    /// Sum of the losses `[1]` of one piece of the positions that count, from the hidden states `[N, D]` of all of them.
+    pub(super) fn loss_of(&self, transformer: &Transformer, counted: &Tensor<2>, piece: Range<usize>) -> Tensor<1> {
+        let all = counted.dims()[0] == piece.len();
+        let rows = if all { counted.clone() } else { counted.clone().slice_dim(0, piece.clone()) };
+        self.loss_of_rows(transformer, rows, piece)
+    }
+
+    /// The same from the hidden states of the piece alone.
+    pub(super) fn loss_of_rows(&self, transformer: &Transformer, rows: Tensor<2>, piece: Range<usize>) -> Tensor<1> {
+        kernel::cross_entropy(transformer.head(rows), self.targets.clone().slice_dim(0, piece)).sum()
     }
 }
 

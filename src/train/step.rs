@@ -1,8 +1,8 @@
 //! One optimizer step, readable from top to bottom.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Gradients, Tensor};
 
-use super::objective::Prepared;
+use super::objective::{Prepared, positions_at_once};
 use crate::{
     Result,
     data::Batch,
@@ -62,9 +62,51 @@ pub fn optimizer_step(
 /// Forward and backward over the whole graph at once. Returns this batch's part of the loss `[1]`.
 fn whole(transformer: &Transformer, method: &mut dyn Method, batch: &Prepared, scale: f64) -> Tensor<1> {
     let hidden = transformer.hidden(batch.ids.clone(), &batch.layout);
-    let loss = batch.loss_sum(transformer, hidden).mul_scalar(scale);
-    method.collect(&mut loss.backward());
-    loss.inner()
+    let (loss, gradients) = from_the_loss(transformer, method, batch, hidden, scale);
+    if let Some(mut gradients) = gradients {
+        method.collect(&mut gradients);
+    }
+    loss
+}
+
+/// The loss `[1]` from the hidden states `[B * T, D]`, and the backward pass from it through what they come from; `None` where
+/// nothing there is trained.
+///
+/// Logits are the largest tensor of a step. Where they would be too many for one tensor, the head goes there and back with a
+/// piece of the positions at a time, so that the logits of one piece are all that exist.
+fn from_the_loss(
+    transformer: &Transformer,
+    method: &mut dyn Method,
+    batch: &Prepared,
+    hidden: Tensor<2>,
+    scale: f64,
+) -> (Tensor<1>, Option<Gradients>) {
+    let counted = batch.counted(hidden);
+    let pieces = batch.pieces(positions_at_once(transformer.architecture.vocab_size));
+    if let [all] = &pieces[..] {
+        let loss = batch.loss_of(transformer, &counted, all.clone()).mul_scalar(scale);
+        let gradients = loss.is_tracked().then(|| loss.backward());
+        return (loss.inner(), gradients);
+    }
+    let kept = counted.clone().inner();
+    let mut loss: Option<Tensor<1>> = None;
+    let mut parts = Vec::new();
+    for piece in pieces {
+        let x = leaf(kept.clone().slice_dim(0, piece.clone()));
+        let part = batch.loss_of_rows(transformer, x.clone(), piece).mul_scalar(scale);
+        let mut gradients = part.backward();
+        parts.push(x.grad(&gradients).expect("the head depends on its input"));
+        method.collect(&mut gradients);
+        let part = part.inner();
+        loss = Some(match loss {
+            Some(sum) => sum + part,
+            None => part,
+        });
+    }
+    drop(kept);
+    let dx = Tensor::cat(parts, 0);
+    let gradients = counted.is_tracked().then(|| (counted * Tensor::from_inner(dx)).sum().backward());
+    (loss.expect("a batch has rows"), gradients)
 }
 
 /// The same, keeping only the input of each block and computing its inside again in the backward pass (Chen et al.
@@ -86,8 +128,8 @@ fn recomputed(
     // Backward: head, then blocks from last to first, each from its kept input.
     method.attach(transformer, pass);
     let x = leaf(inputs.pop().expect("one input a block and one for the head"));
-    let loss = batch.loss_sum(transformer, x.clone()).mul_scalar(scale);
-    let mut gradients = loss.backward();
+    let (loss, gradients) = from_the_loss(transformer, method, batch, x.clone(), scale);
+    let mut gradients = gradients.expect("the head's input is tracked");
     let mut dx = x.grad(&gradients).expect("the head depends on its input");
     method.collect(&mut gradients);
     drop((x, gradients));
@@ -104,7 +146,7 @@ fn recomputed(
         let x = transformer.embed(batch.ids.clone(), &batch.layout);
         method.collect(&mut (x * Tensor::from_inner(dx)).sum().backward());
     }
-    loss.inner()
+    loss
 }
 
 /// A kept tensor as the start of a new graph.

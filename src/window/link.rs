@@ -14,8 +14,11 @@ pub struct Link {
     /// The next thing that the desk says, if there is one.
     pub hear: Box<dyn Fn() -> Option<Reply>>,
     /// Gives a person a folder of the desk's, where the desk's files are not the person's own: on a page.
-    pub download: Option<Box<dyn Fn(&Path)>>,
+    pub download: Option<Download>,
 }
+
+/// Gives a person a folder of the desk's.
+pub type Download = Box<dyn Fn(&Path)>;
 
 /// Makes the window look for replies soon. May be called from any thread, at any rate.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;

@@ -162,8 +162,8 @@ fn matrix(tensor: Tensor<2>) -> Vec<f32> {
 struct Dense(Tensor<2>, bool);
 
 impl Adaptation for Dense {
-    fn linear(&self, x: Tensor<2>, _: &Matrix) -> Tensor<2> {
-        if self.1 { x.matmul(self.0.clone()) } else { x.matmul(self.0.clone().transpose()) }
+    fn linear(&self, x: Tensor<2>, _: &Matrix, bias: Option<Tensor<2>>) -> Tensor<2> {
+        kernel::linear::composed(x, self.0.clone(), bias, self.1)
     }
 
     fn embed(&self, ids: Tensor<1, Int>, _: &Matrix) -> Tensor<2> {
@@ -180,8 +180,8 @@ impl Adaptation for Dense {
 struct Sparse(Tensor<1>, Tensor<1, Int>, bool);
 
 impl Adaptation for Sparse {
-    fn linear(&self, x: Tensor<2>, weight: &Matrix) -> Tensor<2> {
-        kernel::sparse_linear(x, weight, self.0.clone(), self.1.clone(), self.2)
+    fn linear(&self, x: Tensor<2>, weight: &Matrix, bias: Option<Tensor<2>>) -> Tensor<2> {
+        kernel::sparse_linear(x, weight, self.0.clone(), self.1.clone(), bias, self.2)
     }
 
     fn embed(&self, ids: Tensor<1, Int>, weight: &Matrix) -> Tensor<2> {

@@ -129,11 +129,62 @@ fn squared_norm_equals_sum() {
             let numbers = normals(&mut stream, count);
             let exact: f64 = numbers.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
             let tensor = device.floats(numbers, [count]);
-            let actual = values(kernel::squared_norm(tensor.clone()));
+            let actual = values(kernel::squared_norm(vec![tensor.clone()]));
             assert_close(&format!("{} {count}", device.facts.backend), &actual, &[exact as f32], 1e-5, 0.0);
             // The twin's single running sum loses digits on long inputs, so it only judges the shorter ones.
             if count < 10_000 {
-                assert_close("twin", &values(squared_norm::composed(tensor)), &[exact as f32], 1e-4, 0.0);
+                assert_close("twin", &values(squared_norm::composed(vec![tensor])), &[exact as f32], 1e-4, 0.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_squared_norm_is_that_of_all_tensors_together() {
+    for device in devices() {
+        let mut stream = Stream::new(40, "norms");
+        for counts in [&[3, 5000][..], &[1, 2, 3, 4, 5], &[700, 20_000, 1, 64, 9, 33, 8], &[10; 12]] {
+            let numbers: Vec<Vec<f32>> = counts.iter().map(|&count| normals(&mut stream, count)).collect();
+            let exact: f64 = numbers.iter().flatten().map(|&x| f64::from(x) * f64::from(x)).sum();
+            let upload = |numbers: &Vec<f32>| device.floats(numbers.clone(), [numbers.len()]);
+            let tensors: Vec<_> = numbers.iter().map(upload).collect();
+            let what = format!("{} {counts:?}", device.facts.backend);
+            assert_close(&what, &values(kernel::squared_norm(tensors.clone())), &[exact as f32], 1e-5, 0.0);
+            assert_close(&what, &values(squared_norm::composed(tensors)), &[exact as f32], 1e-4, 0.0);
+        }
+    }
+}
+
+#[test]
+fn linear_equals_composed_forward_and_backward() {
+    for device in devices() {
+        let mut stream = Stream::new(41, "linear");
+        for (tokens, inputs, outputs) in [(1, 3, 2), (13, 22, 35), (40, 64, 48), (200, 130, 70)] {
+            for transposed in [false, true] {
+                let shape = if transposed { [inputs, outputs] } else { [outputs, inputs] };
+                let mut random = |dims: [usize; 2]| device.floats(normals(&mut stream, dims[0] * dims[1]), dims);
+                let (x, weight, bias) = (random([tokens, inputs]), random(shape), random([1, outputs]));
+                let dy = random([tokens, outputs]);
+                for with_bias in [true, false] {
+                    let run = |op: &dyn Fn(Tensor<2>, Tensor<2>, Option<Tensor<2>>, bool) -> Tensor<2>| {
+                        let leaves = [&x, &weight, &bias].map(|leaf| Tensor::from_inner(leaf.clone()).require_grad());
+                        let [x, weight, bias] = leaves.clone();
+                        let y = op(x, weight, with_bias.then_some(bias), transposed);
+                        let grads = (y.clone() * Tensor::from_inner(dy.clone())).sum().backward();
+                        let grads = leaves.map(|leaf| leaf.grad(&grads).map(matrix));
+                        (matrix(y), grads)
+                    };
+                    let (y, grads) = run(&kernel::linear);
+                    let (expected, expected_grads) = run(&kernel::linear::composed);
+                    let what = format!("{} {tokens} x {inputs} x {outputs}", device.facts.backend);
+                    assert_close(&what, &y, &expected, 1e-4, 1e-4);
+                    for (grad, expected) in grads.into_iter().zip(expected_grads) {
+                        assert_eq!(grad.is_some(), expected.is_some(), "{what}");
+                        if let (Some(grad), Some(expected)) = (grad, expected) {
+                            assert_close(&what, &grad, &expected, 1e-4, 1e-3);
+                        }
+                    }
+                }
             }
         }
     }
@@ -288,6 +339,7 @@ fn sparse_linear_gives_the_dense_gradients_at_the_selected_entries() {
                 &Matrix::Dense(weight),
                 delta.clone(),
                 indices.clone(),
+                None,
                 transposed,
             );
             assert_close("y", &matrix(y.clone()), &matrix(dense_y), 1e-4, 1e-4);

@@ -1,5 +1,5 @@
-//! Products with frozen matrices on the CPU device: Burn's own. Packed matrices are unpacked first; models are kept in f32
-//! there.
+//! Products with frozen matrices on the CPU device: those of every linear layer there. Packed matrices are unpacked first;
+//! models are kept in f32 on that device.
 
 use burn::backend::{
     ops::FloatTensorOps,
@@ -8,7 +8,7 @@ use burn::backend::{
 use burn_flex::Flex;
 
 use super::{Layout, MatrixOps, choice::Variant};
-use crate::kernel::flex;
+use crate::kernel::{flex, linear::LinearPasses};
 
 /// All numbers `[rows, cols]`.
 fn unpacked(words: IntTensor<Flex>, layout: Layout) -> FloatTensor<Flex> {
@@ -24,7 +24,16 @@ impl MatrixOps for Flex {
         along: bool,
         _variant: Option<Variant>,
     ) -> FloatTensor<Self> {
-        Self::float_matmul(x, if along { Self::float_transpose(w) } else { w })
+        Self::linear_forward(x, w, None, !along)
+    }
+
+    fn dense_product_and_bias_op(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        along: bool,
+    ) -> FloatTensor<Self> {
+        Self::linear_forward(x, w, Some(bias), !along)
     }
 
     fn packed_product_op(

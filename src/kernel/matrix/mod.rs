@@ -55,7 +55,15 @@ pub trait MatrixOps: Backend {
         variant: Option<Variant>,
     ) -> FloatTensor<Self>;
 
-    /// The same for a packed matrix.
+    /// See [`Matrix::linear`]: the same with `bias` `[1, rows]` or `[1, cols]` added to each row.
+    fn dense_product_and_bias_op(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        along: bool,
+    ) -> FloatTensor<Self>;
+
+    /// [`Self::dense_product_op`] for a packed matrix.
     fn packed_product_op(
         x: FloatTensor<Self>,
         words: IntTensor<Self>,
@@ -171,6 +179,18 @@ impl Matrix {
         })
     }
 
+    /// [`Self::product`], and `bias` `[1, rows]` (or `[1, cols]`) added to each row of it, in which it is differentiable too.
+    pub fn linear(&self, x: Tensor<2>, bias: Option<Tensor<2>>, along: bool) -> Tensor<2> {
+        match (self, bias) {
+            (Self::Dense(values), Some(bias)) => {
+                let (x, w, bias) = (x.into_dispatch(), values.clone().into_dispatch(), bias.into_dispatch());
+                Tensor::from_dispatch(Dispatch::dense_product_and_bias_op(x, w, bias, along))
+            }
+            (packed, Some(bias)) => packed.product(x, along) + bias,
+            (matrix, None) => matrix.product(x, along),
+        }
+    }
+
     /// Rows `ids` `[N]` in f32, `[N, cols]`.
     pub fn rows(&self, ids: Tensor<1, Int>) -> Tensor<2> {
         match self {
@@ -259,6 +279,26 @@ impl<B: MatrixOps, C: CheckpointStrategy> MatrixOps for Autodiff<B, C> {
         }
     }
 
+    fn dense_product_and_bias_op(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        along: bool,
+    ) -> FloatTensor<Self> {
+        let w = w.into_primitive();
+        match Product.prepare::<C>([x.node(), bias.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let state = Factor::<B>::Dense(w.clone(), along);
+                let (x, bias) = (x.into_primitive(), bias.into_primitive());
+                prep.finish(state, B::dense_product_and_bias_op(x, w, bias, along))
+            }
+            OpsKind::UnTracked(prep) => {
+                let (x, bias) = (x.into_primitive(), bias.into_primitive());
+                prep.finish(B::dense_product_and_bias_op(x, w, bias, along))
+            }
+        }
+    }
+
     fn packed_product_op(
         x: FloatTensor<Self>,
         words: IntTensor<Self>,
@@ -292,12 +332,17 @@ enum Factor<B: Backend> {
     Packed(IntTensor<B>, Layout, bool),
 }
 
-impl<B: MatrixOps> Backward<B, 1> for Product {
+/// With `N = 2` the last parent is the bias.
+impl<B: MatrixOps, const N: usize> Backward<B, N> for Product {
     type State = Factor<B>;
 
-    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
-        let [x_node] = ops.parents;
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let dy = grads.consume::<B>(&ops.node);
+        let mut parents = ops.parents.into_iter();
+        let (x_node, bias_node) = (parents.next().flatten(), parents.next().flatten());
+        if let Some(node) = bias_node {
+            grads.register::<B>(node.id, B::float_sum_dim(dy.clone(), 0));
+        }
         if let Some(node) = x_node {
             let dx = match ops.state {
                 Factor::Dense(w, along) => B::dense_product_op(dy, w, !along, None),

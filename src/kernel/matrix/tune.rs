@@ -21,7 +21,7 @@ use super::{
 use crate::{
     Result,
     device::{ComputeDevice, Kind},
-    files,
+    files, storage,
 };
 
 /// No call begins after this long; one takes far less than what is left of two seconds.
@@ -237,7 +237,7 @@ fn folder() -> Option<PathBuf> {
 
 /// The choices of a file; `None` where there is none, where it is broken, or where it is that of something else.
 fn stored(file: &Path, of: &str) -> Option<HashMap<Shape, Variant>> {
-    let table: Table = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+    let table: Table = serde_json::from_slice(&storage::read(file).ok()?).ok()?;
     let lines = table.lines.into_iter().filter(|line| line.shape.allows(line.variant));
     (table.of == of).then(|| lines.map(|line| (line.shape, line.variant)).collect())
 }
@@ -246,7 +246,7 @@ fn store(file: &Path, of: &str, known: &HashMap<Shape, Variant>) -> Result<()> {
     let mut lines: Vec<Line> = known.iter().map(|(&shape, &variant)| Line { shape, variant }).collect();
     lines.sort_by_key(|line| format!("{:?}", line.shape));
     if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder).map_err(|e| crate::Error::file("create", folder, e))?;
+        storage::create_dir_all(folder).map_err(|e| crate::Error::file("create", folder, e))?;
     }
     files::write_json(file, &Table { of: of.to_owned(), lines })
 }

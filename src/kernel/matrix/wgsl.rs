@@ -77,6 +77,15 @@ impl MatrixOps for CubeBackend {
         run(x, &launch::contiguous(w), shape, 0, variant)
     }
 
+    fn dense_product_and_bias_op(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        along: bool,
+    ) -> FloatTensor<Self> {
+        Self::float_add(Self::dense_product_op(x, w, along, None), bias)
+    }
+
     fn packed_product_op(
         x: FloatTensor<Self>,
         words: IntTensor<Self>,

@@ -109,21 +109,25 @@ impl<'a> Forward<'a> {
         self.tape.room(x, self.cpu && !keeps)
     }
 
-    /// `x W^T`, with what is hooked into the weight.
-    fn weight(&mut self, parameter: &Parameter, x: Extent, part: Part) -> Extent {
+    /// `x W^T + b`, with what is hooked into the weight.
+    fn weight(&mut self, parameter: &Parameter, bias: Option<&Parameter>, x: Extent, part: Part) -> Extent {
         let [outputs, inputs] = layer_dims(parameter).expect("weights are matrices").map(|side| side as u64);
         let tokens = x.numbers / inputs;
+        let bias = bias.map(|bias| self.small(bias));
         let new = |this: &Self, width: u64| this.tape.new_tensor(tokens * width, part);
         let dx = |x: &Extent| Grad::New(x.numbers);
+        let mut inputs: Vec<Input> = bias.iter().map(|bias| to(bias, dx(bias))).collect();
         match self.hook(parameter) {
             None => {
                 let y = new(self, outputs);
-                self.tape.record(y, &[to(&x, dx(&x))], &[])
+                inputs.push(to(&x, dx(&x)));
+                self.tape.record(y, &inputs, &[])
             }
             Some((Means::Sparse, leaves)) => {
                 let y = new(self, outputs);
-                let y = self.tape.record(y, &[to(&x, dx(&x))], &[]);
                 let packing = packing(self.transformer, self.keeping, parameter);
+                inputs.push(to(&x, dx(&x)));
+                let y = self.tape.record(y, &inputs, &[]);
                 if packing.is_some_and(Packing::quantized) {
                     self.beside(y, &leaves[0], &x)
                 } else {
@@ -132,11 +136,15 @@ impl<'a> Forward<'a> {
             }
             Some((Means::Whole, leaves)) => {
                 let y = new(self, outputs);
-                self.tape.record(y, &[to(&x, dx(&x)), to(&leaves[0], dx(&leaves[0]))], &[&x])
+                inputs.extend([to(&leaves[0], dx(&leaves[0])), to(&x, dx(&x))]);
+                // The input is kept only for the gradient of what is trained.
+                let kept = if leaves[0].is_tracked() { &[&x][..] } else { &[] };
+                self.tape.record(y, &inputs, kept)
             }
             Some((Means::LowRank(rank), leaves)) => {
                 let frozen = new(self, outputs);
-                let frozen = self.tape.record(frozen, &[to(&x, dx(&x))], &[]);
+                inputs.push(to(&x, dx(&x)));
+                let frozen = self.tape.record(frozen, &inputs, &[]);
                 let x = if self.dropout && leaves[0].is_tracked() {
                     let (y, x) = self.own_room(x, false);
                     let grad = self.own(x.numbers);
@@ -145,10 +153,10 @@ impl<'a> Forward<'a> {
                     x
                 };
                 let narrow = new(self, rank as u64);
-                let narrow = self.tape.record(narrow, &[to(&x, dx(&x)), to(&leaves[0], dx(&leaves[0]))], &[&x]);
+                let narrow = self.tape.record(narrow, &[to(&leaves[0], dx(&leaves[0])), to(&x, dx(&x))], &[&x]);
                 let narrow = self.tape.scale(narrow);
                 let wide = new(self, outputs);
-                let inputs = [to(&narrow, dx(&narrow)), to(&leaves[1], dx(&leaves[1]))];
+                let inputs = [to(&leaves[1], dx(&leaves[1])), to(&narrow, dx(&narrow))];
                 let wide = self.tape.record(wide, &inputs, &[&narrow]);
                 self.tape.add(frozen, wide)
             }
@@ -158,7 +166,8 @@ impl<'a> Forward<'a> {
     /// The watch on a product whose weight is trained sparsely: it changes nothing and keeps the product's input.
     fn watched(&mut self, y: Extent, leaf: &Extent, x: &Extent) -> Extent {
         let output = y.clone().inner();
-        self.tape.record(output, &[to(leaf, Grad::New(leaf.numbers)), to(&y, Grad::Same)], &[x])
+        let kept = if leaf.is_tracked() { &[x][..] } else { &[] };
+        self.tape.record(output, &[to(leaf, Grad::New(leaf.numbers)), to(&y, Grad::Same)], kept)
     }
 
     /// The changes beside a quantized weight, added to the product with it.
@@ -191,11 +200,7 @@ impl<'a> Forward<'a> {
     }
 
     fn linear_to(&mut self, layer: &Linear, x: Extent, part: Part) -> Extent {
-        let y = self.weight(&layer.weight, x, part);
-        let Some(bias) = &layer.bias else { return y };
-        let bias = self.small(bias);
-        let (sum, y) = self.tape.room(y, true);
-        self.tape.record(sum, &[to(&bias, Grad::New(bias.numbers)), to(&y, Grad::Same)], &[])
+        self.weight(&layer.weight, layer.bias.as_ref(), x, part)
     }
 
     /// A norm over rows of any width.
@@ -297,8 +302,8 @@ impl<'a> Forward<'a> {
         let transformer = self.transformer;
         let x = self.before(&transformer.norm, x);
         let logits = match &transformer.head {
-            Head::Tied => self.weight(&transformer.embeddings.tokens, x, Part::Logits),
-            Head::Vocabulary(weight) => self.weight(weight, x, Part::Logits),
+            Head::Tied => self.weight(&transformer.embeddings.tokens, None, x, Part::Logits),
+            Head::Vocabulary(weight) => self.weight(weight, None, x, Part::Logits),
             Head::Classifier(classifier) => {
                 let x = match &classifier.pooler {
                     Some(pooler) => {
@@ -330,7 +335,7 @@ impl<'a> Forward<'a> {
     }
 
     /// Hidden states at the positions that count.
-    fn counted(&mut self, hidden: Extent) -> Extent {
+    pub(super) fn counted(&mut self, hidden: Extent) -> Extent {
         let (tokens, d) = (self.shape.tokens(), self.transformer.architecture.hidden_size as u64);
         let select = matches!(self.transformer.head, Head::Classifier(_))
             || few(self.shape.predictions as usize, tokens as usize);
@@ -343,25 +348,36 @@ impl<'a> Forward<'a> {
         self.head(hidden)
     }
 
-    /// The summed loss from the hidden states after the last block.
+    /// The summed loss from the hidden states after the last block, in one graph.
     pub(super) fn loss_sum(&mut self, hidden: Extent) -> Extent {
         let d = self.transformer.architecture.hidden_size as u64;
         let hidden = self.counted(hidden);
-        let (rows, at_once) = (hidden.numbers / d, positions_at_once(self.transformer.architecture.vocab_size) as u64);
+        let rows = hidden.numbers / d;
         let mut sum = None;
-        for start in (0..rows).step_by(at_once as usize) {
-            let count = at_once.min(rows - start);
-            let part = if rows > at_once { self.tape.part_of(&hidden, count * d, true) } else { hidden.clone() };
-            let logits = self.head(part);
-            let losses = self.tape.new_tensor(count, Part::Logits);
-            let grad = if self.cpu { Grad::OverKept(0, logits.numbers) } else { Grad::New(logits.numbers) };
-            let losses = self.tape.record(losses, &[to(&logits, grad)], &[&logits]);
-            let part = self.tape.total(losses);
+        for count in self.pieces(rows) {
+            let piece = if rows > count { self.tape.part_of(&hidden, count * d, true) } else { hidden.clone() };
+            let part = self.loss_of(piece, count);
             sum = Some(match sum {
                 Some(sum) => self.tape.add(sum, part),
                 None => part,
             });
         }
         sum.expect("a batch has rows")
+    }
+
+    /// How many positions each piece of `rows` has whose logits exist at one time.
+    pub(super) fn pieces(&self, rows: u64) -> Vec<u64> {
+        let at_once = positions_at_once(self.transformer.architecture.vocab_size) as u64;
+        (0..rows).step_by(at_once as usize).map(|start| at_once.min(rows - start)).collect()
+    }
+
+    /// The summed loss of the `count` positions that `hidden` has.
+    pub(super) fn loss_of(&mut self, hidden: Extent, count: u64) -> Extent {
+        let logits = self.head(hidden);
+        let losses = self.tape.new_tensor(count, Part::Logits);
+        let grad = if self.cpu { Grad::OverKept(0, logits.numbers) } else { Grad::New(logits.numbers) };
+        let losses = self.tape.record(losses, &[to(&logits, grad)], &[&logits]);
+        drop(logits);
+        self.tape.total(losses)
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     event::TrainedTensor,
     kernel::Packing,
     method::{Means, Planned},
-    model::{Keeping, Parameter, Role, Transformer, head::Head},
+    model::{Keeping, Parameter, Transformer, head::Head},
 };
 
 /// What is trained of which model on which kind of device.
@@ -110,30 +110,6 @@ impl<'a> Work<'a> {
             };
             if batches.recompute { recomputed(forward, self.planned, collect) } else { whole(forward, collect) }
         }
-        // The step reads each gradient row by row; one that lies across is copied first.
-        for (sum, strided) in sums.iter_mut().zip(self.strided()) {
-            drop((ledger.hold(strided, Part::Gradients), sum.take()));
-        }
-    }
-
-    /// For each leaf the numbers of its gradient, if a matmul left it transposed, else 0.
-    fn strided(&self) -> Vec<u64> {
-        let parameters = self.transformer.parameters();
-        let mut all = Vec::new();
-        for planned in self.planned {
-            let Planned { tensor, means } = planned;
-            let across = |parameter: &&Parameter| {
-                let tied = matches!(self.transformer.head, Head::Tied) && parameter.role == Role::Embedding;
-                parameter.name == tensor.name && (tied || matches!(parameter.role, Role::Linear | Role::Head))
-            };
-            match means {
-                Means::Sparse => all.push(0),
-                Means::Whole if parameters.iter().any(across) => all.push(tensor.trained as u64),
-                Means::Whole => all.push(0),
-                Means::LowRank(rank) => all.extend(factors(planned, *rank)),
-            }
-        }
-        all
     }
 
     /// A batch of an evaluation.
@@ -165,7 +141,9 @@ impl<'a> Work<'a> {
         let mut forward = Work { planned: &planned, ..*self }.forward(ledger, shape);
         let _prepared = forward.prepared();
         forward.attach(&planned, true);
-        whole(forward, |_, _| {});
+        let hidden = hidden(&mut forward);
+        let loss = forward.loss_sum(hidden);
+        drop(forward.tape.backward(&loss));
     }
 }
 
@@ -207,11 +185,43 @@ fn hidden(forward: &mut Forward) -> Extent {
 }
 
 /// Forward and backward over the whole graph at once.
-fn whole(mut forward: Forward, collect: impl FnOnce(&[Extent], &mut Gradients)) {
+fn whole(mut forward: Forward, mut collect: impl FnMut(&[Extent], &mut Gradients)) {
     let hidden = hidden(&mut forward);
-    let loss = forward.loss_sum(hidden);
-    let loss = forward.tape.scale(loss);
-    collect(&forward.leaves(), &mut forward.tape.backward(&loss));
+    let mut gradients = from_the_loss(&mut forward, hidden, &mut collect);
+    collect(&forward.leaves(), &mut gradients);
+}
+
+/// The loss, and the backward pass from it through what `hidden` comes from.
+fn from_the_loss(
+    forward: &mut Forward,
+    hidden: Extent,
+    collect: &mut impl FnMut(&[Extent], &mut Gradients),
+) -> Gradients {
+    let d = forward.transformer.architecture.hidden_size as u64;
+    let counted = forward.counted(hidden);
+    let pieces = forward.pieces(counted.numbers / d);
+    if let [all] = pieces[..] {
+        let loss = forward.loss_of(counted, all);
+        let loss = forward.tape.scale(loss);
+        return forward.tape.backward(&loss);
+    }
+    let before = forward.tape.put_aside();
+    let leaves = forward.leaves();
+    let kept = counted.clone().inner();
+    let mut parts = Vec::new();
+    for count in pieces {
+        let piece = forward.tape.part_of(&kept, count * d, true);
+        let x = forward.tape.restart(piece);
+        let loss = forward.loss_of(x.clone(), count);
+        let loss = forward.tape.scale(loss);
+        let mut gradients = forward.tape.backward(&loss);
+        parts.push(gradients.get(&x));
+        collect(&leaves, &mut gradients);
+    }
+    let dx = forward.tape.new_tensor(counted.numbers, Part::Activations);
+    drop((kept, parts));
+    forward.tape.take_up(before);
+    forward.tape.backward_from(counted, dx)
 }
 
 /// The same with only the inputs of blocks kept.
@@ -228,9 +238,7 @@ fn recomputed<'a>(
     forward.attach(planned, true);
     let leaves = forward.leaves();
     let x = forward.tape.restart(inputs.pop().expect("one input a block and one for the head"));
-    let loss = forward.loss_sum(x.clone());
-    let loss = forward.tape.scale(loss);
-    let mut gradients = forward.tape.backward(&loss);
+    let mut gradients = from_the_loss(&mut forward, x.clone(), &mut collect);
     let mut dx = gradients.get(&x).expect("the head depends on its input");
     collect(&leaves, &mut gradients);
     drop((x, gradients));

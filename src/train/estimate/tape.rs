@@ -191,6 +191,9 @@ pub(super) struct Tape {
     steps: Vec<Step>,
 }
 
+/// Operations that wait for their backward pass.
+pub(super) struct Recorded(Vec<Step>);
+
 /// Gradients of the leaves of one backward pass.
 pub(super) struct Gradients(HashMap<usize, Buffer>);
 
@@ -293,6 +296,16 @@ impl Tape {
         let output =
             if view { Extent { numbers, ..x.clone().inner() } } else { self.new_tensor(numbers, x.buffer.0.part) };
         self.record(output, &[to(x, Grad::New(x.numbers))], &[])
+    }
+
+    /// Takes what was recorded so far out of the way of a backward pass that does not reach it.
+    pub(super) fn put_aside(&mut self) -> Recorded {
+        Recorded(std::mem::take(&mut self.steps))
+    }
+
+    /// Puts it back.
+    pub(super) fn take_up(&mut self, recorded: Recorded) {
+        self.steps = recorded.0;
     }
 
     /// The sum of all numbers.
