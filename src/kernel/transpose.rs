@@ -1,6 +1,7 @@
 //! Transposing matrices on the CPU, eight by eight numbers at a time where the processor has AVX2.
 
 /// Rows and columns that are turned together.
+#[cfg(any(target_arch = "x86_64", test))]
 const BLOCK: usize = 8;
 
 /// `to[c * to_stride + r] = from[r * from_stride + c]` for `rows` rows of `width` numbers.

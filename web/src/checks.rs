@@ -143,8 +143,9 @@ fn load(folder: &Path, device: &ComputeDevice) -> Result<Pretrained> {
 struct Dense(Tensor<2>, bool);
 
 impl Adaptation for Dense {
-    fn linear(&self, x: Tensor<2>, _: &Matrix) -> Tensor<2> {
-        if self.1 { x.matmul(self.0.clone()) } else { x.matmul(self.0.clone().transpose()) }
+    fn linear(&self, x: Tensor<2>, _: &Matrix, bias: Option<Tensor<2>>) -> Tensor<2> {
+        let y = if self.1 { x.matmul(self.0.clone()) } else { x.matmul(self.0.clone().transpose()) };
+        bias.into_iter().fold(y, Tensor::add)
     }
 
     fn embed(&self, ids: Tensor<1, Int>, _: &Matrix) -> Tensor<2> {
