@@ -11,7 +11,7 @@ import { agoge, events, open, reply, serve } from "./browser.mjs";
 
 const ICD = process.env.SWIFTSHADER_ICD ?? "/usr/lib/chromium/vk_swiftshader_icd.json";
 const steps = Number(process.argv[2] ?? 60);
-const settings = { target_modules: "all-linear", batch_size: 8, learning_rate: 1e-2, logging_steps: 5, eval_steps: 0, max_seq_length: 128, seed: 3, steps };
+const settings = { target_modules: "all-linear", batch_size: 8, learning_rate: 1e-2, logging_steps: 5, eval_steps: 0, max_seq_length: 128, seed: 3, device: "gpu", steps };
 
 /// Steps a second between the first report that is not the very first, and the last.
 function pace(lines) {
@@ -23,7 +23,7 @@ function native() {
     const out = join(mkdtempSync(join(tmpdir(), "agoge-bench-")), "run");
     const flags = Object.entries(settings).flatMap(([name, value]) => [`--${name.replaceAll("_", "-")}`, String(value)]);
     const env = { ...process.env, VK_ICD_FILENAMES: ICD, VK_DRIVER_FILES: ICD };
-    execFileSync(agoge, ["train", "--model", "agoge-demo", "--data", "agoge-demo", "--device", "gpu", "--quiet", "--out", out, ...flags], { env, stdio: "inherit" });
+    execFileSync(agoge, ["train", "--model", "agoge-demo", "--data", "agoge-demo", "--quiet", "--out", out, ...flags], { env, stdio: "inherit" });
     return pace(readFileSync(join(out, "metrics.jsonl"), "utf8").trim().split("\n").map((line) => JSON.parse(line)));
 }
 

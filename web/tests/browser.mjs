@@ -60,7 +60,9 @@ export async function open(url, { webgpu = true } = {}) {
 /// Opens the page and waits for its window.
 export async function load(page, url) {
     await page.goto(url, { waitUntil: "commit" });
-    await page.waitForSelector("#welcome.hidden", { state: "attached", timeout: 120000 });
+    await page.waitForSelector("#welcome.hidden", { state: "attached", timeout: 120000 }).catch(async (error) => {
+        throw new Error(`the window did not open; the page was "${await page.locator("#doing").innerText()}" (${error.message})`);
+    });
     await page.evaluate(() => {
         globalThis.heard = [];
         agoge.hear((reply) => heard.push(reply));

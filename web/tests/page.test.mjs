@@ -13,7 +13,7 @@ import { agoge, events, load, open, reply, root, serve } from "./browser.mjs";
 
 const ICD = process.env.SWIFTSHADER_ICD ?? "/usr/lib/chromium/vk_swiftshader_icd.json";
 /// Small enough for software on two cores; what is compared needs no more.
-const SETTINGS = { target_modules: ["all-linear"], batch_size: 4, learning_rate: 1e-2, warmup_steps: 3, logging_steps: 5, save_steps: 10, max_seq_length: 64, seed: 3 };
+const SETTINGS = { target_modules: ["all-linear"], batch_size: 4, learning_rate: 1e-2, warmup_steps: 3, logging_steps: 5, save_steps: 10, max_seq_length: 64, seed: 3, device: "gpu" };
 const PROMPT = "What is the strongest wall?";
 
 let server;
@@ -74,10 +74,12 @@ describe("the page", () => {
         const { page } = browser;
         const steps = await train(page, { config: { ...SETTINGS, steps: 30, out: "runs/equal" } });
         const out = join(folder(), "run");
-        program("train", "--model", "agoge-demo", "--data", "agoge-demo", "--device", "gpu", "--quiet", "--out", out, ...flags({ ...SETTINGS, steps: 30 }));
+        program("train", "--model", "agoge-demo", "--data", "agoge-demo", "--quiet", "--out", out, ...flags({ ...SETTINGS, steps: 30 }));
         const lines = readFileSync(join(out, "metrics.jsonl"), "utf8").trim().split("\n").map((line) => JSON.parse(line));
         assertClose(losses(steps), losses(lines.filter((line) => line.loss !== undefined)), 1e-3, "losses");
         assert.ok(steps.at(-1).loss < steps[0].loss, "it learns");
+        const { device } = (await events(page)).find((event) => event.event === "started");
+        assert.match(device, /WebGpu/);
     });
 
     test("an adapter of the page writes the same words in the program", async () => {
@@ -119,7 +121,7 @@ describe("the page", () => {
         writeFileSync(join(model, "tokenizer.json"), tinyTokenizer(JSON.parse(readFileSync(join(model, "config.json"))).vocab_size));
         await drop(page, "tiny", readdirSync(model).map((name) => ({ name, bytes: [...readFileSync(join(model, name))] })));
         await drop(page, undefined, [{ name: "rows.txt", bytes: [...Buffer.from("the cat sat on the mat\n\nthe dog ran\n\n".repeat(8))] }]);
-        const steps = await train(page, { demo: false, config: { model: "models/tiny", data: "data/rows.txt", out: "runs/tiny", steps: 4, batch_size: 2, logging_steps: 1, max_seq_length: 16 } });
+        const steps = await train(page, { demo: false, config: { model: "models/tiny", data: "data/rows.txt", out: "runs/tiny", device: "gpu", steps: 4, batch_size: 2, logging_steps: 1, max_seq_length: 16 } });
         assert.equal(steps.length, 4);
         steps.forEach((step) => assert.ok(Number.isFinite(step.loss)));
     });
@@ -174,7 +176,7 @@ describe("a run that is interrupted", () => {
         await load(page, server.url);
         const stored = await page.evaluate(() => agoge.settings("runs/halved"));
         const rest = losses(await train(page, { config: stored, demo: false, resume: true, overwrite: false }));
-        assert.ok(rest.length > 0 && rest.length <= 10, `it went on from the checkpoint, ${rest.length} steps`);
+        assert.ok(rest.length > 0 && rest.length < 20, `it went on from the checkpoint, ${rest.length} steps`);
         assertClose(rest, whole.slice(-rest.length), 1e-6, "losses after the reload");
         assert.deepEqual(browser.errors, []);
         await browser.close();
