@@ -18,6 +18,16 @@ const KEEP_EVERY = 300;
 /// Files of which the page itself wants to know what is in them: settings of runs.
 const READ_BY_PAGE = /(^|\/)(config|adapter)\.json$/;
 
+// A device that is lost may leave its last question unanswered for ever: the browser itself says when it is gone.
+if (self.GPUAdapter) {
+    const request = GPUAdapter.prototype.requestDevice;
+    GPUAdapter.prototype.requestDevice = async function (...words) {
+        const device = await request.apply(this, words);
+        device.lost.then(({ message }) => post({ panic: `The graphics device was lost: ${message || "the browser does not say why"}` }));
+        return device;
+    };
+}
+
 self.onmessage = ({ data }) => handle(data).catch((error) => post({ failed: sentence(error) }));
 
 async function handle(message) {
