@@ -59,10 +59,18 @@ export async function open(url, { webgpu = true } = {}) {
 
 /// Opens the page and waits for its window.
 export async function load(page, url) {
-    await page.goto(url, { waitUntil: "commit" });
-    await page.waitForSelector("#welcome.hidden", { state: "attached", timeout: 120000 }).catch(async (error) => {
-        throw new Error(`the window did not open; the page was "${await page.locator("#doing").innerText()}" (${error.message})`);
-    });
+    // On a busy machine the browser's own processes sometimes do not get going; a person would reload the page.
+    for (let attempt = 1; ; attempt++) {
+        try {
+            await page.goto(url, { waitUntil: "commit" });
+            await page.waitForSelector("#welcome.hidden", { state: "attached", timeout: 40000 });
+            break;
+        } catch (error) {
+            const doing = await page.locator("#doing").innerText({ timeout: 5000 }).catch(() => "not even there");
+            console.log(`attempt ${attempt}: the window did not open; the page was "${doing}"`);
+            if (attempt === 3) throw error;
+        }
+    }
     await page.evaluate(() => {
         globalThis.heard = [];
         agoge.hear((reply) => heard.push(reply));
