@@ -6,7 +6,7 @@ use burn::backend::{
 };
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 use burn_cubecl::{CubeBackend, tensor::CubeTensor};
-use burn_flex::Flex;
+use burn_flex::{Flex, FlexTensor};
 
 use super::{AdamW, flex, launch};
 
@@ -156,6 +156,30 @@ impl SparseStepOps for CubeBackend {
     }
 }
 
+/// Takes the step on the CPU: changes deltas and moments, and hands each index with its new number to `write`.
+#[allow(clippy::too_many_arguments, reason = "one argument a buffer of the fused kernel")]
+pub(super) fn step_on_cpu(
+    indices: FlexTensor,
+    base: FlexTensor,
+    delta: &mut FlexTensor,
+    moments: &mut FlexTensor,
+    grad: FlexTensor,
+    squared_norm: &FlexTensor,
+    settings: AdamW,
+    mut write: impl FnMut(u32, f32),
+) {
+    let (indices, base, grad) = (flex::contiguous(indices), flex::contiguous(base), flex::contiguous(grad));
+    let (indices, base, grad) = (flex::indices(&indices), flex::floats(&base), flex::floats(&grad));
+    let clip = settings.clip_factor(flex::floats(squared_norm)[0]);
+    let deltas = delta.storage_mut::<f32>();
+    let (firsts, seconds) = moments.storage_mut::<f32>().split_at_mut(indices.len());
+    for (n, &index) in indices.iter().enumerate() {
+        let (value, first, second) = settings.update(deltas[n], firsts[n], seconds[n], grad[n] * clip);
+        (deltas[n], firsts[n], seconds[n]) = (value, first, second);
+        write(index, base[n] + value);
+    }
+}
+
 impl SparseStepOps for Flex {
     fn sparse_step_op(
         mut weight: FloatTensor<Self>,
@@ -167,17 +191,9 @@ impl SparseStepOps for Flex {
         squared_norm: FloatTensor<Self>,
         settings: AdamW,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let (indices, base, grad) = (flex::contiguous(indices), flex::contiguous(base), flex::contiguous(grad));
-        let (indices, base, grad) = (flex::indices(&indices), flex::floats(&base), flex::floats(&grad));
-        let clip = settings.clip_factor(flex::floats(&squared_norm)[0]);
         let values = weight.storage_mut::<f32>();
-        let deltas = delta.storage_mut::<f32>();
-        let (firsts, seconds) = moments.storage_mut::<f32>().split_at_mut(indices.len());
-        for (n, &index) in indices.iter().enumerate() {
-            let (value, first, second) = settings.update(deltas[n], firsts[n], seconds[n], grad[n] * clip);
-            (deltas[n], firsts[n], seconds[n]) = (value, first, second);
-            values[index as usize] = base[n] + value;
-        }
+        let write = |index: u32, value: f32| values[index as usize] = value;
+        step_on_cpu(indices, base, &mut delta, &mut moments, grad, &squared_norm, settings, write);
         (weight, delta, moments)
     }
 }

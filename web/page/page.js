@@ -21,7 +21,7 @@ start().catch((error) => {
 });
 
 async function start() {
-    onWorkerTrouble();
+    watchOver();
     state.module = await load("agoge_web_bg.wasm");
     doing("starting");
     await init({ module_or_path: state.module });
@@ -178,7 +178,7 @@ function offerReload(text) {
     });
 }
 
-function onWorkerTrouble() {
+function watchOver() {
     addEventListener("beforeunload", (event) => {
         if (run.isLive) event.preventDefault();
     });

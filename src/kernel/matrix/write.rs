@@ -175,19 +175,13 @@ impl PackedWriteOps for Flex {
         squared_norm: FloatTensor<Self>,
         settings: AdamW,
     ) -> (IntTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let (indices, base, grad) = (flex::contiguous(indices), flex::contiguous(base), flex::contiguous(grad));
-        let (indices, base, grad) = (flex::indices(&indices), flex::floats(&base), flex::floats(&grad));
-        let clip = settings.clip_factor(flex::floats(&squared_norm)[0]);
         let target = words.storage_mut::<i32>();
-        let deltas = delta.storage_mut::<f32>();
-        let (firsts, seconds) = moments.storage_mut::<f32>().split_at_mut(indices.len());
-        for (n, &index) in indices.iter().enumerate() {
-            let (value, first, second) = settings.update(deltas[n], firsts[n], seconds[n], grad[n] * clip);
-            (deltas[n], firsts[n], seconds[n]) = (value, first, second);
+        let write = |index: u32, value: f32| {
             if writable(layout) > 0 {
-                put(target, layout.packing, index, base[n] + value);
+                put(target, layout.packing, index, value);
             }
-        }
+        };
+        sparse_step::step_on_cpu(indices, base, &mut delta, &mut moments, grad, &squared_norm, settings, write);
         (words, delta, moments)
     }
 }
