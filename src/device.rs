@@ -9,7 +9,10 @@ mod host;
 mod launches;
 mod memory;
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{PoisonError, RwLock},
+};
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, wgpu::WgpuSetup};
 use serde::{Deserialize, Serialize};
@@ -271,7 +274,19 @@ async fn adopt(instance: wgpu::Instance, adapter: wgpu::Adapter, facts: &DeviceF
         // Each submission costs a software adapter more than it gains by starting early: fewer, larger ones.
         options = options.tasks_max(256);
     }
-    options.init().map_err(|e| Error::Device(format!("{} cannot be used: {e}", facts.name)))
+    let device = options.init().map_err(|e| Error::Device(format!("{} cannot be used: {e}", facts.name)))?;
+    if facts.kind == Kind::SoftwareGpu {
+        SOFTWARE.write().unwrap_or_else(PoisonError::into_inner).push(device.clone());
+    }
+    Ok(device)
+}
+
+/// The software adapters that are open.
+static SOFTWARE: RwLock<Vec<Device>> = RwLock::new(Vec::new());
+
+/// Whether the shaders of a device run on the processor.
+pub fn is_software(device: &Device) -> bool {
+    SOFTWARE.read().unwrap_or_else(PoisonError::into_inner).contains(device)
 }
 
 fn instance() -> wgpu::Instance {

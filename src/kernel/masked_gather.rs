@@ -9,10 +9,12 @@ use burn::backend::{
     Backend, Dispatch, backend_extension,
     tensor::{FloatTensor, IntTensor},
 };
-use burn::tensor::{Int, Shape, Tensor};
-use burn_cubecl::CubeBackend;
+use burn::tensor::{Device, Int, Shape, Tensor};
+use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 use burn_flex::Flex;
 use rayon::prelude::*;
+
+use crate::device::{self, ComputeDevice};
 
 use super::{
     flex, launch,
@@ -24,9 +26,15 @@ use super::{
 
 pub(super) const DIRECT: &str = include_str!("../../shaders/masked_gather_direct.wgsl");
 pub(super) const TILED: &str = include_str!("../../shaders/masked_gather_tiled.wgsl");
+pub(super) const TURNED: &str = include_str!("../../shaders/masked_gather_turned.wgsl");
+pub(super) const TRANSPOSE: &str = include_str!("../../shaders/transpose.wgsl");
 
 /// Rows and columns of the weight that one workgroup of the tiled shader covers.
 const TILE: usize = 64;
+/// Rows and columns that one workgroup transposes.
+const TURNED_TILE: usize = 32;
+/// Lanes that share an entry in the shader of turned activations.
+const SHARERS: usize = 8;
 /// Rows of the weight whose dense gradient exists at one time on the CPU.
 const CPU_ROWS: usize = 192;
 /// Tokens whose columns are turned together on the CPU: those of a few hundred inputs fit a second-level cache.
@@ -40,25 +48,59 @@ pub enum Strategy {
     /// Whichever is expected to be faster for the shape and density.
     #[default]
     Auto,
-    /// Dot products for the selected entries only; work grows with their number.
+    /// Dot products of columns for the selected entries only; work grows with their number.
     Direct,
+    /// The same on transposed activations, whose numbers are then neighbours in memory.
+    Turned,
     /// Dense tiles formed in registers and discarded; work is that of the dense gradient.
     Tiled,
+}
+
+/// What computes: each wants another way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    /// Plain Rust on the processor.
+    Cpu,
+    /// Shaders on the processor.
+    SoftwareGpu,
+    /// Shaders on a GPU.
+    Gpu,
+}
+
+impl Machine {
+    /// What computes on a device.
+    pub fn of(device: &ComputeDevice) -> Self {
+        if device.is_cpu() { Self::Cpu } else { Self::behind(&device.handle) }
+    }
+
+    /// What computes the shaders of a device.
+    fn behind(device: &Device) -> Self {
+        if device::is_software(device) { Self::SoftwareGpu } else { Self::Gpu }
+    }
 }
 
 impl Strategy {
     /// What `Auto` means for `count` selected entries of an `[outputs, inputs]` weight and `tokens` rows of activations.
     ///
     /// The crossovers were measured with `agoge bench kernels`, which prints them.
-    pub fn resolve(self, cpu: bool, tokens: usize, outputs: usize, inputs: usize, count: usize) -> Self {
+    pub fn resolve(self, machine: Machine, tokens: usize, outputs: usize, inputs: usize, count: usize) -> Self {
+        if self != Self::Auto {
+            return self;
+        }
         let density = count as f64 / (outputs * inputs) as f64;
-        // The direct shader reads x by columns; once x outgrows the cache (about 8 MB), each read costs more.
-        let cached = (f64::from(1 << 21) / (tokens * inputs) as f64).min(1.0);
-        let crossover = if cpu { 0.10 } else { 0.06 * cached };
-        match self {
-            Self::Auto if density > crossover => Self::Tiled,
-            Self::Auto => Self::Direct,
-            chosen => chosen,
+        let crossover = match machine {
+            Machine::Cpu => 0.10,
+            // The direct shader reads x by columns; once x outgrows the cache (about 8 MB), each read costs more.
+            Machine::SoftwareGpu => 0.06 * (f64::from(1 << 21) / (tokens * inputs) as f64).min(1.0),
+            Machine::Gpu => 0.10,
+        };
+        // Few entries: turning all columns would cost more than it gives.
+        let few = 4 * count < outputs + inputs;
+        match machine {
+            _ if density > crossover => Self::Tiled,
+            Machine::SoftwareGpu => Self::Direct,
+            _ if few => Self::Direct,
+            _ => Self::Turned,
         }
     }
 }
@@ -106,12 +148,18 @@ impl MaskedGatherOps for CubeBackend {
         let [count] = indices.meta.shape().dims();
         let grad = launch::empty(&x, Shape::new([count]));
         let dims = launch::words(&[tokens, inputs, outputs, count]);
-        match strategy.resolve(false, tokens, outputs, inputs, count) {
+        let machine = Machine::behind(&Device::from(x.device.clone()));
+        match strategy.resolve(machine, tokens, outputs, inputs, count) {
             Strategy::Tiled => {
                 let (x, dy) = (padded(x), padded(dy));
                 let groups = (inputs.div_ceil(TILE) as u32, outputs.div_ceil(TILE) as u32);
                 let buffers = [&x.handle, &dy.handle, &indices.handle, &grad.handle];
                 launch::launch(&x, TILED, 64, groups, &buffers, &dims);
+            }
+            Strategy::Turned => {
+                let (x, dy) = (turned_on_device(&x), turned_on_device(&dy));
+                let buffers = [&x.handle, &dy.handle, &indices.handle, &grad.handle];
+                launch::launch(&x, TURNED, 64, launch::groups_for(SHARERS * count, 64), &buffers, &dims);
             }
             _ => {
                 let buffers = [&x.handle, &dy.handle, &indices.handle, &grad.handle];
@@ -120,6 +168,16 @@ impl MaskedGatherOps for CubeBackend {
         }
         grad
     }
+}
+
+/// The columns `[width, rows]` of a tensor `[rows, width]`, each filled up to whole vectors with zeros.
+fn turned_on_device(tensor: &CubeTensor) -> CubeTensor {
+    let [rows, width] = tensor.meta.shape().dims();
+    let turned = launch::empty(tensor, Shape::new([width, rows.next_multiple_of(4)]));
+    let groups = (width.div_ceil(TURNED_TILE) as u32, rows.div_ceil(TURNED_TILE) as u32);
+    let dims = launch::words(&[rows, width]);
+    launch::launch(tensor, TRANSPOSE, 256, groups, &[&tensor.handle, &turned.handle], &dims);
+    turned
 }
 
 impl MaskedGatherOps for Flex {
@@ -133,18 +191,12 @@ impl MaskedGatherOps for Flex {
         let indices = flex::indices(&indices);
         let [tokens, inputs] = x.layout().shape().dims();
         let [_, outputs] = dy.layout().shape().dims();
-        let grad = match strategy.resolve(true, tokens, outputs, inputs, indices.len()) {
+        let (x, dy) = (flex::contiguous(x), flex::contiguous(dy));
+        let (x, dy) = (flex::floats(&x), flex::floats(&dy));
+        let grad = match strategy.resolve(Machine::Cpu, tokens, outputs, inputs, indices.len()) {
             Strategy::Tiled => gather_rows(x, dy, &indices, outputs, inputs),
-            _ => {
-                let (x, dy) = (flex::contiguous(x), flex::contiguous(dy));
-                let (x, dy) = (flex::floats(&x), flex::floats(&dy));
-                // Few entries: turning the columns would cost more than it gives.
-                if 4 * indices.len() < outputs + inputs {
-                    gather_streaming(x, dy, &indices, outputs, inputs)
-                } else {
-                    gather_dots(x, dy, &indices, outputs, inputs)
-                }
-            }
+            Strategy::Turned => gather_dots(x, dy, &indices, outputs, inputs),
+            Strategy::Direct | Strategy::Auto => gather_streaming(x, dy, &indices, outputs, inputs),
         };
         flex::tensor(grad, [indices.len()])
     }
@@ -216,15 +268,7 @@ fn gather_dots(x: &[f32], dy: &[f32], indices: &[u32], outputs: usize, inputs: u
 }
 
 /// The dense gradient of a few rows at a time, of which the selected entries are kept.
-fn gather_rows(
-    x: FloatTensor<Flex>,
-    dy: FloatTensor<Flex>,
-    indices: &[u32],
-    outputs: usize,
-    inputs: usize,
-) -> Vec<f32> {
-    let (x, dy) = (flex::contiguous(x), flex::contiguous(dy));
-    let (x, dy) = (flex::floats(&x), flex::floats(&dy));
+fn gather_rows(x: &[f32], dy: &[f32], indices: &[u32], outputs: usize, inputs: usize) -> Vec<f32> {
     let mut grad = Vec::with_capacity(indices.len());
     for start in (0..outputs).step_by(CPU_ROWS) {
         let rows = CPU_ROWS.min(outputs - start);

@@ -61,7 +61,9 @@ pub fn shaders() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 const SHADERS: &[(&str, &str)] = &[
     ("masked_gather_direct", masked_gather::DIRECT),
+    ("masked_gather_turned", masked_gather::TURNED),
     ("masked_gather_tiled", masked_gather::TILED),
+    ("transpose", masked_gather::TRANSPOSE),
     ("embedding_gather", embedding_gather::SOURCE),
     ("sparse_step", sparse_step::SOURCE),
     ("sparse_step bf16", sparse_step::SOURCE_BF16),

@@ -9,6 +9,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::Packing;
+use crate::device::is_software;
 
 /// A way to compute a product with a frozen matrix; the result is the same up to rounding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -18,14 +19,16 @@ pub enum Variant {
     Burn,
     /// Blocks in registers, read straight from memory.
     Block,
-    /// Tiles in workgroup memory.
+    /// Tiles of 64 by 64 in workgroup memory.
     Tiled,
+    /// Tiles of 128 by 128 in workgroup memory.
+    Wide,
     /// A workgroup for a few outer numbers of one token.
     Rows,
 }
 
 /// Every way.
-pub const VARIANTS: [Variant; 4] = [Variant::Burn, Variant::Block, Variant::Tiled, Variant::Rows];
+pub const VARIANTS: [Variant; 5] = [Variant::Burn, Variant::Block, Variant::Tiled, Variant::Wide, Variant::Rows];
 
 /// Numbers of tokens between which the choice does not change: up to so many.
 const CLASSES: [usize; 4] = [1, 8, 64, usize::MAX];
@@ -92,11 +95,10 @@ impl Shape {
         if let Some(variant) = of_device.and_then(|known| known.cells.get(&cell)) {
             return *variant;
         }
-        let software = of_device.is_some_and(|known| known.software);
         let like = of_device.and_then(|known| nearest(&known.cells, cell));
-        let variant = like.unwrap_or_else(|| self.rule(software));
+        let variant = like.unwrap_or_else(|| self.rule(is_software(device)));
         drop(known);
-        remember(device, software, [(cell, variant)]);
+        remember(device, [(cell, variant)]);
         variant
     }
 }
@@ -104,8 +106,6 @@ impl Shape {
 /// What is known of a device.
 struct Known {
     device: Device,
-    /// Whether it is a software adapter.
-    software: bool,
     /// Choices by class.
     cells: HashMap<Shape, Variant>,
 }
@@ -133,14 +133,13 @@ pub(super) fn remembered(device: &Device) -> HashMap<Shape, Variant> {
     known.iter().find(|known| known.device == *device).map_or_else(HashMap::new, |known| known.cells.clone())
 }
 
-/// Keeps choices for a device, and whether it is a software adapter; choices that were made before stay.
-pub(super) fn remember(device: &Device, software: bool, choices: impl IntoIterator<Item = (Shape, Variant)>) {
+/// Keeps choices for a device; those that were made before stay.
+pub(super) fn remember(device: &Device, choices: impl IntoIterator<Item = (Shape, Variant)>) {
     let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
     let at = known.iter().position(|known| known.device == *device).unwrap_or_else(|| {
-        known.push(Known { device: device.clone(), software, cells: HashMap::new() });
+        known.push(Known { device: device.clone(), cells: HashMap::new() });
         known.len() - 1
     });
-    known[at].software = software;
     for (cell, variant) in choices {
         known[at].cells.entry(cell).or_insert(variant);
     }

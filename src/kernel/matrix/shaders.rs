@@ -34,6 +34,7 @@ type Texts = [[&'static str; 7]; 2];
 
 const BLOCK: Texts = [storages!("matrix_block", "false"), storages!("matrix_block", "true")];
 const TILED: Texts = [storages!("matrix_tiled", "false"), storages!("matrix_tiled", "true")];
+const WIDE: Texts = [storages!("matrix_wide", "false"), storages!("matrix_wide", "true")];
 const ROWS: Texts = [storages!("matrix_rows", "false"), storages!("matrix_rows", "true")];
 
 /// Rows of any packed matrix as f32.
@@ -58,6 +59,7 @@ const UNPACK: [&str; 4] = [
 pub(super) fn product(variant: Variant, packing: Option<Packing>, along: bool, ragged: bool) -> &'static str {
     let texts = match variant {
         Variant::Rows => &ROWS,
+        Variant::Wide => &WIDE,
         Variant::Tiled => &TILED,
         Variant::Block | Variant::Burn => &BLOCK,
     };
@@ -104,9 +106,10 @@ macro_rules! named {
 }
 
 /// Every shader with its name; those of one file have what tells them apart behind it.
-pub(in crate::kernel) const SHADERS: [&[(&str, &str)]; 4] = [
+pub(in crate::kernel) const SHADERS: [&[(&str, &str)]; 5] = [
     &named!("matrix_block", BLOCK),
     &named!("matrix_tiled", TILED),
+    &named!("matrix_wide", WIDE),
     &named!("matrix_rows", ROWS),
     &[
         ("matrix_unpack", UNPACK[0]),

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Result,
-    device::{ComputeDevice, Kind},
+    device::{ComputeDevice, is_software},
     files, storage,
 };
 
@@ -63,11 +63,7 @@ pub fn prepare(device: &ComputeDevice, matrices: &[(&Matrix, bool)]) {
         let file = folder().map(|folder| folder.join(file_name(device)));
         filled(device, &wanted, remembered(&device.handle), file.as_deref(), BUDGET)
     };
-    remember(&device.handle, is_software(device), table);
-}
-
-fn is_software(device: &ComputeDevice) -> bool {
-    device.facts.kind == Kind::SoftwareGpu
+    remember(&device.handle, table);
 }
 
 /// Whether shapes of so many numbers in the matrix are worth a measurement, and cheap enough for one.
@@ -130,8 +126,9 @@ fn filled(
         // A device that fails here will fail, and say so, where it is needed.
         let fastest = fastest(device, *shape, matrix, &clock).ok().flatten();
         measured += usize::from(fastest.is_some());
-        let variant =
-            fastest.or_else(|| nearest(&known, shape.class())).unwrap_or_else(|| shape.rule(is_software(device)));
+        let variant = fastest
+            .or_else(|| nearest(&known, shape.class()))
+            .unwrap_or_else(|| shape.rule(is_software(&device.handle)));
         known.insert(shape.class(), variant);
     }
     // What was allocated for it goes back.
@@ -294,7 +291,7 @@ mod tests {
         let matrix = Matrix::Dense(device.floats(vec![0.5; 64 * 64], [64, 64]));
         let shape = Shape { packing: None, along: false, tokens: 256, inner: 64, outer: 64 };
         let known = filled(&device, &[(shape, &matrix)], HashMap::new(), Some(&file), Duration::ZERO);
-        assert_eq!(known[&shape.class()], shape.rule(is_software(&device)));
+        assert_eq!(known[&shape.class()], shape.rule(is_software(&device.handle)));
         assert!(!file.exists());
     }
 

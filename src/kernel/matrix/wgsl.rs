@@ -19,13 +19,18 @@ fn tile(variant: Variant) -> (usize, usize) {
     match variant {
         Variant::Block | Variant::Burn => (32, 128),
         Variant::Tiled => (64, 64),
+        Variant::Wide => (128, 128),
         Variant::Rows => (1, 32),
     }
 }
 
 /// Lanes of a workgroup.
 fn lanes(variant: Variant) -> u32 {
-    if variant == Variant::Block { 32 } else { 64 }
+    match variant {
+        Variant::Block => 32,
+        Variant::Wide => 256,
+        _ => 64,
+    }
 }
 
 /// Rows padded with zeros to a multiple of four columns, which the shaders read as vectors. The widths of real models are

@@ -1,0 +1,136 @@
+// A product with a frozen matrix by tiles of 128 tokens and 128 outer numbers in workgroup memory, for GPUs that want much
+// arithmetic for each number read. A workgroup is 16 x 16 lanes; lane (a, b) sums up the rows b + 16 i of a tile, i = 0..7,
+// and of each eight outer numbers, in registers. The next tile is read from memory while this one is multiplied.
+// Needs shared/matrix.wgsl and shared/weights_*.wgsl in front. Composed twin: kernel::matrix::composed.
+
+const TILE: u32 = 128u;
+const DEPTH: u32 = 2u;    // vectors of four inner numbers in a tile
+const PITCH: u32 = 129u;  // vectors from one inner vector to the next: one against bank conflicts
+
+var<workgroup> x_tile: array<vec4<f32>, 258>;  // [DEPTH, TILE rows], x[row, 4 k ..]
+var<workgroup> w_tile: array<vec4<f32>, 258>;  // along rows [DEPTH, TILE], W[n, 4 k ..]; across [4 DEPTH, TILE / 4], W[k, 4 n ..]
+
+// The vector of x that a lane loads for the tile whose first row is `first_row`, from inner vector `k`.
+fn of_x(lane: u32, first_row: u32, k: u32, steps: u32) -> vec4<f32> {
+    let row = first_row + lane / DEPTH;
+    let depth = k + lane % DEPTH;
+    if row < tokens && depth < steps {
+        return x[row * steps + depth];
+    }
+    return vec4<f32>();
+}
+
+// The vector of W that a lane loads.
+fn of_w(lane: u32, first_n: u32, k: u32) -> vec4<f32> {
+    if ALONG_ROWS {
+        let n = first_n + lane / DEPTH;
+        let column = 4u * (k + lane % DEPTH);
+        if n < outer && column < inner {
+            return weights(n * width + column, width - column);
+        }
+        return vec4<f32>();
+    }
+    let row = 4u * k + lane / 32u;
+    let n = first_n + 4u * (lane % 32u);
+    if row < inner && n < outer {
+        return weights(row * width + n, width - n);
+    }
+    return vec4<f32>();
+}
+
+// The lane's share of the weights at inner vector `depth`, half 0 or 1: element [j] belongs to inner number 4 depth + j.
+fn share(depth: u32, half: u32, across: u32) -> mat4x4<f32> {
+    if ALONG_ROWS {
+        let at = depth * PITCH + 64u * half + across;
+        return transpose(mat4x4<f32>(w_tile[at], w_tile[at + 16u], w_tile[at + 32u], w_tile[at + 48u]));
+    }
+    let at = 128u * depth + 16u * half + across;
+    return mat4x4<f32>(w_tile[at], w_tile[at + 32u], w_tile[at + 64u], w_tile[at + 96u]);
+}
+
+// One row's sums with four inner numbers more.
+fn more(sums: vec4<f32>, w: mat4x4<f32>, of_row: vec4<f32>) -> vec4<f32> {
+    var all = fma(w[0], vec4<f32>(of_row.x), sums);
+    all = fma(w[1], vec4<f32>(of_row.y), all);
+    all = fma(w[2], vec4<f32>(of_row.z), all);
+    return fma(w[3], vec4<f32>(of_row.w), all);
+}
+
+fn four_more(sums: mat4x4<f32>, w: mat4x4<f32>, rows: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        more(sums[0], w, rows[0]),
+        more(sums[1], w, rows[1]),
+        more(sums[2], w, rows[2]),
+        more(sums[3], w, rows[3]),
+    );
+}
+
+// Writes one row's share of half 0 or 1.
+fn put(row: u32, first_n: u32, half: u32, across: u32, sums: vec4<f32>) {
+    if !ALONG_ROWS {
+        let n = first_n / 4u + 16u * half + across;
+        if 4u * n < outer {
+            store(row, n, sums);
+        }
+        return;
+    }
+    if row >= tokens {
+        return;
+    }
+    for (var i = 0u; i < 4u; i++) {
+        let n = first_n + 64u * half + across + 16u * i;
+        if n < outer {
+            y[row * outer + n] = sums[i];
+        }
+    }
+}
+
+fn put_four(row: u32, first_n: u32, half: u32, across: u32, sums: mat4x4<f32>) {
+    put(row, first_n, half, across, sums[0]);
+    put(row + 16u, first_n, half, across, sums[1]);
+    put(row + 32u, first_n, half, across, sums[2]);
+    put(row + 48u, first_n, half, across, sums[3]);
+}
+
+@compute @workgroup_size(256, 1, 1)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    read_dims();
+    let steps = (inner + 3u) / 4u;
+    let first_row = TILE * group.y;
+    let first_n = TILE * group.x;
+    // 32 lanes that run together are 8 x 4 of the 16 x 16: they read the fewest banks of workgroup memory.
+    let across = 8u * (lane / 32u % 2u) + lane % 8u;
+    let down = 4u * (lane / 64u) + lane / 8u % 4u;
+    let x_to = (lane % DEPTH) * PITCH + lane / DEPTH;
+    let w_to = select(lane, x_to, ALONG_ROWS);
+    var top_left = mat4x4<f32>();
+    var top_right = mat4x4<f32>();
+    var bottom_left = mat4x4<f32>();
+    var bottom_right = mat4x4<f32>();
+    var next_x = of_x(lane, first_row, 0u, steps);
+    var next_w = of_w(lane, first_n, 0u);
+    for (var k = 0u; k < steps; k += DEPTH) {
+        workgroupBarrier();
+        x_tile[x_to] = next_x;
+        w_tile[w_to] = next_w;
+        workgroupBarrier();
+        next_x = of_x(lane, first_row, k + DEPTH, steps);
+        next_w = of_w(lane, first_n, k + DEPTH);
+        for (var depth = 0u; depth < DEPTH; depth++) {
+            let at = depth * PITCH + down;
+            let left = share(depth, 0u, across);
+            let right = share(depth, 1u, across);
+            let top = mat4x4<f32>(x_tile[at], x_tile[at + 16u], x_tile[at + 32u], x_tile[at + 48u]);
+            top_left = four_more(top_left, left, top);
+            top_right = four_more(top_right, right, top);
+            let bottom = mat4x4<f32>(x_tile[at + 64u], x_tile[at + 80u], x_tile[at + 96u], x_tile[at + 112u]);
+            bottom_left = four_more(bottom_left, left, bottom);
+            bottom_right = four_more(bottom_right, right, bottom);
+        }
+    }
+    let row = first_row + down;
+    put_four(row, first_n, 0u, across, top_left);
+    put_four(row, first_n, 1u, across, top_right);
+    put_four(row + 64u, first_n, 0u, across, bottom_left);
+    put_four(row + 64u, first_n, 1u, across, bottom_right);
+}
