@@ -1,5 +1,5 @@
-// Gradients of attention.wgsl for the keys and values, one workgroup a block of keys: it goes over the query rows of all
-// heads that share them, so nothing is added up across workgroups. With p = exp(score - log) and dp = grad * v^T,
+// Gradients of attention.wgsl for the keys and values, one workgroup or several a block of keys: they go over the query rows of
+// all heads that share them; what several found out is added up afterwards. With p = exp(score - log) and dp = grad * v^T,
 // dv = p^T * grad, dscore = p * (dp - sum(p * dp)) and dk = dscore^T * q (Dao 2023, algorithm 2).
 // Tiles have keys as rows and queries as columns.
 // Needs shared/attention.wgsl, shared/attention_backward.wgsl and what attention_rows.wgsl has written. Composed twin: autodiff of
@@ -10,8 +10,8 @@
 @group(0) @binding(2) var<storage, read_write> v: array<vec4<f32>>;     // as k
 @group(0) @binding(3) var<storage, read_write> grad: array<vec4<f32>>;  // as q, of the result
 @group(0) @binding(4) var<storage, read_write> rows: array<f32>;        // log and sum of each query, then 0 for padded keys
-@group(0) @binding(5) var<storage, read_write> dk: array<vec4<f32>>;    // as k
-@group(0) @binding(6) var<storage, read_write> dv: array<vec4<f32>>;    // as k
+@group(0) @binding(5) var<storage, read_write> dk: array<vec4<f32>>;    // [shares] of what k is
+@group(0) @binding(6) var<storage, read_write> dv: array<vec4<f32>>;    // as dk
 @group(0) @binding(7) var<storage, read_write> dims: array<u32>;
 
 fn stage_keys(place: Place, first: u32, chunk: u32, x: u32, y: u32) {
@@ -60,8 +60,9 @@ fn with_queries(sums: mat4x4<f32>, place: Place, first: u32, chunk: u32, x: u32,
 fn write_row(place: Place, key: u32, vector: u32, key_grad: vec4<f32>, value_grad: vec4<f32>) {
     let at = key_vector(place, key, vector);
     if at != NOTHING {
-        dk[at] = key_grad;
-        dv[at] = value_grad;
+        let behind = place.share * dims[0] * dims[2] * dims[4] * dims[5];
+        dk[behind + at] = key_grad;
+        dv[behind + at] = value_grad;
     }
 }
 
@@ -84,7 +85,7 @@ fn main(
     let place = place_of(group.y * groups.x + group.x, (dims[2] + TILE - 1u) / TILE);
     let first_key = place.block * TILE;
     if lane == 0u {
-        limits = vec4<u32>(select(vec2<u32>(0u), query_blocks(first_key), place.inside), chunks_of_head(), 0u);
+        limits = vec4<u32>(select(vec2<u32>(0u), own_part(query_blocks(first_key), place), place.inside), chunks_of_head(), 0u);
     }
     let bounds = workgroupUniformLoad(&limits);
 

@@ -1,4 +1,4 @@
-// Gradient of attention.wgsl for the queries, one workgroup a block of query rows, from scores computed anew: with
+// Gradient of attention.wgsl for the queries, one workgroup or several a block of query rows, from scores computed anew: with
 // p = exp(score - log) and dp = grad * v^T, dscore = p * (dp - sum(p * dp)) and dq = dscore * k (Dao 2023, algorithm 2).
 // Needs shared/attention.wgsl, shared/attention_backward.wgsl and what attention_rows.wgsl has written. Composed twin: autodiff of
 // kernel::attention::composed.
@@ -8,7 +8,7 @@
 @group(0) @binding(2) var<storage, read_write> v: array<vec4<f32>>;       // as k
 @group(0) @binding(3) var<storage, read_write> grad: array<vec4<f32>>;    // as q, of the result
 @group(0) @binding(4) var<storage, read_write> rows: array<f32>;          // log and sum of each query, then 0 for padded keys
-@group(0) @binding(5) var<storage, read_write> dq: array<vec4<f32>>;      // as q
+@group(0) @binding(5) var<storage, read_write> dq: array<vec4<f32>>;      // [shares] of what q is
 @group(0) @binding(6) var<storage, read_write> dims: array<u32>;
 
 fn stage_queries(place: Place, first: u32, chunk: u32, x: u32, y: u32) {
@@ -56,7 +56,7 @@ fn score_grads(raw: vec4<f32>, dp: vec4<f32>, query: vec2<f32>, seen: vec4<bool>
 fn write_row(place: Place, row: u32, vector: u32, value: vec4<f32>) {
     let at = query_vector(place, row, vector);
     if at != NOTHING {
-        dq[at] = value;
+        dq[place.share * dims[0] * dims[1] * dims[3] * dims[5] + at] = value;
     }
 }
 
@@ -79,7 +79,7 @@ fn main(
     let place = place_of(group.y * groups.x + group.x, (query_rows() + TILE - 1u) / TILE);
     let first_row = place.block * TILE;
     if lane == 0u {
-        limits = vec4<u32>(select(vec2<u32>(0u), key_blocks(first_row), place.inside), chunks_of_head(), 0u);
+        limits = vec4<u32>(select(vec2<u32>(0u), own_part(key_blocks(first_row), place), place.inside), chunks_of_head(), 0u);
     }
     let bounds = workgroupUniformLoad(&limits);
 

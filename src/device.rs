@@ -3,6 +3,7 @@
 //! A GPU is any adapter that wgpu lists through Vulkan, Metal, DX12 or WebGPU, software ones included. The CPU device
 //! is Burn's `flex` backend, which needs no driver at all.
 
+mod cooperative;
 #[cfg(not(target_arch = "wasm32"))]
 mod host;
 #[cfg(not(target_arch = "wasm32"))]
@@ -255,14 +256,18 @@ pub fn choose(choice: &DeviceChoice, devices: &[DeviceFacts]) -> Result<(usize, 
 
 /// Registers an adapter with Burn, with every feature and limit it offers.
 async fn adopt(instance: wgpu::Instance, adapter: wgpu::Adapter, facts: &DeviceFacts) -> Result<Device> {
+    let cooperative = cooperative::wanted() && cooperative::offered(&adapter);
+    let experiments = if cooperative { cooperative::FEATURE } else { wgpu::Features::empty() };
     let (device, queue) = adapter
         .request_device(&wgpu::DeviceDescriptor {
             label: Some("agoge"),
             // Mappable primary buffers are slow on discrete cards; Burn leaves them out too.
             required_features: adapter.features()
                 - wgpu::Features::MAPPABLE_PRIMARY_BUFFERS
-                - wgpu::Features::all_experimental_mask(),
+                - wgpu::Features::all_experimental_mask()
+                | experiments,
             required_limits: adapter.limits(),
+            experimental_features: cooperative::permission(cooperative),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         })
@@ -275,18 +280,34 @@ async fn adopt(instance: wgpu::Instance, adapter: wgpu::Adapter, facts: &DeviceF
         options = options.tasks_max(256);
     }
     let device = options.init().map_err(|e| Error::Device(format!("{} cannot be used: {e}", facts.name)))?;
-    if facts.kind == Kind::SoftwareGpu {
-        SOFTWARE.write().unwrap_or_else(PoisonError::into_inner).push(device.clone());
-    }
+    let traits = Traits { software: facts.kind == Kind::SoftwareGpu, cooperative };
+    OPEN.write().unwrap_or_else(PoisonError::into_inner).push((device.clone(), traits));
     Ok(device)
 }
 
-/// The software adapters that are open.
-static SOFTWARE: RwLock<Vec<Device>> = RwLock::new(Vec::new());
+/// What kernels want to know of an adapter.
+#[derive(Clone, Copy, Default)]
+struct Traits {
+    software: bool,
+    cooperative: bool,
+}
+
+/// The adapters that are open.
+static OPEN: RwLock<Vec<(Device, Traits)>> = RwLock::new(Vec::new());
+
+fn traits(device: &Device) -> Traits {
+    let open = OPEN.read().unwrap_or_else(PoisonError::into_inner);
+    open.iter().find(|(other, _)| other == device).map_or_else(Traits::default, |(_, traits)| *traits)
+}
 
 /// Whether the shaders of a device run on the processor.
 pub fn is_software(device: &Device) -> bool {
-    SOFTWARE.read().unwrap_or_else(PoisonError::into_inner).contains(device)
+    traits(device).software
+}
+
+/// Whether a device multiplies cooperative matrices: it can, and it was asked for.
+pub fn is_cooperative(device: &Device) -> bool {
+    traits(device).cooperative
 }
 
 fn instance() -> wgpu::Instance {

@@ -1,7 +1,8 @@
 // Tiles of blockwise attention (Dao 2023, "FlashAttention-2"), shared by its passes. Needs the constant CHUNKS, the bindings
 // `q` [sequences, width, heads, vectors], `k` and `v` [sequences, keys, kv heads, vectors], and a binding `dims`:
 //   0 sequences, 1 width (new positions), 2 keys, 3 heads, 4 key/value heads, 5 vectors of four numbers in a head,
-//   6 window (0 = none), 7 causal (0 or 1), 8 padded (0 or 1), 9 scale, 10 cap of the scores (bits of f32; 0 = none)
+//   6 window (0 = none), 7 causal (0 or 1), 8 padded (0 or 1), 9 scale, 10 cap of the scores (bits of f32; 0 = none),
+//   11 shares: how many workgroups share the blocks that a backward pass goes over
 //
 // The query heads that share a key/value head are one matrix: its row r is head r % group at position r / group. So keys
 // are read once for the whole group, and a workgroup that owns some keys can add up what all heads do with them.
@@ -25,6 +26,7 @@ struct Place {
     kv_head: u32,
     block: u32,    // of 32 rows or keys
     first_chunk: u32,
+    share: u32,
     inside: bool,
 }
 
@@ -44,8 +46,16 @@ fn chunks_of_head() -> u32 {
 fn place_of(index: u32, blocks: u32) -> Place {
     let heads = index / blocks;
     let sequences = heads / dims[4];
-    let slice = sequences / dims[0];
-    return Place(sequences % dims[0], heads % dims[4], index % blocks, slice * CHUNKS, slice * CHUNKS < chunks_of_head());
+    let part = sequences / dims[0];
+    let first_chunk = part / dims[11] * CHUNKS;
+    return Place(
+        sequences % dims[0],
+        heads % dims[4],
+        index % blocks,
+        first_chunk,
+        part % dims[11],
+        first_chunk < chunks_of_head(),
+    );
 }
 
 // Row `row` of the queries as a row of [sequences, width, heads].

@@ -26,3 +26,9 @@ fn grad_at(place: Place, row: u32, vector: u32) -> vec4<f32> {
     }
     return grad[at];
 }
+
+// What a workgroup goes over of the blocks from the first to the one behind the last, where several share them.
+fn own_part(blocks: vec2<u32>, place: Place) -> vec2<u32> {
+    let count = blocks.y - min(blocks.x, blocks.y);
+    return blocks.x + vec2<u32>(count * place.share, count * (place.share + 1u)) / dims[11];
+}

@@ -2,12 +2,12 @@
 //     y[t, n] = sum over k of x[t, k] * W[n, k]      (ALONG_ROWS: x W^T),
 // or across them,
 //     y[t, n] = sum over k of x[t, k] * W[k, n]      (x W).
-// Needs the constants ALONG_ROWS and RAGGED and, from shared/weights_*.wgsl, the binding `w` and
+// Needs the alias Four of four neighbours of x, the constants ALONG_ROWS and RAGGED and, from shared/weights_*.wgsl, the binding `w` and
 //     weights(at, left): four neighbours of W from the flat index `at`, of which `left` are in the same row; the others
 //     are zeros. Where W is not RAGGED, rows are whole fours.
 // The host pads the rows of x to a multiple of four numbers with zeros.
 
-@group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;  // [tokens, ceil(inner / 4)]
+@group(0) @binding(0) var<storage, read_write> x: array<Four>;       // [tokens, ceil(inner / 4)]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;        // [tokens, outer]
 @group(0) @binding(3) var<storage, read_write> dims: array<u32>;     // tokens, inner, outer, word where scales begin
 

@@ -6,7 +6,7 @@ use burn::tensor::{Int, Tensor};
 
 use crate::{
     data::{Batch, IGNORED_LABEL},
-    device::ComputeDevice,
+    device::{ComputeDevice, DeviceFacts, Kind},
     kernel,
     model::{Transformer, architecture::Pooling, attention::Layout},
 };
@@ -15,8 +15,12 @@ use crate::{
 /// tensor of a step.
 const SELECT_BELOW: f64 = 0.75;
 
-/// Most logits that are formed at once: 64 MB in f32, half of what every device can bind.
-const MOST_LOGITS: usize = 1 << 24;
+/// Logits that are formed at once on any device: 64 MB in f32, half of what every device can bind.
+const LEAST_LOGITS: usize = 1 << 24;
+/// Logits that are formed at once at most: 512 MB in f32.
+const MOST_LOGITS: usize = 1 << 27;
+/// Share of a GPU's own memory that the logits formed at once take at most.
+const SHARE_OF_MEMORY: u64 = 128;
 
 /// Whether so few of all positions count that the head is computed for them alone.
 pub(super) fn few(counted: usize, all: usize) -> bool {
@@ -24,8 +28,14 @@ pub(super) fn few(counted: usize, all: usize) -> bool {
 }
 
 /// How many positions have their logits in one tensor at most.
-pub(super) fn positions_at_once(vocab_size: usize) -> usize {
-    (MOST_LOGITS / vocab_size).max(1)
+///
+/// A GPU with memory of its own takes more at once: it has many more lanes to keep busy.
+pub(super) fn positions_at_once(vocab_size: usize, device: &DeviceFacts) -> usize {
+    let numbers = match device.kind {
+        Kind::DiscreteGpu => (device.memory_bytes.unwrap_or(0) / SHARE_OF_MEMORY / 4) as usize,
+        _ => 0,
+    };
+    (numbers.clamp(LEAST_LOGITS, MOST_LOGITS) / vocab_size).max(1)
 }
 
 /// A batch on the device.
@@ -41,6 +51,8 @@ pub struct Prepared {
     targets: Tensor<1, Int>,
     /// Number of predictions that count.
     pub target_tokens: usize,
+    /// How many of them have their logits in one tensor at most.
+    at_once: usize,
 }
 
 impl Prepared {
@@ -63,6 +75,7 @@ impl Prepared {
             target_tokens: targets.iter().filter(|&&target| target >= 0).count(),
             positions: positions.map(|positions| device.integers(positions)),
             targets: device.integers(targets),
+            at_once: positions_at_once(transformer.architecture.vocab_size, &device.facts),
         }
     }
 
@@ -73,13 +86,13 @@ impl Prepared {
 
     /// Sum of the losses `[1]`, in nats, from the hidden states `[B * T, D]` after the last block.
     pub fn loss_sum(&self, transformer: &Transformer, hidden: Tensor<2>) -> Tensor<1> {
-        self.loss_sum_by_rows(transformer, hidden, positions_at_once(transformer.architecture.vocab_size))
+        self.loss_sum_by_rows(transformer, hidden, self.at_once)
     }
 
     /// The same with the logits of at most `at_once` positions in one tensor.
     pub fn loss_sum_by_rows(&self, transformer: &Transformer, hidden: Tensor<2>, at_once: usize) -> Tensor<1> {
         let hidden = self.counted(hidden);
-        let parts = self.pieces(at_once).into_iter().map(|piece| self.loss_of(transformer, &hidden, piece));
+        let parts = self.pieces_of(at_once).into_iter().map(|piece| self.loss_of(transformer, &hidden, piece));
         parts.reduce(|sum, part| sum + part).expect("a batch has rows")
     }
 
@@ -91,8 +104,12 @@ impl Prepared {
         }
     }
 
-    /// The `N` positions that count in pieces of at most `at_once`.
-    pub(super) fn pieces(&self, at_once: usize) -> Vec<Range<usize>> {
+    /// The `N` positions that count in pieces whose logits exist at one time.
+    pub(super) fn pieces(&self) -> Vec<Range<usize>> {
+        self.pieces_of(self.at_once)
+    }
+
+    fn pieces_of(&self, at_once: usize) -> Vec<Range<usize>> {
         let [rows] = self.targets.dims();
         (0..rows).step_by(at_once).map(|start| start..rows.min(start + at_once)).collect()
     }

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Gradients, Tensor};
 
-use super::objective::{Prepared, positions_at_once};
+use super::objective::Prepared;
 use crate::{
     Result,
     data::Batch,
@@ -82,7 +82,7 @@ fn from_the_loss(
     scale: f64,
 ) -> (Tensor<1>, Option<Gradients>) {
     let counted = batch.counted(hidden);
-    let pieces = batch.pieces(positions_at_once(transformer.architecture.vocab_size));
+    let pieces = batch.pieces();
     if let [all] = &pieces[..] {
         let loss = batch.loss_of(transformer, &counted, all.clone()).mul_scalar(scale);
         let gradients = loss.is_tracked().then(|| loss.backward());

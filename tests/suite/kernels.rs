@@ -55,7 +55,9 @@ fn shaders_are_valid_wgsl() {
             naga::front::wgsl::parse_str(text).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(text)));
         // Unpacking f16 is in the core of WebGPU, but naga names it apart.
         let core = naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-        naga::valid::Validator::new(naga::valid::ValidationFlags::all(), core)
+        let experiments = naga::valid::Capabilities::SHADER_FLOAT16 | naga::valid::Capabilities::COOPERATIVE_MATRIX;
+        let allowed = if name.starts_with("matrix_cooperative") { core | experiments } else { core };
+        naga::valid::Validator::new(naga::valid::ValidationFlags::all(), allowed)
             .validate(&module)
             .unwrap_or_else(|e| panic!("{name}: {e:?}"));
         assert_eq!(module.entry_points.len(), 1, "{name}: one entry point a file");

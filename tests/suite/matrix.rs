@@ -43,7 +43,9 @@ fn stored(stream: &mut Stream, dims: [usize; 2], device: &ComputeDevice) -> Vec<
 fn products_equal_those_of_unpacked_matrices() {
     for device in devices() {
         let mut stream = Stream::new(1, "matrix products");
-        for (tokens, rows, cols) in [(1, 1, 1), (1, 33, 64), (3, 7, 5), (33, 66, 96), (70, 130, 63), (129, 67, 32)] {
+        for (tokens, rows, cols) in
+            [(1, 1, 1), (1, 33, 64), (3, 7, 5), (33, 66, 96), (70, 130, 63), (129, 67, 32), (150, 260, 160)]
+        {
             for (name, matrix) in stored(&mut stream, [rows, cols], &device) {
                 for along in [true, false] {
                     let (inner, outer) = if along { (cols, rows) } else { (rows, cols) };

@@ -30,6 +30,9 @@ pub(super) struct Matmul {
     /// Storage types: f32, bf16, f16, q8, q4
     #[arg(long, value_delimiter = ',', default_value = "f32,bf16,q8")]
     storage: Vec<Storage>,
+    /// Only layers that have this in their name, e.g. Llama
+    #[arg(long, value_name = "PART", default_value = "")]
+    layers: String,
     /// Write the figures as JSON
     #[arg(long)]
     json: bool,
@@ -68,6 +71,9 @@ const LAYERS: &[(&str, usize, usize)] = &[
     ("width 1024 attention", 1024, 1024),
     ("width 1024 up", 4096, 1024),
     ("width 1024 down", 1024, 4096),
+    ("Llama-3.2-1B attention", 2048, 2048),
+    ("Llama-3.2-1B up", 8192, 2048),
+    ("Llama-3.2-1B down", 2048, 8192),
     ("head of 8192 words", 8192, 576),
 ];
 
@@ -78,11 +84,11 @@ impl Matmul {
             println!("{} ({})", device.facts.name, device.facts.backend);
             println!("GFLOP/s of Burn's product in f32 and of each way; * marks what is chosen\n");
             print!("{:<23} {:>6} {:>5} {:<6} {:>8}", "layer", "tokens", "type", "", "burn f32");
-            VARIANTS.iter().skip(1).for_each(|variant| print!(" {:>8}", format!("{variant:?}").to_lowercase()));
+            VARIANTS.iter().skip(1).for_each(|variant| print!(" {:>8.8}", format!("{variant:?}").to_lowercase()));
             println!();
         }
         let mut rows = Vec::new();
-        for &(name, outputs, inputs) in LAYERS {
+        for &(name, outputs, inputs) in LAYERS.iter().filter(|(name, ..)| name.contains(&self.layers)) {
             for &tokens in &self.tokens {
                 let layer = Layer { outputs, inputs, tokens };
                 for along in [true, false] {
@@ -93,8 +99,12 @@ impl Matmul {
                         matrix::prepare(&device, &[(&layer.matrix(&device, packing), false)]);
                         let chosen = shape.choose(&device.handle);
                         let mut figures = Vec::new();
-                        for variant in VARIANTS.into_iter().skip(1).filter(|variant| shape.allows(*variant)) {
-                            figures.push((variant, layer.measure(&device, packing, along, variant)?));
+                        for variant in VARIANTS.into_iter().skip(1) {
+                            let speed = match shape.allows(variant, &device.handle) {
+                                true => Some(layer.measure(&device, packing, along, variant)?),
+                                false => None,
+                            };
+                            figures.push((variant, speed));
                         }
                         if !self.json {
                             let direction = if along { "x W^T" } else { "dy W" };
@@ -102,7 +112,10 @@ impl Matmul {
                             print!("{name:<23} {tokens:>6} {kind:>5} {direction:<6} ");
                             let mark = |variant| if variant == chosen { '*' } else { ' ' };
                             print!("{burn:>7.1}{}", mark(Variant::Burn));
-                            figures.iter().for_each(|(variant, speed)| print!(" {speed:>7.1}{}", mark(*variant)));
+                            for (variant, speed) in &figures {
+                                let speed = speed.map_or("-".into(), |speed| format!("{speed:.1}"));
+                                print!(" {speed:>7}{}", mark(*variant));
+                            }
                             println!();
                         }
                         let figures: Vec<_> = figures

@@ -1,14 +1,21 @@
 //! Attention by WGSL shaders.
 
-use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::tensor::Shape;
+use burn::backend::{
+    ops::FloatTensorOps,
+    tensor::{FloatTensor, IntTensor},
+};
+use burn::tensor::{Device, Shape};
 use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 
 use super::{AttentionPasses, AttentionRule, AttentionState, Extent};
-use crate::kernel::launch;
+use crate::{device::is_software, kernel::launch};
 
 /// Rows or keys of a block.
 const TILE: usize = 32;
+/// Workgroups that keep a software adapter busy, and a GPU.
+const ENOUGH_GROUPS: [usize; 2] = [8, 2048];
+/// Workgroups that share the blocks of a backward pass at most.
+const MOST_SHARES: usize = 8;
 /// Numbers of a head in a chunk, four a vector.
 const CHUNK: usize = 32;
 
@@ -83,7 +90,7 @@ impl Extent {
     }
 
     /// The parameters of all shaders, as shared/attention.wgsl lists them.
-    fn parameters(&self, padding: &CubeTensor, rule: AttentionRule) -> Vec<u8> {
+    fn parameters(&self, padding: &CubeTensor, rule: AttentionRule, shares: usize) -> Vec<u8> {
         let padded = padding.meta.shape().num_elements() == self.sequences * self.keys;
         // A window beyond all keys hides none.
         let window = rule.window.map_or(0, |window| window.min(self.keys));
@@ -100,13 +107,33 @@ impl Extent {
         ]);
         words.extend(rule.scale.to_le_bytes());
         words.extend(rule.softcap.unwrap_or(0.0).to_le_bytes());
+        words.extend(launch::words(&[shares]));
         words
     }
 
-    /// Workgroups for `rows` rows or keys of each key/value head.
-    fn groups(&self, rows: usize, slices: usize) -> (u32, u32) {
-        launch::groups_for(self.sequences * self.kv_heads * rows.div_ceil(TILE) * slices, 1)
+    /// How many workgroups `rows` rows or keys of each key/value head have.
+    fn groups(&self, rows: usize, slices: usize) -> usize {
+        self.sequences * self.kv_heads * rows.div_ceil(TILE) * slices
     }
+
+    /// How many workgroups share the blocks of `others`, so that `groups` of them become enough for the GPU.
+    fn shares(&self, groups: usize, others: usize, like: &CubeTensor) -> usize {
+        let most = (others / TILE / 2).clamp(1, MOST_SHARES);
+        let enough = ENOUGH_GROUPS[usize::from(!is_software(&Device::from(like.device.clone())))];
+        (enough / groups).clamp(1, most)
+    }
+}
+
+/// Room for the gradient of a tensor, once for each share.
+fn shared(of: &CubeTensor, shares: usize) -> CubeTensor {
+    launch::empty(of, Shape::new([shares, of.meta.shape().num_elements()]))
+}
+
+/// The sum of all shares of the gradient of a tensor.
+fn together(parts: CubeTensor, of: &CubeTensor) -> CubeTensor {
+    let [shares, _] = parts.meta.shape().dims();
+    let sum = if shares == 1 { parts } else { CubeBackend::float_sum_dim(parts, 0) };
+    CubeBackend::float_reshape(sum, of.meta.shape().clone())
 }
 
 impl AttentionPasses for CubeBackend {
@@ -126,9 +153,9 @@ impl AttentionPasses for CubeBackend {
             &queries,
             text,
             64,
-            extent.groups(extent.width * extent.group(), slices),
+            launch::groups_for(extent.groups(extent.width * extent.group(), slices), 1),
             &[&queries.handle, &keys.handle, &values.handle, &padding.handle, &result.handle, &logs.handle],
-            &extent.parameters(&padding, rule),
+            &extent.parameters(&padding, rule, 1),
         );
         [result, logs]
     }
@@ -142,7 +169,8 @@ impl AttentionPasses for CubeBackend {
             [kept.queries, kept.keys, kept.values, kept.padding].map(launch::contiguous);
         let grad = launch::contiguous(grad);
         let extent = Extent::of(&queries, &keys);
-        let parameters = extent.parameters(&padding, kept.rule);
+        let parameters = |shares| extent.parameters(&padding, kept.rule, shares);
+        let (all_rows, all_keys) = (extent.width * extent.group(), extent.keys);
         let count = [extent.sequences * extent.width * extent.heads, extent.sequences * extent.keys];
         let rows = launch::empty(&queries, Shape::new([2 * count[0] + count[1]]));
         launch::launch(
@@ -151,29 +179,33 @@ impl AttentionPasses for CubeBackend {
             64,
             launch::groups_for(count[0].max(count[1]), 64),
             &[&kept.result.handle, &grad.handle, &kept.logs.handle, &padding.handle, &rows.handle],
-            &parameters,
+            &parameters(1),
         );
         let query_grad = wanted[0].then(|| {
-            let query_grad = launch::empty(&queries, queries.meta.shape().clone());
             let (text, slices) = variant(BACKWARD_QUERIES, extent.head_dim);
+            let groups = extent.groups(all_rows, slices);
+            let shares = extent.shares(groups, all_keys, &queries);
+            let query_grad = shared(&queries, shares);
             launch::launch(
                 &queries,
                 text,
                 64,
-                extent.groups(extent.width * extent.group(), slices),
+                launch::groups_for(groups * shares, 1),
                 &[&queries.handle, &keys.handle, &values.handle, &grad.handle, &rows.handle, &query_grad.handle],
-                &parameters,
+                &parameters(shares),
             );
-            query_grad
+            together(query_grad, &queries)
         });
         let others = wanted[1].then(|| {
-            let [key_grad, value_grad] = [(); 2].map(|()| launch::empty(&keys, keys.meta.shape().clone()));
             let (text, slices) = variant(BACKWARD_KEYS, extent.head_dim);
+            let groups = extent.groups(all_keys, slices);
+            let shares = extent.shares(groups, all_rows, &queries);
+            let [key_grad, value_grad] = [(); 2].map(|()| shared(&keys, shares));
             launch::launch(
                 &queries,
                 text,
                 64,
-                extent.groups(extent.keys, slices),
+                launch::groups_for(groups * shares, 1),
                 &[
                     &queries.handle,
                     &keys.handle,
@@ -183,9 +215,9 @@ impl AttentionPasses for CubeBackend {
                     &key_grad.handle,
                     &value_grad.handle,
                 ],
-                &parameters,
+                &parameters(shares),
             );
-            [key_grad, value_grad]
+            [key_grad, value_grad].map(|grad| together(grad, &keys))
         });
         (query_grad, others)
     }

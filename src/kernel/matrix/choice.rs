@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::Packing;
-use crate::device::is_software;
+use crate::device::{is_cooperative, is_software};
 
 /// A way to compute a product with a frozen matrix; the result is the same up to rounding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,15 +23,30 @@ pub enum Variant {
     Tiled,
     /// Tiles of 128 by 128 in workgroup memory.
     Wide,
+    /// Cooperative matrices, of numbers in 16 bits.
+    Cooperative,
+    /// Cooperative matrices, 64 x 64.
+    Square,
     /// A workgroup for a few outer numbers of one token.
     Rows,
 }
 
 /// Every way.
-pub const VARIANTS: [Variant; 5] = [Variant::Burn, Variant::Block, Variant::Tiled, Variant::Wide, Variant::Rows];
+pub const VARIANTS: [Variant; 7] = [
+    Variant::Burn,
+    Variant::Block,
+    Variant::Tiled,
+    Variant::Wide,
+    Variant::Cooperative,
+    Variant::Square,
+    Variant::Rows,
+];
+
+/// Tokens, rows and columns from which a product keeps a GPU busy with tiles of 128 by 128.
+const LARGE: usize = 512;
 
 /// Numbers of tokens between which the choice does not change: up to so many.
-const CLASSES: [usize; 4] = [1, 8, 64, usize::MAX];
+const CLASSES: [usize; 5] = [1, 8, 64, 512, usize::MAX];
 
 /// What the choice depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -59,25 +74,30 @@ impl Shape {
         !self.width().is_multiple_of(4)
     }
 
-    /// Whether the variant can compute it.
-    pub fn allows(&self, variant: Variant) -> bool {
+    /// Whether the variant can compute it on a device.
+    pub fn allows(&self, variant: Variant, device: &Device) -> bool {
         match variant {
             Variant::Burn => self.packing.is_none(),
+            Variant::Cooperative | Variant::Square => {
+                matches!(self.packing, Some(Packing::Bf16 | Packing::F16)) && !self.ragged() && is_cooperative(device)
+            }
             _ => self.packing.is_some() || !self.ragged(),
         }
     }
 
-    /// What is taken where nothing was measured, on a `software` adapter (as `agoge bench matmul` found it on lavapipe) or
-    /// on hardware, whose caches are no substitute for workgroup memory.
-    pub fn rule(&self, software: bool) -> Variant {
+    /// What is taken where nothing was measured: as `agoge bench matmul` found it on lavapipe for software adapters and on an
+    /// NVIDIA H100 for hardware, whose caches are no substitute for workgroup memory.
+    pub fn rule(&self, device: &Device) -> Variant {
+        let software = is_software(device);
         let few = if software { 1 } else { 8 };
-        let wanted = match (self.tokens <= few, software, self.packing) {
+        let many = self.tokens > LARGE && self.inner * self.outer >= LARGE * LARGE;
+        let wanted = match (self.tokens <= few, software, many) {
             (true, ..) => Variant::Rows,
             (false, true, _) => Variant::Block,
-            (false, false, Some(_)) => Variant::Tiled,
-            (false, false, None) => Variant::Burn,
+            (false, false, true) => Variant::Wide,
+            (false, false, false) => Variant::Tiled,
         };
-        if self.allows(wanted) { wanted } else { Variant::Burn }
+        if self.allows(wanted, device) { wanted } else { Variant::Burn }
     }
 
     /// The shape that stands for all of its class.
@@ -95,8 +115,13 @@ impl Shape {
         if let Some(variant) = of_device.and_then(|known| known.cells.get(&cell)) {
             return *variant;
         }
-        let like = of_device.and_then(|known| nearest(&known.cells, cell));
-        let variant = like.unwrap_or_else(|| self.rule(is_software(device)));
+        // What was measured for the next smaller class says more than the rule.
+        let fewer = Shape { tokens: CLASSES[CLASSES.len() - 2], ..cell };
+        let like = of_device.and_then(|known| {
+            let alike = nearest(&known.cells, cell, device);
+            alike.or_else(|| nearest(&known.cells, fewer, device).filter(|_| cell.tokens > fewer.tokens))
+        });
+        let variant = like.unwrap_or_else(|| self.rule(device));
         drop(known);
         remember(device, [(cell, variant)]);
         variant
@@ -113,13 +138,13 @@ struct Known {
 static KNOWN: RwLock<Vec<Known>> = RwLock::new(Vec::new());
 
 /// What the shape most like `wanted` takes, among those of its class, direction and storage.
-pub(super) fn nearest(cells: &HashMap<Shape, Variant>, wanted: Shape) -> Option<Variant> {
+pub(super) fn nearest(cells: &HashMap<Shape, Variant>, wanted: Shape, device: &Device) -> Option<Variant> {
     let distance = |cell: &Shape| {
         let ratio = |a: usize, b: usize| (a.max(1) as f64 / b.max(1) as f64).ln().abs();
         ratio(cell.inner, wanted.inner) + ratio(cell.outer, wanted.outer)
     };
     let alike = |cell: &Shape| Shape { inner: wanted.inner, outer: wanted.outer, ..*cell } == wanted;
-    let candidates = cells.iter().filter(|(cell, variant)| alike(cell) && wanted.allows(**variant));
+    let candidates = cells.iter().filter(|(cell, variant)| alike(cell) && wanted.allows(**variant, device));
     // Equal distances are decided by size, so that the order of a map does not matter.
     let order = |cell: &Shape| (cell.inner, cell.outer);
     candidates
@@ -148,6 +173,11 @@ pub(super) fn remember(device: &Device, choices: impl IntoIterator<Item = (Shape
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::{ComputeDevice, DeviceChoice, open};
+
+    fn gpu() -> ComputeDevice {
+        pollster::block_on(open(&DeviceChoice::Gpu)).expect("an adapter")
+    }
 
     fn shape(packing: Option<Packing>, tokens: usize, inner: usize, outer: usize) -> Shape {
         Shape { packing, along: true, tokens, inner, outer }
@@ -161,7 +191,8 @@ mod tests {
             (shape(Some(Packing::Bf16), 500, 512, 512).class(), Variant::Tiled),
             (shape(None, 1, 512, 512).class(), Variant::Rows),
         ]);
-        let like = |wanted: Shape| nearest(&cells, wanted.class());
+        let device = ComputeDevice::cpu().handle;
+        let like = |wanted: Shape| nearest(&cells, wanted.class(), &device);
         assert_eq!(like(shape(None, 100, 768, 768)), Some(Variant::Burn));
         assert_eq!(like(shape(None, 100, 96, 64)), Some(Variant::Block));
         assert_eq!(like(shape(Some(Packing::Bf16), 9999, 1, 1)), Some(Variant::Tiled));
@@ -174,7 +205,9 @@ mod tests {
         for packing in [None, Some(Packing::F16)] {
             for (tokens, inner) in [(1, 5), (1, 8), (100, 5), (100, 8)] {
                 let shape = shape(packing, tokens, inner, 7);
-                assert!([true, false].into_iter().all(|software| shape.allows(shape.rule(software))), "{shape:?}");
+                for device in [ComputeDevice::cpu().handle, gpu().handle] {
+                    assert!(shape.allows(shape.rule(&device), &device), "{shape:?}");
+                }
             }
         }
     }

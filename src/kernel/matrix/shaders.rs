@@ -5,6 +5,9 @@ use super::{Packing, choice::Variant};
 /// A product's shader for one storage type, along or across the rows of the matrix.
 macro_rules! product {
     ($file:literal, $along:literal, $ragged:literal, $($weights:literal),+) => {
+        concat!("alias Four = vec4<f32>;\n", product!(body $file, $along, $ragged, $($weights),+))
+    };
+    (body $file:literal, $along:literal, $ragged:literal, $($weights:literal),+) => {
         concat!(
             "const ALONG_ROWS: bool = ", $along, ";\nconst RAGGED: bool = ", $ragged, ";\n",
             include_str!("../../../shaders/shared/matrix.wgsl"),
@@ -28,6 +31,28 @@ macro_rules! storages {
         ]
     };
 }
+
+/// The product by cooperative matrices for 16-bit numbers whose rows are whole fours: bf16, then f16.
+macro_rules! cooperative {
+    ($file:literal, $along:literal) => {
+        [cooperative!($file, $along, "weights_bf16"), cooperative!($file, $along, "weights_f16")]
+    };
+    ($file:literal, $along:literal, $weights:literal) => {
+        concat!(
+            "enable f16;\nenable wgpu_cooperative_matrix;\nalias Four = vec4<f16>;\n",
+            product!(body $file, $along, "false", $weights, "weights_halves")
+        )
+    };
+}
+
+/// By direction (across, along).
+const COOPERATIVE: [[&str; 2]; 2] =
+    [cooperative!("matrix_cooperative", "false"), cooperative!("matrix_cooperative", "true")];
+const SQUARE: [[&str; 2]; 2] =
+    [cooperative!("matrix_cooperative_square", "false"), cooperative!("matrix_cooperative_square", "true")];
+
+/// What prepares the activations for it.
+pub(super) const SPLIT: &str = include_str!("../../../shaders/matrix_split.wgsl");
 
 /// The texts of one file by direction (across, along) and storage type.
 type Texts = [[&'static str; 7]; 2];
@@ -60,6 +85,8 @@ pub(super) fn product(variant: Variant, packing: Option<Packing>, along: bool, r
     let texts = match variant {
         Variant::Rows => &ROWS,
         Variant::Wide => &WIDE,
+        Variant::Square => return SQUARE[usize::from(along)][usize::from(packing == Some(Packing::F16))],
+        Variant::Cooperative => return COOPERATIVE[usize::from(along)][usize::from(packing == Some(Packing::F16))],
         Variant::Tiled => &TILED,
         Variant::Block | Variant::Burn => &BLOCK,
     };
@@ -106,11 +133,22 @@ macro_rules! named {
 }
 
 /// Every shader with its name; those of one file have what tells them apart behind it.
-pub(in crate::kernel) const SHADERS: [&[(&str, &str)]; 5] = [
+pub(in crate::kernel) const SHADERS: [&[(&str, &str)]; 6] = [
     &named!("matrix_block", BLOCK),
     &named!("matrix_tiled", TILED),
     &named!("matrix_wide", WIDE),
     &named!("matrix_rows", ROWS),
+    &[
+        ("matrix_cooperative across bf16", COOPERATIVE[0][0]),
+        ("matrix_cooperative across f16", COOPERATIVE[0][1]),
+        ("matrix_cooperative along bf16", COOPERATIVE[1][0]),
+        ("matrix_cooperative along f16", COOPERATIVE[1][1]),
+        ("matrix_cooperative_square across bf16", SQUARE[0][0]),
+        ("matrix_cooperative_square across f16", SQUARE[0][1]),
+        ("matrix_cooperative_square along bf16", SQUARE[1][0]),
+        ("matrix_cooperative_square along f16", SQUARE[1][1]),
+        ("matrix_split", SPLIT),
+    ],
     &[
         ("matrix_unpack", UNPACK[0]),
         ("matrix_unpack f16", UNPACK[1]),

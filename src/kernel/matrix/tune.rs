@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Result,
-    device::{ComputeDevice, is_software},
+    device::{ComputeDevice, is_cooperative, is_software},
     files, storage,
 };
 
@@ -28,10 +28,14 @@ use crate::{
 const BUDGET: Duration = Duration::from_millis(1200);
 /// Matrices of fewer numbers take what the rule says: there is little to win.
 const FEWEST: usize = 1 << 16;
-/// Larger ones follow the most similar shape: measuring them would take too long on a slow adapter.
-const MOST: usize = 1 << 22;
-/// Tokens with which each class is measured, the most important first.
-const TOKENS: [usize; 4] = [256, 1, 32, 4];
+/// Larger ones follow the most similar shape: measuring them would take too long. For software adapters and for others.
+const MOST: [usize; 2] = [1 << 22, 1 << 24];
+/// Tokens with which each class is measured, the most important first. Software adapters leave the first one out.
+const TOKENS: [usize; 5] = [1024, 256, 1, 32, 4];
+/// Calls that take less than this are measured several at a time: waiting for the device takes time as well.
+const SHORT: f64 = 2e-3;
+/// So many at a time.
+const TOGETHER: usize = 8;
 
 /// One line of a table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,7 +60,7 @@ pub fn prepare(device: &ComputeDevice, matrices: &[(&Matrix, bool)]) {
     if device.is_cpu() {
         return;
     }
-    let wanted = shapes(matrices);
+    let wanted = shapes(matrices, is_software(&device.handle));
     let table = if wanted.is_empty() || cfg!(target_arch = "wasm32") {
         HashMap::new()
     } else {
@@ -67,12 +71,12 @@ pub fn prepare(device: &ComputeDevice, matrices: &[(&Matrix, bool)]) {
 }
 
 /// Whether shapes of so many numbers in the matrix are worth a measurement, and cheap enough for one.
-fn is_measured(shape: &Shape) -> bool {
-    (FEWEST..=MOST).contains(&(shape.inner * shape.outer))
+fn is_measured(shape: &Shape, software: bool) -> bool {
+    (FEWEST..=MOST[usize::from(!software)]).contains(&(shape.inner * shape.outer))
 }
 
 /// The shapes of all products with these matrices, the most work first, each with one of the matrices.
-fn shapes<'a>(matrices: &[(&'a Matrix, bool)]) -> Vec<(Shape, &'a Matrix)> {
+fn shapes<'a>(matrices: &[(&'a Matrix, bool)], software: bool) -> Vec<(Shape, &'a Matrix)> {
     let mut kinds: Vec<(&Matrix, bool, usize)> = Vec::new();
     for (matrix, transposed) in matrices {
         let ([rows, cols], packing) = (matrix.dims(), matrix.packing());
@@ -87,7 +91,7 @@ fn shapes<'a>(matrices: &[(&'a Matrix, bool)]) -> Vec<(Shape, &'a Matrix)> {
     // Stable: of equal work, what the model has first.
     kinds.sort_by_key(|kind| std::cmp::Reverse(kind.2));
     let mut all = Vec::new();
-    for tokens in TOKENS {
+    for tokens in TOKENS.into_iter().skip(usize::from(software)) {
         // Forward passes first; a model that only writes has no others.
         for backward in [false, true] {
             for (matrix, transposed, _) in &kinds {
@@ -95,7 +99,7 @@ fn shapes<'a>(matrices: &[(&'a Matrix, bool)]) -> Vec<(Shape, &'a Matrix)> {
                 let [rows, cols] = matrix.dims();
                 let (inner, outer) = if along { (cols, rows) } else { (rows, cols) };
                 let shape = Shape { packing: matrix.packing(), along, tokens, inner, outer };
-                if is_measured(&shape) {
+                if is_measured(&shape, software) {
                     all.push((shape, *matrix));
                 }
             }
@@ -114,7 +118,7 @@ fn filled(
     budget: Duration,
 ) -> HashMap<Shape, Variant> {
     let of = identity(device);
-    let mut known = file.and_then(|file| stored(file, &of)).unwrap_or_default();
+    let mut known = file.and_then(|file| stored(file, &of, &device.handle)).unwrap_or_default();
     known.extend(before);
     let missing: Vec<_> = wanted.iter().filter(|(shape, _)| !known.contains_key(&shape.class())).collect();
     if missing.is_empty() {
@@ -127,15 +131,15 @@ fn filled(
         let fastest = fastest(device, *shape, matrix, &clock).ok().flatten();
         measured += usize::from(fastest.is_some());
         let variant = fastest
-            .or_else(|| nearest(&known, shape.class()))
-            .unwrap_or_else(|| shape.rule(is_software(&device.handle)));
+            .or_else(|| nearest(&known, shape.class(), &device.handle))
+            .unwrap_or_else(|| shape.rule(&device.handle));
         known.insert(shape.class(), variant);
     }
     // What was allocated for it goes back.
     device.handle.memory_cleanup();
     if let Some(file) = file.filter(|_| measured > 0) {
         // Another process may have measured other shapes meanwhile.
-        let mut table = stored(file, &of).unwrap_or_default();
+        let mut table = stored(file, &of, &device.handle).unwrap_or_default();
         table.extend(wanted.iter().map(|(shape, _)| (shape.class(), known[&shape.class()])));
         // A table that cannot be kept is measured again.
         let _ = store(file, &of, &table);
@@ -162,7 +166,7 @@ fn fastest(device: &ComputeDevice, shape: Shape, matrix: &Matrix, clock: &Clock)
     }
     let x = Tensor::ones([shape.tokens, shape.inner], &device.handle);
     let mut best: Option<(f64, Variant)> = None;
-    for variant in VARIANTS.into_iter().filter(|variant| shape.allows(*variant)) {
+    for variant in VARIANTS.into_iter().filter(|variant| shape.allows(*variant, &device.handle)) {
         // Not a way for many tokens: each of them would read the whole matrix.
         if variant == Variant::Rows && shape.tokens > 8 {
             continue;
@@ -176,7 +180,7 @@ fn fastest(device: &ComputeDevice, shape: Shape, matrix: &Matrix, clock: &Clock)
     Ok(best.map(|(_, variant)| variant))
 }
 
-/// Seconds of one call: the shortest of three after one to warm up, or of fewer where that is hopeless or time is short;
+/// Seconds of one call: the shortest of three measurements after one to warm up, or of fewer where that is hopeless or time is short;
 /// `None` where there was none for any.
 fn time(
     device: &ComputeDevice,
@@ -184,22 +188,23 @@ fn time(
     to_beat: Option<f64>,
     clock: &Clock,
 ) -> Result<Option<f64>> {
-    let once = || {
+    let times = |calls: usize| {
         let started = Instant::now();
-        let result = call();
+        (0..calls).for_each(|_| drop(call()));
         let done = device.handle.sync();
-        drop(result);
-        done.map(|()| started.elapsed().as_secs_f64())
+        done.map(|()| started.elapsed().as_secs_f64() / calls as f64)
             .map_err(|e| crate::Error::Device(format!("a measurement failed: {e:?}")))
     };
-    once()?;
+    times(1)?;
+    let mut together = 1;
     let mut best: Option<f64> = None;
     for _ in 0..3 {
         let hopeless = best.zip(to_beat).is_some_and(|(best, least)| best > 2.0 * least);
         if hopeless || clock.is_over() {
             break;
         }
-        let secs = once()?;
+        let secs = times(together)?;
+        together = if secs < SHORT { TOGETHER } else { 1 };
         best = Some(best.map_or(secs, |best| best.min(secs)));
     }
     Ok(best)
@@ -212,7 +217,9 @@ fn identity(device: &ComputeDevice) -> String {
     for (_, text) in shaders::SHADERS.into_iter().flatten() {
         texts.update(text.as_bytes());
     }
-    format!("{} | {} | {} | {}", facts.name, facts.backend, facts.driver, &texts.finalize().to_hex()[..16])
+    let cooperative = if is_cooperative(&device.handle) { " with cooperative matrices" } else { "" };
+    let shaders = texts.finalize().to_hex();
+    format!("{}{cooperative} | {} | {} | {}", facts.name, facts.backend, facts.driver, &shaders[..16])
 }
 
 fn file_name(device: &ComputeDevice) -> String {
@@ -233,9 +240,9 @@ fn folder() -> Option<PathBuf> {
 }
 
 /// The choices of a file; `None` where there is none, where it is broken, or where it is that of something else.
-fn stored(file: &Path, of: &str) -> Option<HashMap<Shape, Variant>> {
+fn stored(file: &Path, of: &str, device: &Device) -> Option<HashMap<Shape, Variant>> {
     let table: Table = serde_json::from_slice(&storage::read(file).ok()?).ok()?;
-    let lines = table.lines.into_iter().filter(|line| line.shape.allows(line.variant));
+    let lines = table.lines.into_iter().filter(|line| line.shape.allows(line.variant, device));
     (table.of == of).then(|| lines.map(|line| (line.shape, line.variant)).collect())
 }
 
@@ -266,9 +273,9 @@ mod tests {
         let wanted = [shape(32), shape(1)];
         let first = filled(&device, &wanted, HashMap::new(), Some(&file), Duration::from_secs(60));
         assert_eq!(first.len(), 2);
-        assert!(wanted.iter().all(|(shape, _)| shape.allows(first[&shape.class()])));
-        assert_eq!(stored(&file, &identity(&device)), Some(first.clone()));
-        assert_eq!(stored(&file, "another adapter"), None);
+        assert!(wanted.iter().all(|(shape, _)| shape.allows(first[&shape.class()], &device.handle)));
+        assert_eq!(stored(&file, &identity(&device), &device.handle), Some(first.clone()));
+        assert_eq!(stored(&file, "another adapter", &device.handle), None);
         // What is stored counts, whatever would be measured now.
         let turned: HashMap<Shape, Variant> = first.keys().map(|shape| (*shape, Variant::Tiled)).collect();
         store(&file, &identity(&device), &turned).expect("stored");
@@ -280,7 +287,7 @@ mod tests {
         assert_eq!(both[&shape(1).0.class()], Variant::Tiled);
         std::fs::write(&file, "{ broken").expect("written");
         let again = filled(&device, &wanted, HashMap::new(), Some(&file), Duration::from_secs(60));
-        assert_eq!(stored(&file, &identity(&device)), Some(again));
+        assert_eq!(stored(&file, &identity(&device), &device.handle), Some(again));
     }
 
     #[test]
@@ -291,7 +298,7 @@ mod tests {
         let matrix = Matrix::Dense(device.floats(vec![0.5; 64 * 64], [64, 64]));
         let shape = Shape { packing: None, along: false, tokens: 256, inner: 64, outer: 64 };
         let known = filled(&device, &[(shape, &matrix)], HashMap::new(), Some(&file), Duration::ZERO);
-        assert_eq!(known[&shape.class()], shape.rule(is_software(&device.handle)));
+        assert_eq!(known[&shape.class()], shape.rule(&device.handle));
         assert!(!file.exists());
     }
 
@@ -300,9 +307,13 @@ mod tests {
         let device = ComputeDevice::cpu();
         let large = Matrix::Dense(device.floats(vec![0.0; 1 << 16], [128, 512]));
         let small = Matrix::Dense(device.floats(vec![0.0; 16], [4, 4]));
-        let wanted = shapes(&[(&large, false), (&small, false), (&large, false)]);
-        assert_eq!(wanted.len(), 2 * TOKENS.len());
-        assert_eq!(wanted[0].0, Shape { packing: None, along: true, tokens: 256, inner: 512, outer: 128 });
-        assert_eq!(wanted[1].0, Shape { packing: None, along: false, tokens: 256, inner: 128, outer: 512 });
+        let matrices = [(&large, false), (&small, false), (&large, false)];
+        for (software, classes) in [(true, TOKENS.len() - 1), (false, TOKENS.len())] {
+            let wanted = shapes(&matrices, software);
+            assert_eq!(wanted.len(), 2 * classes);
+            let tokens = if software { 256 } else { 1024 };
+            assert_eq!(wanted[0].0, Shape { packing: None, along: true, tokens, inner: 512, outer: 128 });
+            assert_eq!(wanted[1].0, Shape { packing: None, along: false, tokens, inner: 128, outer: 512 });
+        }
     }
 }

@@ -19,7 +19,7 @@ fn tile(variant: Variant) -> (usize, usize) {
     match variant {
         Variant::Block | Variant::Burn => (32, 128),
         Variant::Tiled => (64, 64),
-        Variant::Wide => (128, 128),
+        Variant::Wide | Variant::Cooperative | Variant::Square => (128, 128),
         Variant::Rows => (1, 32),
     }
 }
@@ -28,7 +28,8 @@ fn tile(variant: Variant) -> (usize, usize) {
 fn lanes(variant: Variant) -> u32 {
     match variant {
         Variant::Block => 32,
-        Variant::Wide => 256,
+        Variant::Wide | Variant::Cooperative => 256,
+        Variant::Square => 128,
         _ => 64,
     }
 }
@@ -52,7 +53,8 @@ fn chosen(shape: Shape, x: &CubeTensor) -> Variant {
 
 /// Launches one of the shaders; `w` is the matrix in f32 or its words.
 fn run(x: CubeTensor, w: &CubeTensor, shape: Shape, scales_at: usize, variant: Variant) -> CubeTensor {
-    let x = padded(launch::contiguous(x));
+    let x = launch::contiguous(x);
+    let x = if matches!(variant, Variant::Cooperative | Variant::Square) { split(&x) } else { padded(x) };
     let y = launch::empty(&x, Dims::new([shape.tokens, shape.outer]));
     let (down, across) = tile(variant);
     launch::launch(
@@ -66,6 +68,15 @@ fn run(x: CubeTensor, w: &CubeTensor, shape: Shape, scales_at: usize, variant: V
     y
 }
 
+/// Rows as two rows in f16 with an exponent behind each, as the shader of cooperative matrices wants them.
+fn split(x: &CubeTensor) -> CubeTensor {
+    let [tokens, inner] = x.meta.shape().dims();
+    let pairs = launch::empty(x, Dims::new([tokens, inner.next_multiple_of(4) + 2]));
+    let dims = launch::words(&[tokens, inner]);
+    launch::launch(x, shaders::SPLIT, 128, launch::groups_for(tokens, 1), &[&x.handle, &pairs.handle], &dims);
+    pairs
+}
+
 impl MatrixOps for CubeBackend {
     fn dense_product_op(
         x: FloatTensor<Self>,
@@ -76,7 +87,7 @@ impl MatrixOps for CubeBackend {
         let ([tokens, inner], [rows, width]) = (x.meta.shape().dims(), w.meta.shape().dims());
         let shape = Shape { packing: None, along, tokens, inner, outer: if along { rows } else { width } };
         let variant = variant.unwrap_or_else(|| chosen(shape, &x));
-        if variant == Variant::Burn || !shape.allows(variant) {
+        if variant == Variant::Burn || !shape.allows(variant, &Device::from(x.device.clone())) {
             return Self::float_matmul(x, if along { Self::float_transpose(w) } else { w });
         }
         run(x, &launch::contiguous(w), shape, 0, variant)
@@ -102,7 +113,8 @@ impl MatrixOps for CubeBackend {
         let Layout { packing, rows, cols } = layout;
         let outer = if along { rows } else { cols };
         let shape = Shape { packing: Some(packing), along, tokens, inner, outer };
-        let variant = variant.filter(|variant| shape.allows(*variant)).unwrap_or_else(|| chosen(shape, &x));
+        let device = Device::from(x.device.clone());
+        let variant = variant.filter(|variant| shape.allows(*variant, &device)).unwrap_or_else(|| chosen(shape, &x));
         run(x, &words, shape, packing.number_words(rows * cols), variant)
     }
 

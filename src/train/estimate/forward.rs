@@ -17,7 +17,7 @@ use crate::{
         head::Head,
         linear::{Linear, Norm},
     },
-    train::objective::{few, positions_at_once},
+    train::objective::few,
 };
 
 /// The batch that is computed.
@@ -56,14 +56,16 @@ pub(super) struct Forward<'a> {
     keeping: Keeping,
     /// Whether the inputs of low-rank products are dropped.
     dropout: bool,
+    /// How many positions have their logits in one tensor at most.
+    at_once: usize,
     planned: &'a [Planned],
     hooks: HashMap<&'a str, Hook>,
 }
 
 impl<'a> Forward<'a> {
     pub(super) fn new(transformer: &'a Transformer, tape: Tape, shape: Shape, work: &Work) -> Self {
-        let (cpu, keeping, dropout) = (work.cpu, work.keeping, work.dropout);
-        Self { transformer, tape, shape, cpu, keeping, dropout, planned: &[], hooks: HashMap::new() }
+        let (cpu, keeping, dropout, at_once) = (work.cpu, work.keeping, work.dropout, work.at_once);
+        Self { transformer, tape, shape, cpu, keeping, dropout, at_once, planned: &[], hooks: HashMap::new() }
     }
 
     /// Hooks in what is trained; with gradients only if `tracked`.
@@ -367,7 +369,7 @@ impl<'a> Forward<'a> {
 
     /// How many positions each piece of `rows` has whose logits exist at one time.
     pub(super) fn pieces(&self, rows: u64) -> Vec<u64> {
-        let at_once = positions_at_once(self.transformer.architecture.vocab_size) as u64;
+        let at_once = self.at_once as u64;
         (0..rows).step_by(at_once as usize).map(|start| at_once.min(rows - start)).collect()
     }
 

@@ -23,6 +23,7 @@ pub use fit::settle;
 use super::{
     evaluate::ROUND_TO,
     inputs::{data_settings, keeping},
+    objective::positions_at_once,
 };
 use crate::{
     Error, Result,
@@ -196,6 +197,7 @@ impl<'a> Estimator<'a> {
             cpu: self.device.kind == Kind::Cpu,
             keeping: self.keeping(),
             dropout: self.config.lora_dropout > 0.0,
+            at_once: positions_at_once(self.transformer.architecture.vocab_size, self.device),
         };
         let ledger = match self.device.max_binding_bytes {
             Some(largest) => Ledger::of_gpu(largest),

@@ -23,6 +23,8 @@ pub(super) struct Work<'a> {
     pub keeping: Keeping,
     /// Whether the inputs of low-rank products are dropped.
     pub dropout: bool,
+    /// How many positions have their logits in one tensor at most.
+    pub at_once: usize,
 }
 
 /// The batches of a run.
