@@ -375,8 +375,24 @@ impl ComputeDevice {
     }
 }
 
+fn unread(cause: impl fmt::Debug) -> Error {
+    Error::Device(format!("reading a result failed: {cause:?}"))
+}
+
 /// The values of a tensor in row-major order, without blocking a browser.
+///
+/// # Errors
+/// The device failed.
 pub async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
-    let data = tensor.into_data_async().await.map_err(|e| Error::Device(format!("reading a result failed: {e:?}")))?;
-    data.convert::<f32>().try_into_vec::<f32>().map_err(|e| Error::Device(format!("reading a result failed: {e:?}")))
+    let data = tensor.into_data_async().await.map_err(unread)?;
+    data.convert::<f32>().try_into_vec::<f32>().map_err(unread)
+}
+
+/// Mask indices `[N]` as [`ComputeDevice::indices`] uploads them, without blocking a browser.
+///
+/// # Errors
+/// The device failed.
+pub async fn read_indices(indices: Tensor<1, Int>) -> Result<Vec<u32>> {
+    let words: Vec<i32> = indices.into_data_async().await.map_err(unread)?.iter::<i32>().collect();
+    Ok(bytemuck::cast_slice(&words).to_vec())
 }

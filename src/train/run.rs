@@ -97,8 +97,8 @@ impl Run {
     /// written. A new run removes an earlier one from `config.out`, once everything is known to fit together.
     ///
     /// # Errors
-    /// Settings, model and data that do not fit together; a folder that cannot be written or resumed.
-    pub fn new(mut config: RunConfig, mut inputs: Inputs, resume: bool) -> Result<Self> {
+    /// Settings, model and data that do not fit together; a folder that cannot be written or resumed; a device that failed.
+    pub async fn new(mut config: RunConfig, mut inputs: Inputs, resume: bool) -> Result<Self> {
         config.check()?;
         let entry = method::find(&config.method)?;
         if config.learning_rate == 0.0 {
@@ -114,7 +114,7 @@ impl Run {
                 .map_err(|e| Error::input(format!("--sample-prompts \"{prompt}\": {e}")))?;
         }
         let memory_choice = inputs.settle(&mut config, resume)?;
-        let mut method = start_method(entry, &config, &mut inputs)?;
+        let mut method = start_method(entry, &config, &mut inputs).await?;
         let plan = BatchPlan::new(&inputs.dataset.train.lengths(), config.batch_size, config.seed)?;
         let total_batches = (config.steps == 0).then(|| config.epochs.saturating_mul(plan.batches_per_epoch()));
         let steps = total_batches.map_or(config.steps, |all| all.div_ceil(config.grad_accumulation_steps as u64));

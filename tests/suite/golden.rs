@@ -413,7 +413,8 @@ fn continued(case: &Case, name: &str, start: impl Fn(&Pretrained) -> Vec<TensorD
             let entry = method::find(name).expect("a method");
             let mut setup = Setup::new(&config, &device, 0);
             setup.initial = start(&model);
-            let mut method = method::start(entry, &mut setup, &mut model.transformer).expect("a start that fits");
+            let started = method::start(entry, &mut setup, &mut model.transformer);
+            let mut method = block_on(started).expect("a start that fits");
             replay(case, &device, &mut model, &mut *method, recompute);
             assert_logits_after(case, &device, &model);
         }
@@ -469,7 +470,7 @@ fn full_trajectory() {
                 let config = RunConfig { method: "full".into(), ..RunConfig::default() }.method_config();
                 let entry = method::find("full").expect("full");
                 let mut setup = Setup::new(&config, &device, 0);
-                let mut full = method::start(entry, &mut setup, &mut model.transformer).expect("full");
+                let mut full = block_on(method::start(entry, &mut setup, &mut model.transformer)).expect("full");
                 let trained: usize = full.trained().iter().map(|tensor| tensor.trained).sum();
                 assert_eq!(trained, model.transformer.parameter_count());
                 assert!(model.transformer.parameters().iter().any(|p| p.role == Role::Norm));
