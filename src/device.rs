@@ -9,8 +9,9 @@ mod host;
 mod launches;
 mod memory;
 
-use std::fmt;
+use std::{fmt, pin::Pin};
 
+use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, wgpu::WgpuSetup};
 use serde::{Deserialize, Serialize};
 
@@ -155,6 +156,9 @@ pub struct ComputeDevice {
     /// Why it was chosen, as half a sentence.
     pub reason: String,
 }
+
+/// The end of some work on a device, awaited without blocking a browser.
+pub type Done = Pin<Box<dyn Future<Output = Result<()>>>>;
 
 struct Candidate {
     facts: DeviceFacts,
@@ -306,7 +310,8 @@ fn adapter_facts(adapter: &wgpu::Adapter) -> DeviceFacts {
     };
     DeviceFacts {
         index: 0,
-        name: info.name,
+        // Browsers keep the names of adapters to themselves.
+        name: if info.name.is_empty() { "WebGPU".into() } else { info.name },
         backend: format!("{:?}", info.backend),
         kind,
         memory_bytes: memory::of_adapter(adapter, kind),
@@ -356,6 +361,15 @@ impl ComputeDevice {
         }
         let resident = memory::resident_bytes();
         Memory { in_use_bytes: resident, reserved_bytes: resident }
+    }
+
+    /// The end of all work that is queued when it is first polled. Nothing happens to the work where it is dropped.
+    pub fn done(&self) -> Done {
+        let DispatchDevice::Cube(device) = self.handle.as_dispatch() else {
+            return Box::pin(std::future::ready(Ok(())));
+        };
+        let client = device.client();
+        Box::pin(async move { client.sync().await.map_err(|e| Error::Device(format!("the device failed: {e:?}"))) })
     }
 
     /// Uploads f32 values of shape `dims`.
