@@ -189,7 +189,8 @@ function watchOver() {
             run.hiddenAt = { now, step: run.step, pace: run.pace };
             return;
         }
-        if (run.isLive && !run.lock) run.lock = await navigator.wakeLock?.request("screen").catch(() => undefined);
+        // The browser lets the screen go dark again with the tab that is hidden.
+        if (run.isLive && run.lock?.released !== false) run.lock = await navigator.wakeLock?.request("screen").catch(() => undefined);
         const away = run.hiddenAt;
         if (!run.isLive || !away || !away.pace || now - away.now < 5000) return;
         const pace = (run.step - away.step) / (now - away.now);

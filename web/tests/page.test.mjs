@@ -252,9 +252,17 @@ describe("what the page does for a run", () => {
     test("the screen is kept awake, and a tab that was slowed down while it was hidden is told of", async () => {
         // A screen and a tab within reach of the test.
         const script = `
-            globalThis.awake = { asked: [], released: 0 };
-            Object.defineProperty(navigator, "wakeLock", { value: { request: async (what) => (awake.asked.push(what), { release: async () => { awake.released++; } }) } });
+            globalThis.awake = { asked: [], locks: [] };
+            const lock = () => ({ released: false, async release() { this.released = true; } });
+            const request = async (what) => {
+                awake.asked.push(what);
+                awake.locks.push(lock());
+                return awake.locks.at(-1);
+            };
+            Object.defineProperty(navigator, "wakeLock", { value: { request } });
             globalThis.hide = (isHidden) => {
+                // A browser gives no light to what nobody sees.
+                if (isHidden) awake.locks.forEach((lock) => lock.release());
                 Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
                 document.dispatchEvent(new Event("visibilitychange"));
             };`;
@@ -262,7 +270,8 @@ describe("what the page does for a run", () => {
         const { page } = browser;
         await page.evaluate((setup) => agoge.ask({ request: "start", setup }), { config: { ...SETTINGS, save_steps: 0, logging_steps: 1, steps: 5000, out: "runs/long" }, demo: true, resume: false, overwrite: true });
         await reply(page, `(reply) => reply.reply === "event" && reply.event.event === "step"`);
-        assert.deepEqual(await page.evaluate(() => awake), { asked: ["screen"], released: 0 });
+        const lights = () => page.evaluate(() => [awake.asked, awake.locks.map((lock) => lock.released)]);
+        assert.deepEqual(await lights(), [["screen"], [false]]);
         // Long enough to know the run's pace.
         await page.waitForTimeout(7000);
         await page.evaluate(() => hide(true));
@@ -271,13 +280,14 @@ describe("what the page does for a run", () => {
         await page.waitForTimeout(14000);
         assert.equal(await page.locator("#bar-hidden").count(), 0);
         await page.evaluate(() => hide(false));
+        assert.deepEqual(await lights(), [["screen", "screen"], [true, false]]);
         assert.match(await page.locator("#bar-hidden").innerText(), /hidden.* at \d+ % of its speed/);
         await page.evaluate(() => {
             agoge.ask({ request: "tell", command: { command: "stop" } });
             agoge.ask({ request: "resume" });
         });
         await reply(page, `(reply) => reply.reply === "state" && reply.state.state === "ended"`);
-        assert.deepEqual(await page.evaluate(() => awake), { asked: ["screen"], released: 1 });
+        assert.deepEqual(await lights(), [["screen", "screen"], [true, true]]);
         assert.deepEqual(browser.errors, []);
         await browser.close();
     });
