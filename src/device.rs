@@ -12,9 +12,11 @@ mod memory;
 
 use std::{
     fmt,
+    pin::Pin,
     sync::{PoisonError, RwLock},
 };
 
+use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, wgpu::WgpuSetup};
 use serde::{Deserialize, Serialize};
 
@@ -159,6 +161,9 @@ pub struct ComputeDevice {
     /// Why it was chosen, as half a sentence.
     pub reason: String,
 }
+
+/// The end of some work on a device, awaited without blocking a browser.
+pub type Done = Pin<Box<dyn Future<Output = Result<()>>>>;
 
 struct Candidate {
     facts: DeviceFacts,
@@ -342,7 +347,8 @@ fn adapter_facts(adapter: &wgpu::Adapter) -> DeviceFacts {
     };
     DeviceFacts {
         index: 0,
-        name: info.name,
+        // Browsers keep the names of adapters to themselves.
+        name: if info.name.is_empty() { "WebGPU".into() } else { info.name },
         backend: format!("{:?}", info.backend),
         kind,
         memory_bytes: memory::of_adapter(adapter, kind),
@@ -394,6 +400,15 @@ impl ComputeDevice {
         Memory { in_use_bytes: resident, reserved_bytes: resident }
     }
 
+    /// The end of all work that is queued when it is first polled. Nothing happens to the work where it is dropped.
+    pub fn done(&self) -> Done {
+        let DispatchDevice::Cube(device) = self.handle.as_dispatch() else {
+            return Box::pin(std::future::ready(Ok(())));
+        };
+        let client = device.client();
+        Box::pin(async move { client.sync().await.map_err(|e| Error::Device(format!("the device failed: {e:?}"))) })
+    }
+
     /// Uploads f32 values of shape `dims`.
     pub fn floats<const D: usize>(&self, values: Vec<f32>, dims: [usize; D]) -> Tensor<D> {
         Tensor::from_data(TensorData::new(values, dims), &self.handle)
@@ -411,8 +426,24 @@ impl ComputeDevice {
     }
 }
 
+fn unread(cause: impl fmt::Debug) -> Error {
+    Error::Device(format!("reading a result failed: {cause:?}"))
+}
+
 /// The values of a tensor in row-major order, without blocking a browser.
+///
+/// # Errors
+/// The device failed.
 pub async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
-    let data = tensor.into_data_async().await.map_err(|e| Error::Device(format!("reading a result failed: {e:?}")))?;
-    data.convert::<f32>().try_into_vec::<f32>().map_err(|e| Error::Device(format!("reading a result failed: {e:?}")))
+    let data = tensor.into_data_async().await.map_err(unread)?;
+    data.convert::<f32>().try_into_vec::<f32>().map_err(unread)
+}
+
+/// Mask indices `[N]` as [`ComputeDevice::indices`] uploads them, without blocking a browser.
+///
+/// # Errors
+/// The device failed.
+pub async fn read_indices(indices: Tensor<1, Int>) -> Result<Vec<u32>> {
+    let words: Vec<i32> = indices.into_data_async().await.map_err(unread)?.iter::<i32>().collect();
+    Ok(bytemuck::cast_slice(&words).to_vec())
 }

@@ -48,7 +48,9 @@ fi
 say "compiling (ten minutes the first time)"
 # Random numbers come from the browser.
 export RUSTFLAGS="${RUSTFLAGS:-} --cfg getrandom_backend=\"wasm_js\""
-cargo build --locked --package agoge-web --profile web --target $target ${cargo_flags[@]+"${cargo_flags[@]}"}
+# wasm-bindgen looks up which features of WebAssembly are used, in a section that the profile's "strip = true" would remove; the
+# names of functions go in the next step.
+cargo rustc --locked --package agoge-web --profile web --target $target ${cargo_flags[@]+"${cargo_flags[@]}"} -- -C strip=debuginfo
 unset RUSTC RUSTDOC RUSTC_BOOTSTRAP RUSTFLAGS
 
 version=$(sed -n '/^name = "wasm-bindgen"$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
@@ -87,7 +89,9 @@ sed -i.bak "s/<html lang=\"en\">/<html lang=\"en\" data-size=\"$size\">/" $out.n
 rm $out.new/index.html.bak
 if [ "$quick" != --quick ] && command -v brotli >/dev/null; then
     for file in $out.new/*.wasm $out.new/*.js $out.new/*.css $out.new/*.html; do brotli -q 9 -k -f "$file"; done
-    say "download: $(cat $out.new/*.br | wc -c) bytes with brotli, of which the embedded model and data are about 1 MB"
+    download=$(cat $out.new/*.br | wc -c)
+    embedded=$(cat assets/model/* assets/demo/* | brotli -q 9 -c | wc -c)
+    say "download: $download bytes with brotli, $((download - embedded)) of them code and $embedded the embedded model and data"
 fi
 rm -rf $out
 mv $out.new $out

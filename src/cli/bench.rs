@@ -306,7 +306,7 @@ impl Memory {
         let config = RunConfig { density, target_modules: List(vec!["all-linear".into()]), ..RunConfig::default() };
         let entry = method::find("sparta")?;
         let config = config.method_config();
-        let mut method = method::start(entry, &mut Setup::new(&config, device, 0), &mut base.transformer)?;
+        let mut method = method::start(entry, &mut Setup::new(&config, device, 0), &mut base.transformer).await?;
         let trained = method.trained_parameters();
         let between_steps = in_use()? - loaded;
 

@@ -161,7 +161,7 @@ impl Compare {
         prepare_out(&config.out, self.overwrite || Outcome::unfinished(&config.out))?;
         Outcome::begin(&config)?;
         let (mut losses, mut peak_memory_bytes) = (Vec::new(), 0);
-        let mut run = Run::new(config.clone(), inputs, false)?;
+        let mut run = Run::new(config.clone(), inputs, false).await?;
         let verbosity = Verbosity { json: false, quiet: self.verbosity.quiet || self.verbosity.json };
         let mut terminal = Terminal::new(verbosity);
         terminal.show_data = false;

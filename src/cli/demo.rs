@@ -56,7 +56,7 @@ impl Demo {
         }
         let stop = signals::stop_flag();
         let inputs = Inputs::load(&config).await?;
-        let mut run = Run::new(config, inputs, false)?;
+        let mut run = Run::new(config, inputs, false).await?;
         let mut terminal = Terminal::new(self.verbosity);
         (terminal.show_data, terminal.show_samples) = (false, false);
         let mut story = Story::default();

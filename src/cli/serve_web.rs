@@ -1,15 +1,19 @@
 //! `agoge serve-web`: the page on this machine, for a browser on this machine.
 
+mod connection;
+
 use std::{
     fs::File,
+    net::{Ipv4Addr, TcpListener},
     path::{Component, Path, PathBuf},
     process::ExitCode,
     sync::atomic::Ordering,
+    thread::Builder,
     time::Duration,
 };
 
 use clap::Args;
-use tiny_http::{Header, Method, Request, Response, Server};
+use connection::{Answer, Asked};
 
 use super::signals;
 use crate::{Error, Result};
@@ -36,44 +40,49 @@ impl ServeWeb {
                 self.dir.display()
             )));
         }
+        let refusal =
+            |e| Error::input(format!("--port {}: the page cannot be served there ({e}); give another port", self.port));
         // Only this machine: a page of this kind has no business with others.
-        let server = Server::http(("127.0.0.1", self.port)).map_err(|e| {
-            Error::input(format!("--port {}: the page cannot be served there ({e}); give another port", self.port))
-        })?;
-        let address = server.server_addr().to_ip().map_or_else(String::new, |address| address.to_string());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).map_err(refusal)?;
+        let address = listener.local_addr().map_err(refusal)?;
         println!("http://{address}/  (Ctrl-C ends)");
         let stop = signals::stop_flag();
-        while !stop.load(Ordering::Relaxed) {
-            let request = server.recv_timeout(LOOK).map_err(|e| Error::Run(format!("the server failed: {e}")))?;
-            if let Some(request) = request {
-                // A browser that takes its time over a large file keeps no other request waiting.
-                let dir = self.dir.clone();
-                std::thread::spawn(move || answer(request, &dir));
-            }
+        let listening = spawn(move || accept(&listener, &self.dir))?;
+        while !stop.load(Ordering::Relaxed) && !listening.is_finished() {
+            std::thread::sleep(LOOK);
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Answers one request. A browser that has gone away hears nothing.
-fn answer(request: Request, dir: &Path) {
-    let accepts = |word: &str| {
-        let mut headers = request.headers().iter().filter(|header| header.field.equiv("Accept-Encoding"));
-        headers.any(|header| header.value.as_str().split([',', ';', ' ']).any(|coding| coding == word))
+/// Gives every connection a thread. Browsers keep connections open: threads that serve several would let others wait.
+fn accept(listener: &TcpListener, dir: &Path) {
+    for stream in listener.incoming() {
+        let Ok(stream) = stream else {
+            // Too many open files, as a rule: some will be closed.
+            std::thread::sleep(LOOK);
+            continue;
+        };
+        let dir = dir.to_path_buf();
+        // Neither a browser that has gone away nor one that finds no room hears anything.
+        let _ = spawn(move || {
+            let _ = connection::serve(stream, |asked| answer(asked, &dir));
+        });
+    }
+}
+
+fn spawn(work: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>> {
+    let thread = Builder::new().name("agoge serve-web".into());
+    thread.spawn(work).map_err(|e| Error::Run(format!("the system has no room for a thread: {e}")))
+}
+
+fn answer(asked: &Asked, dir: &Path) -> Answer {
+    let path = asked.path.as_deref().and_then(|path| place(dir, path));
+    let found = path.and_then(|path| Some((open(&path, asked.brotli)?, path)));
+    let Some(((file, coding), path)) = found else {
+        return Answer { status: "404 Not Found", headers: headers("text/plain", None), file: None };
     };
-    let found = matches!(request.method(), Method::Get | Method::Head)
-        .then(|| place(dir, request.url()))
-        .flatten()
-        .and_then(|path| Some((open(&path, accepts("br"))?, path)));
-    let _ = match found {
-        None => {
-            request.respond(with_headers(Response::from_string("not found").with_status_code(404), "text/plain", None))
-        }
-        Some(((file, coding), path)) => {
-            let kind = kind(&path);
-            request.respond(with_headers(Response::from_file(file), kind, coding))
-        }
-    };
+    Answer { status: "200 OK", headers: headers(kind(&path), coding), file: Some(file) }
 }
 
 /// The file that a URL means; nothing outside of the folder.
@@ -105,25 +114,19 @@ fn kind(path: &Path) -> &'static str {
     }
 }
 
-fn with_headers<R: std::io::Read>(response: Response<R>, kind: &str, coding: Option<&str>) -> Response<R> {
-    let headers = [
-        ("Content-Type", Some(kind)),
-        ("Content-Encoding", coding),
-        ("Vary", Some("Accept-Encoding")),
+fn headers(kind: &'static str, coding: Option<&'static str>) -> Vec<(&'static str, &'static str)> {
+    let mut headers = vec![
+        ("Content-Type", kind),
+        ("Vary", "Accept-Encoding"),
         // A page that was built anew is seen at once.
-        ("Cache-Control", Some("no-cache")),
-        ("X-Content-Type-Options", Some("nosniff")),
-        ("Cross-Origin-Opener-Policy", Some("same-origin")),
-        ("Cross-Origin-Embedder-Policy", Some("require-corp")),
-        ("Referrer-Policy", Some("no-referrer")),
+        ("Cache-Control", "no-cache"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Cross-Origin-Opener-Policy", "same-origin"),
+        ("Cross-Origin-Embedder-Policy", "require-corp"),
+        ("Referrer-Policy", "no-referrer"),
     ];
-    headers.into_iter().fold(response, |response, (name, value)| {
-        let header = value.and_then(|value| Header::from_bytes(name, value).ok());
-        match header {
-            Some(header) => response.with_header(header),
-            None => response,
-        }
-    })
+    headers.extend(coding.map(|coding| ("Content-Encoding", coding)));
+    headers
 }
 
 #[cfg(test)]
@@ -141,6 +144,36 @@ mod tests {
                     .is_none_or(|path| path.starts_with("dist") && !path.display().to_string().contains("..")),
                 "{outside}"
             );
+        }
+    }
+
+    #[test]
+    fn connections_that_stay_open_let_no_other_wait() {
+        use std::{
+            io::{Read, Write},
+            net::TcpStream,
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("index.html"), "the page").expect("a file");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let dir = folder.path().to_path_buf();
+        spawn(move || accept(&listener, &dir)).expect("a thread");
+        let mut open: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(address).expect("a connection")).collect();
+        for _ in 0..2 {
+            for stream in &mut open {
+                stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("a request");
+            }
+            for stream in &mut open {
+                stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time");
+                let mut told = Vec::new();
+                while !told.ends_with(b"the page") {
+                    let mut some = [0; 1024];
+                    let count = stream.read(&mut some).expect("an answer");
+                    assert!(count > 0, "closed after {:?}", String::from_utf8_lossy(&told));
+                    told.extend_from_slice(&some[..count]);
+                }
+            }
         }
     }
 }

@@ -80,7 +80,7 @@ impl Train {
             prepare_out(&config.out, self.overwrite)?;
         }
         let out = config.out.clone();
-        let mut run = Run::new(config, inputs, resume)?;
+        let mut run = Run::new(config, inputs, resume).await?;
         let mut terminal = Terminal::new(self.verbosity);
         terminal.follow(&mut run, &stop, |_| {}).await?;
         terminal.line(&format!("adapter  {}", out.display()));

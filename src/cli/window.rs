@@ -60,6 +60,7 @@ pub(super) fn open(start: Option<Setup>, watch: Vec<PathBuf>) -> Result<ExitCode
         offers_to_go_on: false,
         choices: desk::choices(),
         layouts: desk::layouts(),
+        adapter_files: desk::adapter_files(),
         start,
         watch,
         stop: stop.clone(),

@@ -50,6 +50,11 @@ pub fn layouts() -> Vec<(String, String)> {
     FORMATS.iter().rev().map(|format| (format.name.into(), format.about.into())).collect()
 }
 
+/// Files by which a folder is known to hold an adapter.
+pub fn adapter_files() -> Vec<&'static str> {
+    FORMATS.iter().map(|format| format.marker).collect()
+}
+
 /// How often whoever waits looks whether it was told to stop.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 

@@ -90,7 +90,7 @@ async fn conduct(
         prepare_out(&config.out, setup.overwrite)?;
     }
     prepare("choosing what is trained");
-    let run = place.insert(Run::new(config, inputs, setup.resume)?);
+    let run = place.insert(Run::new(config, inputs, setup.resume).await?);
 
     let mut state = RunState::Preparing { what: String::new() };
     loop {

@@ -22,7 +22,10 @@ use crate::{
     method::{adapter::Adapter, formats, sides::Sides},
     model::{Pretrained, generate::Generation, sample::Sampling, save},
     panics, storage,
-    train::{folder::stored_config, inputs::load_base, results},
+    train::{
+        inputs::load_base,
+        results::{self, settings_for_use},
+    },
 };
 
 /// What this worker is asked for.
@@ -131,8 +134,9 @@ impl Bench {
 
     /// The model of the run in `folder` with its adapter as it is now, loaded where it is not yet.
     async fn load(&mut self, number: u64, folder: &Path) -> Result<&mut Loaded> {
-        let written = || storage::stamp(folder.join("adapter.json")).ok();
-        let config = stored_config(folder)?;
+        let marker = formats::in_folder(folder).map_or("", |format| format.marker);
+        let written = || storage::stamp(folder.join(marker)).ok();
+        let config = settings_for_use(folder)?;
         let known = self.loaded.as_ref().is_some_and(|loaded| loaded.folder == folder && loaded.config == config);
         if !known {
             self.put_away();
@@ -200,7 +204,7 @@ impl Bench {
     }
 
     async fn merge(&mut self, number: u64, folder: &Path, out: &Path) -> Result<String> {
-        let config = stored_config(folder)?;
+        let config = settings_for_use(folder)?;
         results::check_merged_out(out, &config.model, false)?;
         let voice = self.voice.clone();
         let loaded = self.load(number, folder).await?;

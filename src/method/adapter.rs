@@ -128,6 +128,7 @@ pub async fn files(
         tensors.push((name, dtype, values.len(), cast(&values, dtype)?));
     }
     for (name, indices) in saved.indices {
+        let indices = device::read_indices(indices).await?;
         let bytes: Vec<u8> = indices.iter().flat_map(|index| index.to_le_bytes()).collect();
         tensors.push((name, Dtype::U32, indices.len(), bytes));
     }

@@ -9,7 +9,7 @@ use super::{
     stored,
 };
 use crate::{
-    Result,
+    Result, device,
     kernel::{self, AdamW, Matrix},
     model::{Adaptation, Parameter, Transformer, weights::Weights},
 };
@@ -199,11 +199,14 @@ pub(super) fn flat(grad: Tensor<2>) -> Tensor<1> {
 }
 
 /// Dense gradients of named parameters, each in the layout of the checkpoint, by one backward pass.
-pub fn dense_gradients(
+///
+/// # Errors
+/// The device failed.
+pub async fn dense_gradients(
     transformer: &mut Transformer,
     names: &[String],
     backward: impl FnOnce(&Transformer) -> Gradients,
-) -> Vec<Vec<f32>> {
+) -> Result<Vec<Vec<f32>>> {
     let values = |transformer: &Transformer| -> Vec<Matrix> {
         chosen(transformer, names).map(|(_, parameter)| parameter.value().clone()).collect()
     };
@@ -217,12 +220,14 @@ pub fn dense_gradients(
     for (parameter, value) in parameters.zip(before) {
         parameter.update(|_| value);
     }
-    let values = |name: &String| {
-        let tensor = tensors.tensors.iter().find(|tensor| tensor.name == *name);
-        match tensor.and_then(|tensor| tensor.grad.as_ref()) {
-            Some(grad) => grad.to_data().iter::<f32>().collect(),
-            None => vec![0.0; tensor.map_or(0, |tensor| tensor.shape.iter().product())],
-        }
-    };
-    names.iter().map(values).collect()
+    let mut gradients = Vec::with_capacity(names.len());
+    for name in names {
+        let tensor = tensors.tensors.iter_mut().find(|tensor| tensor.name == *name);
+        let len = tensor.as_ref().map_or(0, |tensor| tensor.shape.iter().product());
+        gradients.push(match tensor.and_then(|tensor| tensor.grad.take()) {
+            Some(grad) => device::read(grad).await?,
+            None => vec![0.0; len],
+        });
+    }
+    Ok(gradients)
 }

@@ -1,7 +1,7 @@
 //! Full fine-tuning: every number of the target tensors is trained.
 
 use super::{
-    Entry, Setup,
+    Entry, Method, Setup,
     delta::Delta,
     dense::{self, DenseTensors},
     replace, targets,
@@ -13,7 +13,7 @@ pub(super) const ENTRY: Entry = Entry {
     about: "train every weight (or every weight of --target-modules)",
     learning_rate: 1e-3,
     plan: |config, _initial, transformer| Ok(dense::planned(transformer, &names(config, transformer)?)),
-    start: |setup, transformer| Ok(Box::new(start(setup, transformer)?)),
+    start: |setup, transformer| Box::pin(async { Ok(Box::new(start(setup, transformer)?) as Box<dyn Method>) }),
     deltas: dense::deltas,
 };
 

@@ -1,7 +1,7 @@
 //! Only the head is trained: the least that fine-tuning can be, and a yardstick for the other methods.
 
 use super::{
-    Entry,
+    Entry, Method,
     dense::{self, DenseTensors},
 };
 use crate::{
@@ -15,8 +15,10 @@ pub(super) const ENTRY: Entry = Entry {
     learning_rate: 1e-2,
     plan: |_config, _initial, transformer| Ok(dense::planned(transformer, &names(transformer)?)),
     start: |_setup, transformer| {
-        let names = names(transformer)?;
-        Ok(Box::new(DenseTensors::new(transformer, &names)))
+        Box::pin(async {
+            let names = names(transformer)?;
+            Ok(Box::new(DenseTensors::new(transformer, &names)) as Box<dyn Method>)
+        })
     },
     deltas: dense::deltas,
 };

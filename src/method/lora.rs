@@ -28,7 +28,7 @@ pub(super) const ENTRY: Entry = Entry {
     about: "train a low-rank product beside each target weight (arXiv 2106.09685)",
     learning_rate: 2e-3,
     plan: planned,
-    start: |setup, transformer| Ok(Box::new(Lora::start(setup, transformer)?)),
+    start: |setup, transformer| Box::pin(async { Ok(Box::new(Lora::start(setup, transformer)?) as Box<dyn Method>) }),
     deltas: lora_deltas,
 };
 

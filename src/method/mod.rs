@@ -19,7 +19,9 @@ mod plan;
 mod sparta;
 mod with_head;
 
-use burn::tensor::{Gradients, Tensor};
+use std::pin::Pin;
+
+use burn::tensor::{Gradients, Int, Tensor};
 use safetensors::Dtype;
 use serde_json::Value;
 
@@ -38,6 +40,11 @@ pub use sparta::Sparta;
 
 /// A vector of numbers on the device with a name, to be saved.
 pub type NamedTensor = (String, Tensor<1>);
+/// Mask indices on the device, as [`ComputeDevice::indices`] uploads them, with the name that files give them.
+pub type NamedIndices = (String, Tensor<1, Int>);
+
+/// Something that may have to read from the device on its way, which a browser must not wait for.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
 
 /// What a method puts into an adapter folder.
 #[derive(Debug, Default)]
@@ -47,7 +54,7 @@ pub struct Saved {
     /// Trained values, cast to the adapter's storage type.
     pub values: Vec<NamedTensor>,
     /// Mask indices to store explicitly, if asked for.
-    pub indices: Vec<(String, Vec<u32>)>,
+    pub indices: Vec<NamedIndices>,
     /// Tensors that replace the model's as a whole, such as a classification head; their values are among `values`.
     pub dense: Vec<(String, Vec<usize>)>,
 }
@@ -58,7 +65,7 @@ pub struct State {
     /// Trained values and moments.
     pub values: Vec<NamedTensor>,
     /// Masks that cannot be drawn again from the seed.
-    pub indices: Vec<(String, Vec<u32>)>,
+    pub indices: Vec<NamedIndices>,
 }
 
 /// A way of training a model. All tensors live on the thread that made them.
@@ -124,8 +131,14 @@ pub fn update(method: &mut dyn Method, transformer: &mut Transformer, settings: 
     Ok(norm)
 }
 
-/// Absolute gradients of named parameters, in the order of the names, each in the layout of the checkpoint.
-pub type Calibrate<'a> = dyn FnMut(&mut Transformer, &[String]) -> Result<Vec<Vec<f32>>> + 'a;
+/// A look at the data before training.
+pub trait Calibrate {
+    /// Absolute gradients of named parameters, in the order of the names, each in the layout of the checkpoint.
+    ///
+    /// # Errors
+    /// There are no rows, or the device failed.
+    fn gradients<'a>(&'a self, transformer: &'a mut Transformer, names: &'a [String]) -> Pending<'a, Vec<Vec<f32>>>;
+}
 
 /// What a method is started with.
 pub struct Setup<'a> {
@@ -138,7 +151,7 @@ pub struct Setup<'a> {
     /// An adapter to go on from.
     pub initial: Vec<TensorDelta>,
     /// Gradients on the first training batches, for masks that are chosen by them.
-    pub calibrate: Option<&'a mut Calibrate<'a>>,
+    pub calibrate: Option<&'a dyn Calibrate>,
 }
 
 impl<'a> Setup<'a> {
@@ -179,7 +192,7 @@ pub struct Planned {
 /// value.
 type Plan = fn(&MethodConfig, &[&TensorDelta], &Transformer) -> Result<Vec<Planned>>;
 /// Starts a method on a model.
-type Start = fn(&mut Setup, &mut Transformer) -> Result<Box<dyn Method>>;
+type Start = for<'a> fn(&'a mut Setup<'_>, &'a mut Transformer) -> Pending<'a, Box<dyn Method>>;
 /// What a saved adapter does to each tensor of its model.
 type Deltas = fn(&adapter::Adapter) -> Result<Vec<TensorDelta>>;
 
@@ -233,12 +246,12 @@ pub fn plan(
 /// Starts a method on a model; the head of a classifier is always trained as a whole beside it.
 ///
 /// # Errors
-/// Settings and model that do not fit together.
-pub fn start(entry: &Entry, setup: &mut Setup, transformer: &mut Transformer) -> Result<Box<dyn Method>> {
+/// Settings and model that do not fit together, or a device that failed.
+pub async fn start(entry: &Entry, setup: &mut Setup<'_>, transformer: &mut Transformer) -> Result<Box<dyn Method>> {
     with_head::take_initial(setup, transformer)?;
     let initial: Vec<&TensorDelta> = setup.initial.iter().collect();
     check_whole(&(entry.plan)(setup.config, &initial, transformer)?, setup.device)?;
-    let body = (entry.start)(setup, transformer)?;
+    let body = (entry.start)(setup, transformer).await?;
     if let Some(delta) = setup.initial.first() {
         return Err(Error::input(format!(
             "the adapter to go on from changes {}, which --method {} does not train",

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Gradients, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Entry, Method, Saved, Setup, State, TrainedTensor, accumulate,
+    Entry, Method, NamedIndices, Saved, Setup, State, TrainedTensor, accumulate,
     adapter::Adapter,
     delta::{Delta, TensorDelta, check_indices},
     mask, parameter_for,
@@ -26,7 +26,7 @@ pub(super) const ENTRY: Entry = Entry {
     about: "train a random sparse part of the weights (arXiv 2502.15975)",
     learning_rate: 5e-3,
     plan: planned,
-    start: |setup, transformer| Ok(Box::new(Sparta::start(setup, transformer)?)),
+    start: |setup, transformer| Box::pin(Sparta::start(setup, transformer)),
     deltas,
 };
 
@@ -99,10 +99,10 @@ impl Adaptation for SparseAdaptation {
 }
 
 impl Sparta {
-    fn start(setup: &mut Setup, transformer: &mut Transformer) -> Result<Self> {
+    async fn start(setup: &mut Setup<'_>, transformer: &mut Transformer) -> Result<Box<dyn Method>> {
         let initial = setup.take_initial(|delta| matches!(delta, Delta::Sparse { .. }));
         if !initial.is_empty() {
-            return Self::continued(initial, transformer, setup.device);
+            return Ok(Box::new(Self::continued(initial, transformer, setup.device)?));
         }
         let masks = plan(setup.config, transformer)?;
         let entry = mask::find(&setup.config.mask)?;
@@ -113,7 +113,7 @@ impl Sparta {
             }
             Some(choose) => {
                 let wanted: Vec<_> = masks.iter().map(|mask| (mask.name.clone(), mask.drawn)).collect();
-                choose(&wanted, transformer, setup)?
+                choose(&wanted, transformer, setup).await?
             }
         };
         let mut sparta = Self::with_masks(masks.into_iter().zip(drawn).collect(), transformer, setup.device);
@@ -121,7 +121,7 @@ impl Sparta {
         sparta.sparsity = 1.0 - trained as f64 / transformer.parameter_count() as f64;
         (sparta.seed, sparta.drawn_from_seed) = (setup.seed, entry.choose.is_none());
         sparta.explicit_indices = setup.config.explicit_indices;
-        Ok(sparta)
+        Ok(Box::new(sparta))
     }
 
     /// Goes on with the masks and deltas of an adapter.
@@ -219,9 +219,8 @@ impl SparseTensor {
     }
 
     /// The mask under the name that files give it.
-    fn stored_indices(&self) -> (String, Vec<u32>) {
-        let words: Vec<i32> = self.indices.to_data().iter::<i32>().collect();
-        (format!("{}.indices", self.mask.name), bytemuck::cast_slice(&words).to_vec())
+    fn stored_indices(&self) -> NamedIndices {
+        (format!("{}.indices", self.mask.name), self.indices.clone())
     }
 
     /// Takes another mask of the same size, on a model that holds its original values.

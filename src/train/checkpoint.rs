@@ -60,6 +60,7 @@ pub async fn write(
         tensors.push((name, Dtype::F32, values.len(), cast(&values, Dtype::F32)?));
     }
     for (name, indices) in state.indices {
+        let indices = device::read_indices(indices).await?;
         let bytes = indices.iter().flat_map(|index| index.to_le_bytes()).collect();
         tensors.push((name, Dtype::U32, indices.len(), bytes));
     }

@@ -24,6 +24,14 @@ mod platform {
     use super::*;
     use crate::{config::Init, hub::Wanted};
 
+    /// The model that an adapter calls `name`: a folder, or a model of the hub.
+    ///
+    /// # Errors
+    /// None; whether it is there is seen when it is loaded.
+    pub(crate) fn called(name: &str) -> Result<PathBuf> {
+        Ok(name.into())
+    }
+
     fn wanted(config: &RunConfig, quiet: bool) -> Wanted<'_> {
         let weights = config.init == Init::Pretrained;
         Wanted { model: &config.model, revision: &config.revision, weights, quiet }
@@ -70,6 +78,26 @@ mod platform {
 mod platform {
     use super::*;
     use crate::{Error, storage};
+
+    /// The model that an adapter calls `name`: inside of the page, or among the models that a person gave it, wherever it
+    /// was when the adapter was trained.
+    ///
+    /// # Errors
+    /// It is not here.
+    pub(crate) fn called(name: &str) -> Result<PathBuf> {
+        let last = name.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or_default();
+        if demo::is_embedded(last.as_ref()) {
+            return Ok(last.into());
+        }
+        let folder = PathBuf::from("models").join(last);
+        if last.is_empty() || !storage::is_dir(&folder) {
+            return Err(Error::input(format!(
+                "the adapter changes the model {name}, which this page does not have; drop the folder {last} with that \
+                 model here (config.json, tokenizer.json, *.safetensors)"
+            )));
+        }
+        Ok(folder)
+    }
 
     pub(super) fn of_description(config: &RunConfig, _quiet: bool) -> Result<PathBuf> {
         model_folder(config)

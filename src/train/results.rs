@@ -3,15 +3,50 @@
 
 use std::path::Path;
 
+use super::{folder::stored_config, place::called};
 use crate::{
-    Error, Result, files,
+    Error, Result,
+    config::{Quantize, RunConfig},
+    files,
+    kernel::Packing,
     method::{
         adapter::Adapter,
-        formats::{self, FORMATS, Format},
+        formats::{self, FORMATS, Format, OWN},
     },
     model::{Pretrained, save},
     storage,
 };
+
+/// Settings with which the adapter in `folder` is used: those of its run or, where there is only an adapter, those of a run
+/// that would train it on the model that it names.
+///
+/// # Errors
+/// No run and no adapter there, settings that cannot be read, or an adapter that names no model that is here.
+pub fn settings_for_use(folder: &Path) -> Result<RunConfig> {
+    // Beside another program's adapter a config.json describes its model.
+    let is_foreign = formats::in_folder(folder).is_some_and(|format| format.name != OWN);
+    if !is_foreign && storage::exists(folder.join("config.json")) {
+        return stored_config(folder);
+    }
+    let adapter = Adapter::read(folder)?;
+    let base = &adapter.info.base_model.name;
+    if base.is_empty() {
+        return Err(
+            adapter.error("this adapter does not say which model it changes; name it with agoge generate --model")
+        );
+    }
+    Ok(RunConfig {
+        model: called(base).map_err(|e| adapter.error(e))?,
+        out: folder.to_path_buf(),
+        // It changes the weights as they were when it was trained.
+        quantize: match adapter.info.quantized {
+            Some(Packing::Q8) => Quantize::Q8,
+            Some(Packing::Q4) => Quantize::Q4,
+            _ => Quantize::None,
+        },
+        ..RunConfig::default()
+    })
+}
 
 /// Refuses a folder that a merged model would damage.
 ///

@@ -1,6 +1,7 @@
 //! A run as a stream of events. Poll [`Run::next`] until it gives `None`; not polling pauses the run, dropping it stops
 //! it. All tensors live on the thread that polls.
 
+mod ahead;
 mod judging;
 mod recording;
 
@@ -8,6 +9,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use burn::tensor::Tensor;
 use web_time::Instant;
+
+use ahead::Ahead;
 
 use super::{
     checkpoint::{self, Progress},
@@ -75,6 +78,7 @@ pub struct Run {
     phase: Phase,
     events: VecDeque<Event>,
     queued: Vec<Queued>,
+    ahead: Ahead,
     journal: Option<Journal>,
     /// Keeps others out of the folder until the run is over.
     lock: Option<Lock>,
@@ -97,8 +101,8 @@ impl Run {
     /// written. A new run removes an earlier one from `config.out`, once everything is known to fit together.
     ///
     /// # Errors
-    /// Settings, model and data that do not fit together; a folder that cannot be written or resumed.
-    pub fn new(mut config: RunConfig, mut inputs: Inputs, resume: bool) -> Result<Self> {
+    /// Settings, model and data that do not fit together; a folder that cannot be written or resumed; a device that failed.
+    pub async fn new(mut config: RunConfig, mut inputs: Inputs, resume: bool) -> Result<Self> {
         config.check()?;
         let entry = method::find(&config.method)?;
         if config.learning_rate == 0.0 {
@@ -114,7 +118,7 @@ impl Run {
                 .map_err(|e| Error::input(format!("--sample-prompts \"{prompt}\": {e}")))?;
         }
         let memory_choice = inputs.settle(&mut config, resume)?;
-        let mut method = start_method(entry, &config, &mut inputs)?;
+        let mut method = start_method(entry, &config, &mut inputs).await?;
         let plan = BatchPlan::new(&inputs.dataset.train.lengths(), config.batch_size, config.seed)?;
         let total_batches = (config.steps == 0).then(|| config.epochs.saturating_mul(plan.batches_per_epoch()));
         let steps = total_batches.map_or(config.steps, |all| all.div_ceil(config.grad_accumulation_steps as u64));
@@ -158,6 +162,7 @@ impl Run {
             phase: Phase::Opening,
             events: VecDeque::new(),
             queued: Vec::new(),
+            ahead: Ahead::default(),
             journal,
             lock,
             failure: None,
@@ -295,7 +300,7 @@ impl Run {
         });
         let step = self.progress.step;
         let every = |interval: u64| interval > 0 && step.is_multiple_of(interval);
-        // Reading the figures is the only place where CPU and GPU wait for each other; it also bounds the queue.
+        // Reading the figures is the only place where the device waits for the host.
         let report = every(self.config.logging_steps)
             || every(self.config.eval_steps)
             || every(self.config.save_steps)
@@ -306,6 +311,7 @@ impl Run {
         if report {
             self.report(started.elapsed()).await?;
         } else {
+            self.ahead.mark(&self.inputs.device).await?;
             self.progress.elapsed_secs += started.elapsed().as_secs_f64();
         }
         // The last step is judged here too, so that its checkpoint knows of it.
@@ -354,6 +360,7 @@ impl Run {
         let queued = std::mem::take(&mut self.queued);
         let figures = queued.iter().flat_map(|step| [step.loss.clone(), step.squared_norm.clone()]).collect();
         let figures = device::read(Tensor::cat(figures, 0)).await?;
+        self.ahead.forget();
         self.progress.elapsed_secs += since_step.as_secs_f64() + started.elapsed().as_secs_f64();
         self.memory = self.inputs.device.memory();
 

@@ -377,14 +377,15 @@ fn text_is_written_with_and_without_the_adapter_and_the_run_is_merged_and_export
     front.start(&RunConfig { batch_size: 8, learning_rate: 3e-2, ..short(&out, 25) });
     assert_eq!(front.over(), RunState::Ended);
     let prompt = demo::examples()[1].prompt.clone();
-    let generate = |number, max_tokens| Request::Generate {
+    let generate_in = |folder: &Path, number, max_tokens| Request::Generate {
         number,
-        folder: out.clone(),
+        folder: folder.to_path_buf(),
         prompt: prompt.clone(),
         temperature: 0.0,
         max_tokens,
         seed: 0,
     };
+    let generate = |number, max_tokens| generate_in(&out, number, max_tokens);
     front.desk.ask(generate(1, 12));
     let (how, said) = front.task(1);
     assert!(how == TaskEnding::Done && said.contains("tokens/s"), "{said}");
@@ -438,9 +439,24 @@ fn text_is_written_with_and_without_the_adapter_and_the_run_is_merged_and_export
         let (how, said) = front.task(number);
         assert!(how == TaskEnding::Failed && said.contains(words), "{said}");
     }
+    // An adapter without its run is used on the model that it names: the program's own, and one that stands beside the
+    // config.json of a model.
+    let alone = place.path().join("alone");
+    std::fs::create_dir(&alone).expect("a folder");
+    for name in ["adapter.json", "adapter.safetensors"] {
+        std::fs::copy(out.join(name), alone.join(name)).expect("a file");
+    }
+    for (number, folder) in [(9, &alone), (10, &exported)] {
+        front.desk.ask(generate_in(folder, number, 12));
+        let (how, said) = front.task(number);
+        assert_eq!(how, TaskEnding::Done, "{said}");
+        for with in [true, false] {
+            assert_eq!(side(&front, number, with), side(&front, 1, with), "{}", folder.display());
+        }
+    }
     let nowhere = place.path().join("nowhere");
     front.desk.ask(Request::Export { number: 8, folder: nowhere.clone(), format: "peft".into(), out: nowhere });
-    assert!(front.task(8).1.contains("there is no run in this folder"));
+    assert!(front.task(8).1.contains("not an adapter folder"));
     // The program knows the run as well.
     let told = String::from_utf8(agoge(&["inspect", text(&out)]).stdout).expect("UTF-8");
     assert!(told.contains("base model   agoge-demo"), "{told}");

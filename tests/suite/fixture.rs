@@ -166,7 +166,7 @@ pub fn start(config: &RunConfig, device: &ComputeDevice, resume: bool) -> Run {
     if !resume && !config.out.as_os_str().is_empty() {
         prepare_out(&config.out, false).expect("an empty folder");
     }
-    Run::new(config.clone(), inputs, resume).expect("a run")
+    block_on(Run::new(config.clone(), inputs, resume)).expect("a run")
 }
 
 /// Polls a run to its end and tells it to stop as soon as it reports step `stop_after`.

@@ -3,6 +3,8 @@
 //!
 //! Every case in the folder that `AGOGE_GOLDEN` names (default: `tests/golden`) is run, or listed as not supported.
 
+mod case;
+
 use std::{
     cell::RefCell,
     collections::BTreeMap,
@@ -11,22 +13,21 @@ use std::{
 };
 
 use agoge::{
-    config::{RunConfig, Schedule},
-    data::Batch,
+    Result,
+    config::RunConfig,
     device::ComputeDevice,
-    kernel::{self, AdamW, Matrix},
+    kernel::{self, Matrix},
     method::{
         self, Method, Setup, Sparta,
         adapter::Adapter,
         delta::{Delta, TensorDelta},
         mask,
     },
-    model::{
-        Adaptation, Pretrained, Role, classifier::Purpose, generate::Generation, sample::Sampling, weights::Weights,
-    },
-    train::{objective::Prepared, schedule::LearningRate, step::optimizer_step},
+    model::{Adaptation, Pretrained, Role, generate::Generation, sample::Sampling, weights::Weights},
+    train::{objective::Prepared, step::optimizer_step},
 };
 use burn::tensor::{Int, Tensor};
+use case::{Case, track_all};
 use pollster::block_on;
 use serde_json::Value;
 
@@ -54,63 +55,6 @@ const SUPPORTED: &[&str] = &[
 /// Methods with a test of their trajectory below.
 const METHODS: &[&str] = &["sparta", "full", "lora", "shira"];
 
-struct Case {
-    name: String,
-    folder: PathBuf,
-    info: Value,
-    values: Weights,
-}
-
-impl Case {
-    fn floats(&self, name: &str) -> Vec<f32> {
-        self.values.floats(name).unwrap_or_else(|e| panic!("{}: {e}", self.name))
-    }
-
-    /// i32 values; -100 in labels wraps and comes back.
-    fn integers(&self, name: &str) -> Vec<i32> {
-        let words = self.values.indices(name).unwrap_or_else(|e| panic!("{}: {e}", self.name));
-        words.into_iter().map(|word| word as i32).collect()
-    }
-
-    fn number(&self, key: &str) -> f64 {
-        self.info[key].as_f64().unwrap_or_else(|| panic!("{}: case.json has no {key}", self.name))
-    }
-
-    fn numbers(&self, key: &str) -> Vec<f32> {
-        let list = self.info[key].as_array().unwrap_or_else(|| panic!("{}: case.json has no {key}", self.name));
-        list.iter().map(|value| value.as_f64().expect("a number") as f32).collect()
-    }
-
-    fn load(&self, device: &ComputeDevice) -> Pretrained {
-        let config = agoge::model::pretrained::read_config(&self.folder).unwrap_or_else(|e| panic!("{e}"));
-        Pretrained::load_for(&self.folder, Purpose::of_checkpoint(&config), device)
-            .unwrap_or_else(|e| panic!("{}: {e}", self.name))
-    }
-
-    /// Batch `index` of stacked tensors `[S, B, T]`, or the only one of `[B, T]`.
-    fn batch(&self, index: usize) -> Batch {
-        let dims = self.values.dims("input_ids").expect("input_ids").to_vec();
-        let (rows, width) = (dims[dims.len() - 2], dims[dims.len() - 1]);
-        let part = |name: &str| self.integers(name)[index * rows * width..][..rows * width].to_vec();
-        let (ids, mask) = (part("input_ids"), part("attention_mask"));
-        let classifies = self.info["task"] == "sequence-classification";
-        let classes = if classifies { self.integers("labels") } else { Vec::new() };
-        let labels = if classifies { vec![-100; ids.len()] } else { part("labels") };
-        let counted = labels.chunks(width).flat_map(|row| &row[1..]).filter(|&&label| label >= 0).count();
-        Batch {
-            tokens: mask.iter().filter(|&&one| one != 0).count(),
-            attention_mask: mask.into_iter().map(|one| one as u8).collect(),
-            ids,
-            labels,
-            row_count: rows,
-            width,
-            target_tokens: if classifies { rows } else { counted },
-            classes,
-            token_types: Vec::new(),
-        }
-    }
-}
-
 fn cases(wanted: impl Fn(&Value) -> bool) -> Vec<Case> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let root = std::env::var_os("AGOGE_GOLDEN").map_or(default, PathBuf::from);
@@ -134,9 +78,7 @@ fn cases(wanted: impl Fn(&Value) -> bool) -> Vec<Case> {
             assert!(!SUPPORTED.contains(&name.as_str()), "{name} was supported before: {reason}");
             continue;
         }
-        let bytes = std::fs::read(folder.join("case.safetensors")).expect("case.safetensors");
-        let values = Weights::from_bytes(&name, bytes).expect("case.safetensors");
-        found.push(Case { name, folder, info, values });
+        found.push(Case::open(&folder).unwrap_or_else(|e| panic!("{e}")));
     }
     found
 }
@@ -155,24 +97,6 @@ fn vector(tensor: Tensor<1>) -> Vec<f32> {
 
 fn matrix(tensor: Tensor<2>) -> Vec<f32> {
     tensor.into_data().try_into_vec().expect("f32")
-}
-
-/// Tracks the whole tensor: gives the dense gradient by plain autodiff.
-#[derive(Debug)]
-struct Dense(Tensor<2>, bool);
-
-impl Adaptation for Dense {
-    fn linear(&self, x: Tensor<2>, _: &Matrix, bias: Option<Tensor<2>>) -> Tensor<2> {
-        kernel::linear::composed(x, self.0.clone(), bias, self.1)
-    }
-
-    fn embed(&self, ids: Tensor<1, Int>, _: &Matrix) -> Tensor<2> {
-        self.0.clone().select(0, ids)
-    }
-
-    fn small(&self, _: &Matrix) -> Tensor<2> {
-        self.0.clone()
-    }
 }
 
 /// Tracks some entries of the tensor, with the sparse layers.
@@ -194,19 +118,19 @@ impl Adaptation for Sparse {
 }
 
 #[test]
-fn logits_and_loss() {
+fn logits_and_loss() -> Result<()> {
     for case in forward_cases() {
         for device in devices() {
-            let model = case.load(&device);
-            let batch = case.batch(0);
-            let (rtol, atol) = (case.number("rtol") as f32, case.number("atol") as f32);
+            let model = case.load(&device)?;
+            let batch = case.batch(0)?;
+            let (rtol, atol) = (case.number("rtol")? as f32, case.number("atol")? as f32);
             let layout = model.transformer.layout(batch.row_count, batch.width, Some(&batch.attention_mask), &[]);
             let hidden = model.transformer.hidden(device.integers(batch.ids.clone()), &layout);
             let logits = match batch.classes[..] {
                 [] => model.transformer.head(hidden),
                 _ => Prepared::new(&batch, &model.transformer, &device).logits(&model.transformer, hidden),
             };
-            let (mut logits, mut expected) = (matrix(logits), case.floats("logits"));
+            let (mut logits, mut expected) = (matrix(logits), case.floats("logits")?);
             if model.transformer.architecture.windowed() {
                 // A padded position whose window holds nothing but padding has no meaningful output.
                 let vocabulary = model.transformer.architecture.vocab_size;
@@ -215,7 +139,7 @@ fn logits_and_loss() {
                     *values = kept.flat_map(|(row, _)| row.to_vec()).collect();
                 }
             }
-            assert_close(&format!("{} logits", case.name), &logits, &expected, rtol, atol);
+            assert_close(&format!("{} logits", case.name()), &logits, &expected, rtol, atol);
 
             let prepared = Prepared::new(&batch, &model.transformer, &device);
             let x = model.transformer.hidden(prepared.ids.clone(), &prepared.layout);
@@ -223,35 +147,32 @@ fn logits_and_loss() {
             let loss = vector(prepared.loss_sum(&model.transformer, x))[0];
             assert_close("loss five rows at a time", &[by_rows], &[loss], 1e-5, 0.0);
             let loss = loss / prepared.target_tokens as f32;
-            assert_close(&format!("{} loss", case.name), &[loss], &case.floats("loss"), rtol, atol);
+            assert_close(&format!("{} loss", case.name()), &[loss], &case.floats("loss")?, rtol, atol);
         }
     }
+    Ok(())
 }
 
 #[test]
-fn every_gradient_by_name() {
+fn every_gradient_by_name() -> Result<()> {
     for case in forward_cases() {
         for device in devices() {
-            let mut model = case.load(&device);
-            let batch = Prepared::new(&case.batch(0), &model.transformer, &device);
-            let mut leaves = BTreeMap::new();
-            for parameter in model.transformer.parameters_mut() {
-                let leaf = Tensor::from_inner(parameter.value().dense()).require_grad();
-                parameter.adaptation = Some(Box::new(Dense(leaf.clone(), parameter.transposed())));
-                leaves.insert(parameter.name.clone(), leaf);
-            }
+            let mut model = case.load(&device)?;
+            let batch = Prepared::new(&case.batch(0)?, &model.transformer, &device);
+            let leaves = track_all(&mut model.transformer);
             let loss = whole_loss(&model, &batch);
             let gradients = loss.backward();
             let expected: Vec<_> = case.values.names().filter_map(|name| name.strip_prefix("grad.")).collect();
-            assert_eq!(expected.len(), leaves.len(), "{}: as many gradients as parameters", case.name);
+            assert_eq!(expected.len(), leaves.len(), "{}: as many gradients as parameters", case.name());
             for name in expected {
                 let gradient = leaves[name].grad(&gradients).unwrap_or_else(|| panic!("{name} has a gradient"));
-                let what = format!("{} {} grad.{name}", case.name, device.facts.backend);
-                let (rtol, atol) = (case.number("rtol") as f32, case.number("atol") as f32);
-                assert_close(&what, &matrix(gradient), &case.floats(&format!("grad.{name}")), rtol, atol);
+                let what = format!("{} {} grad.{name}", case.name(), device.facts.backend);
+                let (rtol, atol) = (case.number("rtol")? as f32, case.number("atol")? as f32);
+                assert_close(&what, &matrix(gradient), &case.floats(&format!("grad.{name}"))?, rtol, atol);
             }
         }
     }
+    Ok(())
 }
 
 fn whole_loss(model: &Pretrained, batch: &Prepared) -> Tensor<1> {
@@ -260,12 +181,12 @@ fn whole_loss(model: &Pretrained, batch: &Prepared) -> Tensor<1> {
 }
 
 #[test]
-fn sparse_gradients_are_the_chosen_entries_of_the_reference() {
+fn sparse_gradients_are_the_chosen_entries_of_the_reference() -> Result<()> {
     for case in forward_cases() {
         for device in devices() {
             for density in [0.001, 0.01, 0.1, 0.5] {
-                let mut model = case.load(&device);
-                let batch = Prepared::new(&case.batch(0), &model.transformer, &device);
+                let mut model = case.load(&device)?;
+                let batch = Prepared::new(&case.batch(0)?, &model.transformer, &device);
                 let mut leaves = Vec::new();
                 for parameter in model.transformer.parameters_mut() {
                     let count = ((density * parameter.len() as f64).round() as usize).max(1);
@@ -277,23 +198,24 @@ fn sparse_gradients_are_the_chosen_entries_of_the_reference() {
                 }
                 let gradients = whole_loss(&model, &batch).backward();
                 for (name, leaf, chosen) in leaves {
-                    let dense = case.floats(&format!("grad.{name}"));
+                    let dense = case.floats(&format!("grad.{name}"))?;
                     let expected: Vec<f32> = chosen.iter().map(|&index| dense[index as usize]).collect();
                     let actual = vector(leaf.grad(&gradients).unwrap_or_else(|| panic!("{name} has a gradient")));
-                    let what = format!("{} {} {name} at density {density}", case.name, device.facts.backend);
-                    let (rtol, atol) = (case.number("rtol") as f32, case.number("atol") as f32);
+                    let what = format!("{} {} {name} at density {density}", case.name(), device.facts.backend);
+                    let (rtol, atol) = (case.number("rtol")? as f32, case.number("atol")? as f32);
                     assert_close(&what, &actual, &expected, rtol, atol);
                 }
             }
         }
     }
+    Ok(())
 }
 
 #[test]
-fn greedy_tokens() {
+fn greedy_tokens() -> Result<()> {
     for case in cases(|info| info.get("greedy").is_some()) {
         for device in devices() {
-            let model = case.load(&device);
+            let model = case.load(&device)?;
             let expected: Vec<u32> = case.values.indices("greedy").expect("greedy");
             let mut generation =
                 Generation::new(&model.transformer, &expected[..4], Sampling::default(), &[], 0).expect("a prompt");
@@ -301,95 +223,69 @@ fn greedy_tokens() {
             while made.len() < expected.len() {
                 made.push(block_on(generation.next()).expect("a device").expect("a token"));
             }
-            assert_eq!(made, expected, "{} on {}", case.name, device.facts.backend);
+            assert_eq!(made, expected, "{} on {}", case.name(), device.facts.backend);
         }
     }
+    Ok(())
 }
 
 /// Losses, gradient norms and learning rates of the 20 steps.
-fn replay(case: &Case, device: &ComputeDevice, model: &mut Pretrained, method: &mut dyn Method, recompute: bool) {
-    let steps = case.number("steps") as u64;
-    let lr = case.number("lr");
-    let config = RunConfig {
-        learning_rate: lr,
-        min_learning_rate: lr / 10.0,
-        warmup_steps: case.number("warmup") as u64,
-        schedule: Schedule::Cosine,
-        ..RunConfig::default()
-    };
-    let schedule = LearningRate::new(&config, steps);
+fn replay(
+    case: &Case,
+    device: &ComputeDevice,
+    model: &mut Pretrained,
+    method: &mut dyn Method,
+    recompute: bool,
+) -> Result<()> {
     let (mut losses, mut norms, mut rates) = (Vec::new(), Vec::new(), Vec::new());
-    for step in 0..steps {
-        let t = step as i32 + 1;
-        let settings = AdamW {
-            learning_rate: schedule.at(step) as f32,
-            beta1: 0.9,
-            beta2: 0.99,
-            epsilon: 1e-8,
-            weight_decay: case.number("weight_decay") as f32,
-            correction1: (1.0 - 0.9f64.powi(t)) as f32,
-            correction2: (1.0 - 0.99f64.powi(t)) as f32,
-            max_norm: case.number("clip_global_norm") as f32,
-        };
-        let batch = case.batch(step as usize);
+    for (step, settings) in (0..).zip(case.steps()?) {
+        let batch = case.batch(step as usize)?;
         let outcome = optimizer_step(&mut model.transformer, method, &[batch], step, &settings, recompute, device)
             .expect("a step");
         losses.push(vector(outcome.loss)[0]);
         norms.push(vector(outcome.squared_norm)[0].sqrt());
-        rates.push(schedule.at(step) as f32);
+        rates.push(settings.learning_rate);
     }
-    let rtol = case.number("rtol") as f32;
-    let what = format!("{} on {}, recompute {recompute}", case.name, device.facts.backend);
-    assert_close(&format!("{what}: losses"), &losses, &case.numbers("losses"), rtol, 0.0);
-    assert_close(&format!("{what}: norms"), &norms, &case.numbers("grad_norms"), rtol, 0.0);
-    assert_close(&format!("{what}: rates"), &rates, &case.numbers("lrs"), 1e-6, 0.0);
+    let rtol = case.number("rtol")? as f32;
+    let what = format!("{} on {}, recompute {recompute}", case.name(), device.facts.backend);
+    assert_close(&format!("{what}: losses"), &losses, &case.numbers("losses")?, rtol, 0.0);
+    assert_close(&format!("{what}: norms"), &norms, &case.numbers("grad_norms")?, rtol, 0.0);
+    assert_close(&format!("{what}: rates"), &rates, &case.numbers("lrs")?, 1e-6, 0.0);
+    Ok(())
 }
 
-fn assert_logits_after(case: &Case, device: &ComputeDevice, model: &Pretrained) {
+fn assert_logits_after(case: &Case, device: &ComputeDevice, model: &Pretrained) -> Result<()> {
     let after = std::fs::read(case.folder.join("after.safetensors")).expect("after.safetensors");
     let expected = Weights::from_bytes("after", after).expect("after").floats("logits").expect("logits");
-    let batch = case.batch(0);
+    let batch = case.batch(0)?;
     let layout = model.transformer.layout(batch.row_count, batch.width, Some(&batch.attention_mask), &[]);
     let logits = matrix(model.transformer.forward(device.integers(batch.ids), &layout));
-    assert_close(&format!("{} logits after", case.name), &logits, &expected, 5e-3, 5e-3);
+    assert_close(&format!("{} logits after", case.name()), &logits, &expected, 5e-3, 5e-3);
+    Ok(())
 }
 
 #[test]
-fn sparta_trajectory() {
+fn sparta_trajectory() -> Result<()> {
     for case in trajectories("sparta") {
         for device in devices() {
             for recompute in [false, true] {
-                let mut model = case.load(&device);
-                let mut masks = Vec::new();
-                let mut expected = BTreeMap::new();
-                for name in case.values.names().filter_map(|name| name.strip_prefix("indices.")) {
-                    let dims = case.values.dims(&format!("indices.{name}")).expect("indices").to_vec();
-                    if dims[0] == 0 {
-                        continue;
-                    }
-                    let width =
-                        *model.transformer.parameter_mut(name).expect("a parameter").dims.last().expect("a shape");
-                    let deltas = case.floats(&format!("deltas.{name}"));
-                    let at = case.integers(&format!("indices.{name}"));
-                    let flat = at.chunks(dims[1]).map(|i| i.iter().fold(0, |sum, &x| sum * width as u32 + x as u32));
-                    let mut pairs: Vec<(u32, f32)> = flat.zip(deltas).collect();
-                    pairs.sort_by_key(|pair| pair.0);
-                    expected.insert(name.to_owned(), pairs.iter().map(|pair| pair.1).collect::<Vec<f32>>());
-                    masks.push((name.to_owned(), pairs.iter().map(|pair| pair.0).collect()));
-                }
+                let mut model = case.load(&device)?;
+                let trained = case.trained(&model.transformer)?;
+                let masks = trained.iter().map(|(name, indices, _)| (name.clone(), indices.clone())).collect();
+                let expected: BTreeMap<_, _> = trained.into_iter().map(|(name, _, deltas)| (name, deltas)).collect();
                 let mut sparta = Sparta::with_indices(masks, &mut model.transformer, &device).expect("masks that fit");
                 let before: Rc<RefCell<Vec<Vec<f32>>>> = Rc::default();
                 for parameter in model.transformer.parameters() {
                     before.borrow_mut().push(matrix(parameter.value().dense()));
                 }
-                replay(&case, &device, &mut model, &mut sparta, recompute);
+                replay(&case, &device, &mut model, &mut sparta, recompute)?;
                 for (name, values) in sparta.state(&model.transformer).values {
                     if let Some(name) = name.strip_suffix(".delta") {
-                        let what = format!("{} {name} deltas", case.name);
+                        let what = format!("{} {name} deltas", case.name());
                         assert_close(&what, &vector(values), &expected[name], 2e-2, 2e-4);
                     }
                 }
-                assert_logits_after(&case, &device, &model);
+                assert_logits_after(&case, &device, &model)?;
 
                 // Taking the adapter off gives back the pretrained weights bit for bit.
                 sparta.set_applied(&mut model.transformer, false);
@@ -398,30 +294,33 @@ fn sparta_trajectory() {
                     assert!(now.iter().zip(before).all(|(a, b)| a.to_bits() == b.to_bits()), "{}", parameter.name);
                 }
                 sparta.set_applied(&mut model.transformer, true);
-                assert_logits_after(&case, &device, &model);
+                assert_logits_after(&case, &device, &model)?;
             }
         }
     }
+    Ok(())
 }
 
 /// Goes on from the changes `start` and compares every step with the reference.
-fn continued(case: &Case, name: &str, start: impl Fn(&Pretrained) -> Vec<TensorDelta>) {
+fn continued(case: &Case, name: &str, start: impl Fn(&Pretrained) -> Vec<TensorDelta>) -> Result<()> {
     for device in devices() {
         for recompute in [false, true] {
-            let mut model = case.load(&device);
+            let mut model = case.load(&device)?;
             let config = RunConfig { method: name.into(), ..RunConfig::default() }.method_config();
             let entry = method::find(name).expect("a method");
             let mut setup = Setup::new(&config, &device, 0);
             setup.initial = start(&model);
-            let mut method = method::start(entry, &mut setup, &mut model.transformer).expect("a start that fits");
-            replay(case, &device, &mut model, &mut *method, recompute);
-            assert_logits_after(case, &device, &model);
+            let started = method::start(entry, &mut setup, &mut model.transformer);
+            let mut method = block_on(started).expect("a start that fits");
+            replay(case, &device, &mut model, &mut *method, recompute)?;
+            assert_logits_after(case, &device, &model)?;
         }
     }
+    Ok(())
 }
 
 #[test]
-fn lora_trajectory() {
+fn lora_trajectory() -> Result<()> {
     for case in trajectories("lora") {
         continued(&case, "lora", |model| {
             let mut start = Vec::new();
@@ -429,19 +328,20 @@ fn lora_trajectory() {
                 let module = parameter.name.trim_end_matches(".weight");
                 let stored = |factor| format!("start.base_model.model.{module}.lora_{factor}.default.weight");
                 let Some(dims) = case.values.dims(&stored("A")) else { continue };
-                let (a, b) = (case.floats(&stored("A")), case.floats(&stored("B")));
+                let (a, b) = (case.floats(&stored("A")).expect("A"), case.floats(&stored("B")).expect("B"));
                 // alpha 8 over rank 4
                 let delta = Delta::LowRank { rank: dims[0], a, b, scale: 2.0 };
                 start.push(TensorDelta { name: parameter.name.clone(), shape: parameter.dims.clone(), delta });
             }
             assert_eq!(start.len(), 6);
             start
-        });
+        })?;
     }
+    Ok(())
 }
 
 #[test]
-fn shira_trajectory() {
+fn shira_trajectory() -> Result<()> {
     for case in trajectories("shira") {
         let adapter = Adapter::read(&case.folder.join("adapter-peft")).expect("PEFT's adapter");
         continued(&case, "sparta", |model| {
@@ -449,33 +349,36 @@ fn shira_trajectory() {
             start.retain(|change| matches!(&change.delta, Delta::Sparse { indices, .. } if !indices.is_empty()));
             for change in &mut start {
                 let module = change.name.trim_end_matches(".weight");
-                let values = case.floats(&format!("start.base_model.model.{module}.shira_weight.default"));
+                let values =
+                    case.floats(&format!("start.base_model.model.{module}.shira_weight.default")).expect("a start");
                 assert!(values.iter().all(|&value| value == 0.0), "SHiRA starts at zero, whatever the order");
                 let Delta::Sparse { values: deltas, .. } = &mut change.delta else { continue };
                 *deltas = values;
             }
             assert_eq!(start.len(), 4);
             start
-        });
+        })?;
     }
+    Ok(())
 }
 
 #[test]
-fn full_trajectory() {
+fn full_trajectory() -> Result<()> {
     for case in trajectories("full") {
         for device in devices() {
             for recompute in [false, true] {
-                let mut model = case.load(&device);
+                let mut model = case.load(&device)?;
                 let config = RunConfig { method: "full".into(), ..RunConfig::default() }.method_config();
                 let entry = method::find("full").expect("full");
                 let mut setup = Setup::new(&config, &device, 0);
-                let mut full = method::start(entry, &mut setup, &mut model.transformer).expect("full");
+                let mut full = block_on(method::start(entry, &mut setup, &mut model.transformer)).expect("full");
                 let trained: usize = full.trained().iter().map(|tensor| tensor.trained).sum();
                 assert_eq!(trained, model.transformer.parameter_count());
                 assert!(model.transformer.parameters().iter().any(|p| p.role == Role::Norm));
-                replay(&case, &device, &mut model, &mut *full, recompute);
-                assert_logits_after(&case, &device, &model);
+                replay(&case, &device, &mut model, &mut *full, recompute)?;
+                assert_logits_after(&case, &device, &model)?;
             }
         }
     }
+    Ok(())
 }

@@ -79,7 +79,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("image", &["window"]),
     ("sysinfo", &["device"]),
     ("memmap2", &["data", "storage"]),
-    ("tiny_http", &["cli"]),
+    ("httparse", &["cli"]),
     ("web_sys", &["desk", "storage"]),
     ("js_sys", &["desk", "storage"]),
 ];

@@ -11,6 +11,7 @@ use agoge::{
     train::estimate::{PAGES, Rows, estimate},
 };
 use clap::Parser;
+use pollster::block_on;
 use serde_json::Value;
 
 use crate::{
@@ -137,7 +138,8 @@ fn methods_plan_what_they_train() {
             let entry = method::find(&config.method).expect("a method");
             let config = config.method_config();
             let planned = method::plan(entry, &config, &[], &outline);
-            let started = method::start(entry, &mut Setup::new(&config, &device, 1), &mut base.transformer);
+            let mut setup = Setup::new(&config, &device, 1);
+            let started = block_on(method::start(entry, &mut setup, &mut base.transformer));
             match (planned, started) {
                 (Ok(planned), Ok(started)) => {
                     let planned: Vec<_> = planned.into_iter().map(|planned| planned.tensor).collect();

@@ -21,6 +21,7 @@ use agoge::{
     train::{objective::Prepared, step::optimizer_step},
 };
 use burn::tensor::Tensor;
+use pollster::block_on;
 use safetensors::{Dtype, tensor::TensorView};
 use tempfile::TempDir;
 
@@ -302,7 +303,8 @@ fn sparta_trains_the_rounded_weights_and_comes_off_exactly() {
             let config = RunConfig::default().method_config();
             let mut setup = Setup::new(&config, device, 0);
             setup.initial = deltas.collect();
-            method::start(method::find("sparta").expect("sparta"), &mut setup, &mut model.transformer).expect("a start")
+            let sparta = method::find("sparta").expect("sparta");
+            block_on(method::start(sparta, &mut setup, &mut model.transformer)).expect("a start")
         };
         let (mut of_packed, mut of_plain) = (start(&mut packed), start(&mut plain));
         let actual = losses(&mut packed, &mut *of_packed, device, |_| {});
@@ -349,7 +351,8 @@ fn other_methods_train_on_packed_weights() {
             let config = RunConfig { lora_rank: 4, ..RunConfig::default() }.method_config();
             let entry = method::find(name).expect("a method");
             let mut setup = Setup::new(&config, device, 3);
-            let mut method = method::start(entry, &mut setup, &mut model.transformer).expect("a start");
+            let started = method::start(entry, &mut setup, &mut model.transformer);
+            let mut method = block_on(started).expect("a start");
             let losses = losses(&mut model, &mut *method, device, |_| {});
             (losses, packed_names(&model).len())
         });

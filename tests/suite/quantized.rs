@@ -11,6 +11,7 @@ use agoge::{
     train::{objective::Prepared, step::optimizer_step},
 };
 use burn::tensor::Tensor;
+use pollster::block_on;
 use serde_json::Value;
 
 use crate::{
@@ -86,7 +87,7 @@ fn trained(model: &mut Pretrained, name: &str) -> (Vec<f32>, Vec<f32>, Box<dyn M
     let config = RunConfig { lora_rank: 4, density: 0.2, target_modules, ..RunConfig::default() }.method_config();
     let entry = method::find(name).expect("a method");
     let mut setup = Setup::new(&config, gpu(), 3);
-    let mut method = method::start(entry, &mut setup, &mut model.transformer).expect("a start");
+    let mut method = block_on(method::start(entry, &mut setup, &mut model.transformer)).expect("a start");
     let batch = batch(model, 4);
     let losses = (1..=6)
         .map(|t| {

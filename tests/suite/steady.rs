@@ -9,6 +9,7 @@ use agoge::{
     model::{Pretrained, classifier::Purpose},
     train::{objective::Prepared, step::optimizer_step},
 };
+use pollster::block_on;
 use serde_json::Value;
 
 use crate::{
@@ -90,8 +91,8 @@ fn step(folder: &std::path::Path, config: &RunConfig, in_pieces: bool, device: &
     let mut base = Pretrained::random(folder, 3, Purpose::LanguageModel, device).expect("a model");
     let method_config = config.method_config();
     let entry = method::find(&config.method).expect("a method");
-    let mut method =
-        method::start(entry, &mut Setup::new(&method_config, device, 5), &mut base.transformer).expect("it");
+    let mut setup = Setup::new(&method_config, device, 5);
+    let mut method = block_on(method::start(entry, &mut setup, &mut base.transformer)).expect("it");
     let number = |tensor: burn::tensor::Tensor<1>| tensor.into_data().iter::<f32>().next().expect("a number");
     if in_pieces {
         let window = [batch()];

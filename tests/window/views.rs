@@ -2,7 +2,7 @@
 
 use agoge::{
     event::messages::{DeviceLine, Estimate, Reply, Request},
-    window::{App, Remembered},
+    window::{App, Remembered, Status},
 };
 use egui::Theme;
 use egui_kittest::{Harness, SnapshotOptions, kittest::Queryable};
@@ -149,6 +149,23 @@ fn the_page_for_use() {
     }
     same(&mut harness, "use");
     assert!(harness.query_by_label("If.").is_some());
+}
+
+#[test]
+fn an_adapter_without_a_run_is_for_use() {
+    let place = tempfile::tempdir().expect("a folder");
+    let folder = place.path().join("given");
+    std::fs::create_dir(&folder).expect("a folder");
+    let script = Script::default();
+    let mut harness = window(1000.0, 700.0, Theme::Dark, Remembered::first(), &script);
+    harness.state_mut().dropped(&folder);
+    assert!(harness.state().runs().is_empty(), "an empty folder is no adapter");
+    std::fs::write(folder.join("adapter_config.json"), "{}").expect("a file");
+    harness.state_mut().dropped(&folder);
+    settle(&mut harness);
+    assert!(harness.query_by_label("Use given").is_some());
+    assert_eq!(harness.state().runs()[0].status, Status::Alone);
+    assert!(!script.asked().iter().any(|request| matches!(request, Request::Watch { .. })), "there is no record");
 }
 
 /// A replay of a record draws what the run itself drew.

@@ -23,18 +23,22 @@ export async function fromTransfer(transfer) {
     return found;
 }
 
-/// Where these files go: runs, models and data each have their folder. `undefined` where there are none.
+/// Files by which a folder is known to hold an adapter: the program's own, PEFT's, and that of the SpaRTA authors' package.
+export const ADAPTERS = ["adapter.json", "adapter_config.json", "sparse_deltas.safetensors"];
+
+/// Where these files go: runs and adapters, models, and data each have their folder. `undefined` where there are none.
 export function gather(found) {
     const files = found.filter(({ name }) => !name.split("/").pop().startsWith("."));
     if (files.length === 0) return undefined;
     const base = files.map(({ name }) => name.split("/").pop());
     const has = (name) => base.includes(name);
     const top = files[0].name.includes("/") ? files[0].name.split("/")[0] : undefined;
-    const isRun = has("metrics.jsonl") || has("adapter.json");
+    const isRun = has("metrics.jsonl");
+    const adapter = ADAPTERS.find(has);
     const isModel = has("config.json") && base.some((name) => name.endsWith(".safetensors"));
-    if (isRun || isModel) {
+    if (isRun || adapter || isModel) {
         // Only what lies right in the folder, and the checkpoints of a run.
-        const folder = `${isRun ? "runs" : "models"}/${top ?? (isRun ? "given" : "model")}`;
+        const folder = isRun || adapter ? `runs/${top ?? (isRun ? "given" : `given-${adapter.split(".")[0]}`)}` : `models/${top ?? "model"}`;
         const inside = files.map(({ name, file }) => ({ path: `${folder}/${top ? name.slice(top.length + 1) : name}`, file }));
         return { path: folder, files: inside };
     }

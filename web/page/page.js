@@ -1,7 +1,7 @@
 // The page: it loads the program, draws its window, and joins it to the worker in which the run is.
 
 import init, { Window, forgetPath, onPanic, putFile } from "./agoge_web.js";
-import { gather, fromTransfer } from "./gifts.js";
+import { ADAPTERS, gather, fromTransfer } from "./gifts.js";
 import { bar, doing, progress, welcome } from "./notes.js";
 import { withoutWebGpu } from "./browsers.js";
 
@@ -98,8 +98,8 @@ function hear(message, ready) {
             putFile(change.path, new TextEncoder().encode(change.text));
             const settings = change.path.match(/^(runs\/[^/]+)\/config\.json$/);
             if (settings) state.settings.set(settings[1], change.text);
-            const found = change.path.match(/^(runs\/[^/]+)\/metrics\.jsonl$/);
-            if (found) state.runs.push(found[1]);
+            const [, folder, name] = change.path.match(/^(runs\/[^/]+)\/([^/]+)$/) ?? [];
+            if (name === "metrics.jsonl" || ADAPTERS.includes(name)) state.runs.push(folder);
         }
     }
     for (const reply of message.replies ?? []) {
@@ -189,7 +189,8 @@ function watchOver() {
             run.hiddenAt = { now, step: run.step, pace: run.pace };
             return;
         }
-        if (run.isLive && !run.lock) run.lock = await navigator.wakeLock?.request("screen").catch(() => undefined);
+        // The browser lets the screen go dark again with the tab that is hidden.
+        if (run.isLive && run.lock?.released !== false) run.lock = await navigator.wakeLock?.request("screen").catch(() => undefined);
         const away = run.hiddenAt;
         if (!run.isLive || !away || !away.pace || now - away.now < 5000) return;
         const pace = (run.step - away.step) / (now - away.now);
@@ -213,7 +214,6 @@ function give(gift) {
     const number = ++state.number;
     return new Promise((done) => {
         state.waiting.set(number, () => done(gift.path));
-        for (const { path } of gift.files) if (/\/metrics\.jsonl$/.test(path)) state.runs.push(path);
         state.worker.postMessage({ add: gift.files, number });
     });
 }
@@ -277,6 +277,8 @@ globalThis.agoge = {
     hear: (listener) => listeners.add(listener),
     /// Lays files (`{ name, file }`) where the program looks for them; the path.
     give: (files) => give(gather(files)),
+    /// Lets a person give what is asked for, as the window's buttons do: a "folder", "files" or the "clipboard"; the path.
+    choose: (what) => host.choose(what),
     /// Runs one of the checks `gather`, `forward`, `trajectory`; the errors by name, in units of their tolerances.
     check: (check, folder) => new Promise((done) => {
         const number = ++state.number;

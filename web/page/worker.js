@@ -28,6 +28,13 @@ if (self.GPUAdapter) {
     };
 }
 
+// The program shows an adapter by its description, which most browsers keep to themselves; they do tell whose it is.
+if (self.GPUAdapterInfo) {
+    const described = Object.getOwnPropertyDescriptor(GPUAdapterInfo.prototype, "description");
+    const told = ({ vendor, architecture, device }) => [vendor, architecture, device].filter(Boolean).join(" ");
+    Object.defineProperty(GPUAdapterInfo.prototype, "description", { ...described, get() { return described.get.call(this) || told(this); } });
+}
+
 self.onmessage = ({ data }) => handle(data).catch((error) => post({ failed: sentence(error) }));
 
 async function handle(message) {

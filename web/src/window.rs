@@ -63,6 +63,7 @@ impl Window {
             demo: demo::config(),
             choices: desk::choices(),
             layouts: desk::layouts(),
+            adapter_files: desk::adapter_files(),
             offers_to_go_on: true,
             ..Options::default()
         };

@@ -35,8 +35,9 @@ export async function serve(prelude) {
     return { url, stop: () => server.kill() };
 }
 
-/// A browser with storage of its own. What it logs as an error, and whom it asks other than the page's own server, is kept.
-export async function open(url, { webgpu = true } = {}) {
+/// A browser with storage of its own, in whose pages `script` is run first. What it logs as an error, and whom it asks other
+/// than the page's own server, is kept.
+export async function open(url, { webgpu = true, script } = {}) {
     const folder = mkdtempSync(join(tmpdir(), "agoge-browser-"));
     const context = await chromium.launchPersistentContext(folder, {
         executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -45,6 +46,7 @@ export async function open(url, { webgpu = true } = {}) {
         viewport: { width: 1280, height: 760 },
         acceptDownloads: true,
     });
+    if (script) await context.addInitScript(script);
     const page = context.pages()[0];
     const errors = [];
     const strangers = [];
@@ -59,18 +61,8 @@ export async function open(url, { webgpu = true } = {}) {
 
 /// Opens the page and waits for its window.
 export async function load(page, url) {
-    // On a busy machine the browser's own processes sometimes do not get going; a person would reload the page.
-    for (let attempt = 1; ; attempt++) {
-        try {
-            await page.goto(url, { waitUntil: "commit" });
-            await page.waitForSelector("#welcome.hidden", { state: "attached", timeout: 40000 });
-            break;
-        } catch (error) {
-            const doing = await page.locator("#doing").innerText({ timeout: 5000 }).catch(() => "not even there");
-            console.log(`attempt ${attempt}: the window did not open; the page was "${doing}"`);
-            if (attempt === 3) throw error;
-        }
-    }
+    await page.goto(url, { waitUntil: "commit" });
+    await page.waitForSelector("#welcome.hidden", { state: "attached", timeout: 120000 });
     await page.evaluate(() => {
         globalThis.heard = [];
         agoge.hear((reply) => heard.push(reply));

@@ -113,6 +113,100 @@ describe("the page", () => {
         for (const [what, error] of Object.entries(worst)) assert.ok(error <= 1, `masked gather ${what}: ${error} times the tolerance`);
     });
 
+    test("the list of devices says whose the adapter is", async () => {
+        const { page } = browser;
+        await page.evaluate(() => {
+            heard.length = 0;
+            agoge.ask({ request: "devices" });
+        });
+        const { devices } = await reply(page, `(reply) => reply.reply === "devices"`);
+        assert.match(devices[0].name, /swiftshader.*WebGpu/i);
+    });
+
+    test("a mask chosen by gradients trains as in the program, and the adapter that stores it goes on", async () => {
+        const { page } = browser;
+        const settings = { ...SETTINGS, mask: "gradient", density: 0.02, logging_steps: 1, save_steps: 4, steps: 6 };
+        const native = (name, more) => {
+            const out = join(folder(), name);
+            program("train", "--model", "agoge-demo", "--data", "agoge-demo", "--quiet", "--out", out, ...flags({ ...settings, ...more }));
+            const lines = readFileSync(join(out, "metrics.jsonl"), "utf8").trim().split("\n").map((line) => JSON.parse(line));
+            return { out, losses: losses(lines.filter((line) => line.loss !== undefined)) };
+        };
+        const first = native("first", {});
+        assertClose(losses(await train(page, { config: { ...settings, out: "runs/gradient" } })), first.losses, 1e-3, "losses");
+        const second = native("second", { init_adapter: first.out });
+        const further = losses(await train(page, { config: { ...settings, init_adapter: "runs/gradient", out: "runs/further" } }));
+        assertClose(further, second.losses, 1e-3, "losses of the run that goes on from the adapter");
+        assert.ok(Math.abs(further[0] - first.losses[0]) > 1e-3, "it starts where the adapter is");
+    });
+
+    test("an adapter without its run is used on the model that it names, in all three layouts", async () => {
+        const { page } = browser;
+        // One of those after which both adapters have the model write something else.
+        const prompt = "w1 w2 w3 w4 w5";
+        const both = async (number, path) => {
+            await page.evaluate(([number, folder, prompt]) => {
+                heard.length = 0;
+                agoge.ask({ request: "generate", number, folder, prompt, temperature: 0, max_tokens: 12, seed: 0 });
+            }, [number, path, prompt]);
+            const { ending, text } = await reply(page, `(reply) => reply.reply === "task" && reply.number === ${number} && reply.ending`);
+            const sides = await page.evaluate(() => [true, false].map((side) => heard.filter((reply) => reply.reply === "text" && reply.adapted === side).map((reply) => reply.text).join("")));
+            return { ending, text, sides };
+        };
+        // Other programs' adapters of models that are not there yet.
+        const adapters = { "adapter-peft": "train-lora", "adapter-peft-sparta": "train-sparta" };
+        for (const [name, of] of Object.entries(adapters)) {
+            const [from, to] = [join(root, "tests/golden", of, name), join(folder(), name)];
+            mkdirSync(to);
+            for (const file of readdirSync(from)) {
+                const content = readFileSync(join(from, file));
+                writeFileSync(join(to, file), file.endsWith(".json") ? content.toString().replace('"llama-tied"', '"someone/small-llama"') : content);
+            }
+            assert.equal(await give(page, to), `runs/${name}`);
+        }
+        const missing = await both(20, "runs/adapter-peft");
+        assert.equal(missing.ending, "failed");
+        assert.match(missing.text, /small-llama.*drop the folder/);
+        // Both were trained on one model.
+        const model = join(folder(), "small-llama");
+        mkdirSync(model);
+        for (const file of ["config.json", "model.safetensors"]) writeFileSync(join(model, file), readFileSync(join(root, "tests/golden/train-lora", file)));
+        writeFileSync(join(model, "tokenizer.json"), tinyTokenizer(JSON.parse(readFileSync(join(model, "config.json"))).vocab_size));
+        assert.equal(await give(page, model), "models/small-llama");
+        let number = 20;
+        for (const [name, of] of Object.entries(adapters)) {
+            const { ending, text, sides } = await both(++number, `runs/${name}`);
+            assert.equal(ending, "done", text);
+            const native = (...more) => program("generate", "--model", model, "--device", "cpu", "--prompt", prompt, "--max-tokens", "12", "--temperature", "0", "--quiet", ...more);
+            const adapter = join(root, "tests/golden", of, name);
+            assert.deepEqual(sides.map((side) => `${prompt}${side}`.trim()), [native("--adapter", adapter).trim(), native().trim()]);
+            assert.notEqual(sides[0], sides[1], "the adapter changes something");
+        }
+        // The program's own, as two loose files.
+        const files = await page.evaluate(async () => [...(await agoge.pack("runs/equal"))]);
+        const there = folder();
+        writeFileSync(join(there, "run.zip"), Buffer.from(files));
+        execFileSync("python3", ["-m", "zipfile", "-e", join(there, "run.zip"), there]);
+        await drop(page, undefined, ["adapter.json", "adapter.safetensors"].map((name) => ({ name, bytes: [...readFileSync(join(there, "equal", name))] })));
+        const whole = await both(30, "runs/equal");
+        const alone = await both(31, "runs/given-adapter");
+        assert.equal(alone.ending, "done", alone.text);
+        assert.deepEqual(alone.sides, whole.sides);
+    });
+
+    test("pasted text trains", async () => {
+        const { context, page } = browser;
+        await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+        const pasted = { "one row\n\nand another\n\n": "txt", '{"text": "a"}\n{"text": "b"}\n': "jsonl", "prompt,completion\na,b\nc,d\n": "csv" };
+        for (const [text, kind] of Object.entries(pasted)) {
+            await page.evaluate((text) => navigator.clipboard.writeText(text), text);
+            const path = await page.evaluate(() => agoge.choose("clipboard"));
+            assert.match(path, new RegExp(`^data/pasted-\\d+\\.${kind}$`));
+            const steps = await train(page, { demo: false, config: { ...SETTINGS, model: "agoge-demo", data: path, out: "runs/pasted", batch_size: 1, logging_steps: 1, steps: 2 } });
+            assert.equal(steps.length, 2);
+        }
+    });
+
     test("a dropped model folder and a dropped file train", async () => {
         const { page } = browser;
         const model = join(folder(), "tiny");
@@ -151,6 +245,76 @@ describe("the page", () => {
     test("no error was logged and nobody else was asked in all this", () => {
         assert.deepEqual(browser.errors, []);
         assert.deepEqual(browser.strangers, []);
+    });
+});
+
+describe("what the page does for a run", () => {
+    test("the screen is kept awake, and a tab that was slowed down while it was hidden is told of", async () => {
+        // A screen and a tab within reach of the test.
+        const script = `
+            globalThis.awake = { asked: [], locks: [] };
+            const lock = () => ({ released: false, async release() { this.released = true; } });
+            const request = async (what) => {
+                awake.asked.push(what);
+                awake.locks.push(lock());
+                return awake.locks.at(-1);
+            };
+            Object.defineProperty(navigator, "wakeLock", { value: { request } });
+            globalThis.hide = (isHidden) => {
+                // A browser gives no light to what nobody sees.
+                if (isHidden) awake.locks.forEach((lock) => lock.release());
+                Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
+                document.dispatchEvent(new Event("visibilitychange"));
+            };`;
+        const browser = await open(server.url, { script });
+        const { page } = browser;
+        await page.evaluate((setup) => agoge.ask({ request: "start", setup }), { config: { ...SETTINGS, save_steps: 0, logging_steps: 1, steps: 5000, out: "runs/long" }, demo: true, resume: false, overwrite: true });
+        await reply(page, `(reply) => reply.reply === "event" && reply.event.event === "step"`);
+        const lights = () => page.evaluate(() => [awake.asked, awake.locks.map((lock) => lock.released)]);
+        assert.deepEqual(await lights(), [["screen"], [false]]);
+        // Long enough to know the run's pace.
+        await page.waitForTimeout(7000);
+        await page.evaluate(() => hide(true));
+        await reply(page, `(reply) => reply.reply === "event" && reply.event.event === "saved"`);
+        await page.evaluate(() => agoge.ask({ request: "pause" }));
+        await page.waitForTimeout(14000);
+        assert.equal(await page.locator("#bar-hidden").count(), 0);
+        await page.evaluate(() => hide(false));
+        assert.deepEqual(await lights(), [["screen", "screen"], [true, false]]);
+        assert.match(await page.locator("#bar-hidden").innerText(), /hidden.* at \d+ % of its speed/);
+        await page.evaluate(() => {
+            agoge.ask({ request: "tell", command: { command: "stop" } });
+            agoge.ask({ request: "resume" });
+        });
+        await reply(page, `(reply) => reply.reply === "state" && reply.state.state === "ended"`);
+        assert.deepEqual(await lights(), [["screen", "screen"], [true, true]]);
+        assert.deepEqual(browser.errors, []);
+        await browser.close();
+    });
+
+    test("steps are not queued without bound on a slow device", async () => {
+        // The device says late that it is done.
+        const script = `
+            self.ends = { asked: 0, waiting: 0, most: 0 };
+            const end = GPUQueue.prototype.onSubmittedWorkDone;
+            GPUQueue.prototype.onSubmittedWorkDone = async function () {
+                ends.asked++;
+                ends.most = Math.max(ends.most, ++ends.waiting);
+                await end.call(this);
+                await new Promise((done) => setTimeout(done, 300));
+                ends.waiting--;
+            };`;
+        const other = await serve(script);
+        const browser = await open(other.url);
+        const { page } = browser;
+        const steps = await train(page, { config: { ...SETTINGS, eval_steps: 0, save_steps: 0, logging_steps: 1000, sample_prompts: [], steps: 20, out: "runs/slow" } });
+        assert.equal(steps.length, 20);
+        const { asked, most } = await page.workers()[0].evaluate(() => ends);
+        // All but the first step, the last, and those with a checkpoint of the page's own, whose figures are read at once.
+        assert.ok(asked > 10 && asked <= 18, `${asked} times`);
+        assert.equal(most, 3, "steps are queued, but no more than that");
+        await browser.close();
+        other.stop();
     });
 });
 
@@ -218,9 +382,7 @@ test("without WebGPU the page says so and shows a recorded run", async () => {
     const browser = await open(server.url, { webgpu: false });
     const text = await browser.page.locator("#bar-no-webgpu").innerText();
     for (const word of ["Chrome", "Edge", "Safari", "Firefox", "--enable-unsafe-webgpu"]) assert.ok(text.includes(word), word);
-    const news = await reply(browser.page, `(reply) => reply.reply === "watched" && reply.folder === "runs/recorded-demo"`).catch(() => undefined);
-    const shown = await browser.page.evaluate(() => agoge.runs());
-    assert.ok(news || shown.includes("runs/recorded-demo"));
+    assert.ok((await browser.page.evaluate(() => agoge.runs())).includes("runs/recorded-demo"));
     assert.deepEqual(browser.errors, []);
     await browser.close();
 });

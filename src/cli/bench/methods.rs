@@ -148,7 +148,7 @@ impl Methods {
         }
         for &width in &self.sizes.0 {
             let shape = shape(width, self.layers)?;
-            let contestants = self.measure(&shape, &device)?;
+            let contestants = self.measure(&shape, &device).await?;
             let shortest: Vec<f64> = contestants.iter().map(Contestant::shortest).collect();
             for contestant in &contestants {
                 let [of_lora, of_full] = [1, 2].map(|other| contestant.shortest() / shortest[other]);
@@ -179,10 +179,10 @@ impl Methods {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn measure(&self, shape: &Shape, device: &ComputeDevice) -> Result<Vec<Contestant>> {
+    async fn measure(&self, shape: &Shape, device: &ComputeDevice) -> Result<Vec<Contestant>> {
         let mut contestants = Vec::new();
         for name in COMPARED {
-            contestants.push(self.prepare(name, shape, device)?);
+            contestants.push(self.prepare(name, shape, device).await?);
         }
         for step in 0..WARM_UP + self.repetitions.max(1) {
             for contestant in &mut contestants {
@@ -205,7 +205,7 @@ impl Methods {
         Ok(contestants)
     }
 
-    fn prepare(&self, name: &'static str, shape: &Shape, device: &ComputeDevice) -> Result<Contestant> {
+    async fn prepare(&self, name: &'static str, shape: &Shape, device: &ComputeDevice) -> Result<Contestant> {
         let folder = tempfile::tempdir().map_err(|e| Error::Run(format!("no temporary folder: {e}")))?;
         let path = folder.path().join("config.json");
         std::fs::write(&path, shape.config.to_string()).map_err(|e| Error::file("write", &path, e))?;
@@ -228,8 +228,8 @@ impl Methods {
         };
         let config = config.method_config();
         let loaded = if device.is_cpu() { 0 } else { in_use(device)? };
-        let mut method =
-            method::start(method::find(name)?, &mut Setup::new(&config, device, 0), &mut base.transformer)?;
+        let mut setup = Setup::new(&config, device, 0);
+        let mut method = method::start(method::find(name)?, &mut setup, &mut base.transformer).await?;
         let mut bytes_per_number = None;
         if !device.is_cpu() {
             gradients(&mut base, &mut *method, shape, device);

@@ -66,7 +66,7 @@ impl Speed {
         let device = device::open(&config.device).await?;
         pin(&mut config, true)?;
         let width = if config.max_seq_length == 0 { 64 } else { config.max_seq_length };
-        let figures = measure(&config, width, &device, started)?;
+        let figures = measure(&config, width, &device, started).await?;
         let peak = device::peak_of_process();
         let tokens = config.batch_size * config.grad_accumulation_steps * width;
         if self.json {
@@ -107,7 +107,7 @@ impl Speed {
 }
 
 /// Times the steps of one method on one batch, each until all queued work is done.
-fn measure(config: &RunConfig, width: usize, device: &ComputeDevice, started: Instant) -> Result<Figures> {
+async fn measure(config: &RunConfig, width: usize, device: &ComputeDevice, started: Instant) -> Result<Figures> {
     let sync = || device.handle.sync().map_err(|e| Error::Device(format!("the device failed: {e:?}")));
     let purpose = match config.task {
         Task::CausalLm => Purpose::LanguageModel,
@@ -134,7 +134,7 @@ fn measure(config: &RunConfig, width: usize, device: &ComputeDevice, started: In
     let method_config = config.method_config();
     let entry = method::find(&config.method)?;
     let mut setup = Setup::new(&method_config, device, config.seed);
-    let mut method = method::start(entry, &mut setup, &mut base.transformer)?;
+    let mut method = method::start(entry, &mut setup, &mut base.transformer).await?;
     let recompute = config.grad_checkpointing == Recompute::On;
     let mut secs = Vec::new();
     let mut loss = f32::NAN;

@@ -151,7 +151,8 @@ impl Step {
             let method_config = config.method_config();
             let entry = method::find(&config.method)?;
             let mut setup = Setup::new(&method_config, device, 0);
-            let mut method = method::start(entry, &mut setup, &mut base.transformer)?;
+            let started = method::start(entry, &mut setup, &mut base.transformer);
+            let mut method = pollster::block_on(started)?;
             let window = vec![batch; config.grad_accumulation_steps];
             let recompute = config.grad_checkpointing == Recompute::On;
             for _ in 0..2 {

@@ -58,6 +58,9 @@ pub struct Export<'a> {
 /// Every layout; the first whose file is there is taken.
 pub const FORMATS: &[Format] = &[native::FORMAT, sparta::FORMAT, peft::FORMAT];
 
+/// Name of the program's own layout.
+pub const OWN: &str = native::FORMAT.name;
+
 /// The layout of this name.
 ///
 /// # Errors
@@ -79,9 +82,14 @@ const NEARLY: &[(&str, &str)] = &[
     ("checkpoints", "a training run without a saved adapter; let it finish, or continue it with --resume"),
 ];
 
+/// The layout of the adapter in a folder, if there is one.
+pub fn in_folder(folder: &Path) -> Option<&'static Format> {
+    FORMATS.iter().find(|format| storage::exists(folder.join(format.marker)))
+}
+
 /// The layout of a folder.
 pub(super) fn recognise(folder: &Path) -> Result<&'static Format> {
-    if let Some(format) = FORMATS.iter().find(|format| storage::exists(folder.join(format.marker))) {
+    if let Some(format) = in_folder(folder) {
         return Ok(format);
     }
     if let Some((_, what)) = NEARLY.iter().find(|(name, _)| storage::exists(folder.join(name))) {

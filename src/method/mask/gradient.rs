@@ -2,16 +2,17 @@
 //! (arXiv 2406.13175). Needs the dense gradient of the target tensors once, before training.
 
 use super::{Entry, largest};
-use crate::Error;
+use crate::{Error, Result, method::Setup, model::Transformer};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "gradient",
     about: "the numbers with the largest gradient on the first batches (SHiRA-Grad)",
-    choose: Some(|wanted, transformer, setup| {
-        let names: Vec<String> = wanted.iter().map(|(name, _)| name.clone()).collect();
-        let calibrate = setup.calibrate.as_mut();
-        let calibrate = calibrate.ok_or_else(|| Error::input("--mask gradient needs training data to look at"))?;
-        let scores = calibrate(transformer, &names)?;
-        Ok(scores.iter().zip(wanted).map(|(scores, (_, count))| largest(scores, *count)).collect())
-    }),
+    choose: Some(|wanted, transformer, setup| Box::pin(choose(wanted, transformer, setup))),
 };
+
+async fn choose(wanted: &[(String, usize)], transformer: &mut Transformer, setup: &Setup<'_>) -> Result<Vec<Vec<u32>>> {
+    let names: Vec<String> = wanted.iter().map(|(name, _)| name.clone()).collect();
+    let data = setup.calibrate.ok_or_else(|| Error::input("--mask gradient needs training data to look at"))?;
+    let scores = data.gradients(transformer, &names).await?;
+    Ok(scores.iter().zip(wanted).map(|(scores, (_, count))| largest(scores, *count)).collect())
+}

@@ -1,26 +1,26 @@
 //! Masks by the size of the pretrained numbers, as in the SHiRA paper's weight-magnitude variant (arXiv 2406.13175).
 
 use super::{Entry, largest};
-use crate::{Result, model::Transformer};
+use crate::{Result, device, model::Transformer};
 
 pub(super) const LOW: Entry = Entry {
     name: "magnitude-low",
     about: "the numbers nearest to zero",
-    choose: Some(|wanted, transformer, _setup| choose(wanted, transformer, -1.0)),
+    choose: Some(|wanted, transformer, _setup| Box::pin(choose(wanted, transformer, -1.0))),
 };
 
 pub(super) const HIGH: Entry = Entry {
     name: "magnitude-high",
     about: "the numbers farthest from zero (SHiRA-WM)",
-    choose: Some(|wanted, transformer, _setup| choose(wanted, transformer, 1.0)),
+    choose: Some(|wanted, transformer, _setup| Box::pin(choose(wanted, transformer, 1.0))),
 };
 
-fn choose(wanted: &[(String, usize)], transformer: &mut Transformer, sign: f32) -> Result<Vec<Vec<u32>>> {
+async fn choose(wanted: &[(String, usize)], transformer: &mut Transformer, sign: f32) -> Result<Vec<Vec<u32>>> {
     let mut masks = Vec::new();
     for (name, count) in wanted {
         let parameter = transformer.parameter_mut(name).expect("masks name parameters of the model");
-        let values = parameter.value().dense().to_data();
-        let scores: Vec<f32> = values.iter::<f32>().map(|value| sign * value.abs()).collect();
+        let values = device::read(parameter.value().dense()).await?;
+        let scores: Vec<f32> = values.into_iter().map(|value| sign * value.abs()).collect();
         masks.push(largest(&scores, *count));
     }
     Ok(masks)

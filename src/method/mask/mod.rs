@@ -1,15 +1,13 @@
 //! Masks: which numbers of a tensor are trained. One file a way of choosing, one line in [`MASKS`].
 
-#[cfg(not(target_arch = "wasm32"))]
 mod gradient;
-#[cfg(not(target_arch = "wasm32"))]
 mod magnitude;
 
-use super::Setup;
+use super::{Pending, Setup};
 use crate::{Error, Result, model::Transformer, rng::Stream};
 
 /// Chooses sorted flat indices for each `(parameter, count)`.
-type Choose = fn(&[(String, usize)], &mut Transformer, &mut Setup) -> Result<Vec<Vec<u32>>>;
+type Choose = for<'a> fn(&'a [(String, usize)], &'a mut Transformer, &'a Setup<'_>) -> Pending<'a, Vec<Vec<u32>>>;
 
 /// One way of choosing a mask.
 pub struct Entry {
@@ -21,14 +19,11 @@ pub struct Entry {
     pub choose: Option<Choose>,
 }
 
-/// Every way of choosing a mask. Those that look at the model wait for the device, which a page must not.
+/// Every way of choosing a mask.
 pub const MASKS: &[Entry] = &[
     Entry { name: "random", about: "at random, by the seed (SpaRTA)", choose: None },
-    #[cfg(not(target_arch = "wasm32"))]
     magnitude::LOW,
-    #[cfg(not(target_arch = "wasm32"))]
     magnitude::HIGH,
-    #[cfg(not(target_arch = "wasm32"))]
     gradient::ENTRY,
 ];
 
@@ -44,7 +39,6 @@ pub fn find(name: &str) -> Result<&'static Entry> {
 }
 
 /// The indices of the `count` largest scores, sorted; of equal scores those that come first.
-#[cfg(not(target_arch = "wasm32"))]
 fn largest(scores: &[f32], count: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..scores.len() as u32).collect();
     let rank = |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]).then(a.cmp(b));

@@ -154,7 +154,7 @@ pub(super) fn drop_hint(ctx: &egui::Context) {
     let painter = ctx.layer_painter(egui::LayerId::new(egui::Order::Foreground, egui::Id::unique("drop")));
     let area = ctx.content_rect();
     painter.rect_filled(area, 0, egui::Color32::from_black_alpha(160));
-    let text = "Drop a model folder, a data file, or the folder of a run";
+    let text = "Drop a model folder, a data file, or the folder of a run or of an adapter";
     painter.text(
         area.center(),
         egui::Align2::CENTER_CENTER,

@@ -43,6 +43,8 @@ pub struct Options {
     pub choices: Vec<(&'static str, Vec<String>)>,
     /// Layouts that an adapter can be exported in, with a word on each.
     pub layouts: Vec<(String, String)>,
+    /// Files by which a folder is known to hold an adapter.
+    pub adapter_files: Vec<&'static str>,
     /// A run to start at once.
     pub start: Option<Setup>,
     /// Folders of runs to look at.
@@ -151,8 +153,7 @@ impl App {
             }
         }
         for folder in app.options.watch.clone() {
-            app.selected = Some(app.watch(&folder));
-            app.page = Page::Charts;
+            app.open_one(&folder);
         }
         if app.selected.is_none() && !app.runs.is_empty() {
             app.selected = Some(app.runs.len() - 1);

@@ -42,24 +42,41 @@ impl App {
         })
     }
 
-    /// Follows the run in `folder`.
+    /// Whether there is an adapter in a folder, and no record of how it came to be.
+    pub(super) fn is_adapter_alone(&self, folder: &Path) -> bool {
+        !is_run(folder) && self.options.adapter_files.iter().any(|file| storage::exists(folder.join(file)))
+    }
+
+    /// Follows the run in `folder`; of an adapter alone there is nothing to follow.
     pub(super) fn watch(&mut self, folder: &Path) -> usize {
         let at = self.place(folder);
-        if self.live.as_deref() != Some(folder) {
+        if self.is_adapter_alone(folder) {
+            self.runs[at].status = Status::Alone;
+        } else if self.live.as_deref() != Some(folder) {
             self.ask(Request::Watch { folder: folder.to_path_buf() });
         }
         at
     }
 
-    /// Opens the run in `folder`, or all runs in the folders below it.
+    /// Shows the run or the adapter in `folder`.
+    pub(super) fn open_one(&mut self, folder: &Path) {
+        let at = self.watch(folder);
+        self.selected = Some(at);
+        self.page = if self.runs[at].status == Status::Alone { Page::Use } else { Page::Charts };
+    }
+
+    /// Opens the run or the adapter in `folder`, or all runs in the folders below it.
     pub(super) fn open(&mut self, folder: &Path) {
+        if self.is_adapter_alone(folder) {
+            self.open_one(folder);
+            return;
+        }
         let found = runs_in(folder).unwrap_or_default();
         if found.is_empty() {
             self.say(format!("{}: there is no run in this folder (no metrics.jsonl)", folder.display()), true);
         }
         for folder in found {
-            self.selected = Some(self.watch(&folder));
-            self.page = Page::Charts;
+            self.open_one(&folder);
         }
     }
 

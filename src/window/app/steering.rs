@@ -143,7 +143,7 @@ impl App {
 
     /// A file or folder was dropped on the window.
     pub fn dropped(&mut self, path: &Path) {
-        if is_run(path) {
+        if is_run(path) || self.is_adapter_alone(path) {
             self.open(path);
         } else {
             self.page = Page::Start;

@@ -20,6 +20,8 @@ pub enum Status {
     Interrupted,
     /// Nothing is known yet.
     Opening,
+    /// An adapter without the record of a run.
+    Alone,
 }
 
 impl Status {
@@ -36,6 +38,7 @@ impl Status {
             Self::Over(Ending::Stopped) => "stopped",
             Self::Elsewhere => "training elsewhere",
             Self::Interrupted => "interrupted",
+            Self::Alone => "adapter",
         }
     }
 

@@ -15,7 +15,10 @@ pub fn facts(ui: &mut Ui, run: &RunView) {
         ui.add_space(6.0);
     }
     let Some(started) = &run.started else {
-        ui.weak("Nothing is known of this run yet.");
+        ui.weak(match run.status {
+            Status::Alone => "An adapter without the record of its training: it can be used.",
+            _ => "Nothing is known of this run yet.",
+        });
         return;
     };
     let mut lines: Vec<(&str, String)> = Vec::new();

@@ -66,6 +66,9 @@ fn buttons(ui: &mut Ui, run: &RunView, rate: &mut String, busy: bool) -> Option<
     };
     // From the right.
     match &run.status {
+        Status::Alone => {
+            offer(ui, "Use it", "Generate with and without the adapter, merge, export", true, Steering::Use);
+        }
         Status::Live(state @ (RunState::Running | RunState::Paused)) => {
             offer(
                 ui,
