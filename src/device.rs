@@ -267,9 +267,9 @@ async fn adopt(instance: wgpu::Instance, adapter: wgpu::Adapter, facts: &DeviceF
         .request_device(&wgpu::DeviceDescriptor {
             label: Some("agoge"),
             // Mappable primary buffers are slow on discrete cards; Burn leaves them out too.
-            required_features: adapter.features()
+            required_features: (adapter.features()
                 - wgpu::Features::MAPPABLE_PRIMARY_BUFFERS
-                - wgpu::Features::all_experimental_mask()
+                - wgpu::Features::all_experimental_mask())
                 | experiments,
             required_limits: adapter.limits(),
             experimental_features: cooperative::permission(cooperative),
