@@ -25,22 +25,13 @@ pub enum Variant {
     Wide,
     /// Cooperative matrices, of numbers in 16 bits.
     Cooperative,
-    /// Cooperative matrices, 64 x 64.
-    Square,
     /// A workgroup for a few outer numbers of one token.
     Rows,
 }
 
 /// Every way.
-pub const VARIANTS: [Variant; 7] = [
-    Variant::Burn,
-    Variant::Block,
-    Variant::Tiled,
-    Variant::Wide,
-    Variant::Cooperative,
-    Variant::Square,
-    Variant::Rows,
-];
+pub const VARIANTS: [Variant; 6] =
+    [Variant::Burn, Variant::Block, Variant::Tiled, Variant::Wide, Variant::Cooperative, Variant::Rows];
 
 /// Tokens, rows and columns from which a product keeps a GPU busy with tiles of 128 by 128.
 const LARGE: usize = 512;
@@ -78,7 +69,7 @@ impl Shape {
     pub fn allows(&self, variant: Variant, device: &Device) -> bool {
         match variant {
             Variant::Burn => self.packing.is_none(),
-            Variant::Cooperative | Variant::Square => {
+            Variant::Cooperative => {
                 matches!(self.packing, Some(Packing::Bf16 | Packing::F16)) && !self.ragged() && is_cooperative(device)
             }
             _ => self.packing.is_some() || !self.ragged(),
@@ -94,6 +85,7 @@ impl Shape {
         let wanted = match (self.tokens <= few, software, many) {
             (true, ..) => Variant::Rows,
             (false, true, _) => Variant::Block,
+            (false, false, true) if self.allows(Variant::Cooperative, device) => Variant::Cooperative,
             (false, false, true) => Variant::Wide,
             (false, false, false) => Variant::Tiled,
         };

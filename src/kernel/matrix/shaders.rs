@@ -34,22 +34,19 @@ macro_rules! storages {
 
 /// The product by cooperative matrices for 16-bit numbers whose rows are whole fours: bf16, then f16.
 macro_rules! cooperative {
-    ($file:literal, $along:literal) => {
-        [cooperative!($file, $along, "weights_bf16"), cooperative!($file, $along, "weights_f16")]
+    ($along:literal) => {
+        [cooperative!($along, "weights_bf16"), cooperative!($along, "weights_f16")]
     };
-    ($file:literal, $along:literal, $weights:literal) => {
+    ($along:literal, $weights:literal) => {
         concat!(
             "enable f16;\nenable wgpu_cooperative_matrix;\nalias Four = vec4<f16>;\n",
-            product!(body $file, $along, "false", $weights, "weights_halves")
+            product!(body "matrix_cooperative", $along, "false", $weights, "weights_halves")
         )
     };
 }
 
 /// By direction (across, along).
-const COOPERATIVE: [[&str; 2]; 2] =
-    [cooperative!("matrix_cooperative", "false"), cooperative!("matrix_cooperative", "true")];
-const SQUARE: [[&str; 2]; 2] =
-    [cooperative!("matrix_cooperative_square", "false"), cooperative!("matrix_cooperative_square", "true")];
+const COOPERATIVE: [[&str; 2]; 2] = [cooperative!("false"), cooperative!("true")];
 
 /// What prepares the activations for it.
 pub(super) const SPLIT: &str = include_str!("../../../shaders/matrix_split.wgsl");
@@ -85,7 +82,6 @@ pub(super) fn product(variant: Variant, packing: Option<Packing>, along: bool, r
     let texts = match variant {
         Variant::Rows => &ROWS,
         Variant::Wide => &WIDE,
-        Variant::Square => return SQUARE[usize::from(along)][usize::from(packing == Some(Packing::F16))],
         Variant::Cooperative => return COOPERATIVE[usize::from(along)][usize::from(packing == Some(Packing::F16))],
         Variant::Tiled => &TILED,
         Variant::Block | Variant::Burn => &BLOCK,
@@ -143,10 +139,6 @@ pub(in crate::kernel) const SHADERS: [&[(&str, &str)]; 6] = [
         ("matrix_cooperative across f16", COOPERATIVE[0][1]),
         ("matrix_cooperative along bf16", COOPERATIVE[1][0]),
         ("matrix_cooperative along f16", COOPERATIVE[1][1]),
-        ("matrix_cooperative_square across bf16", SQUARE[0][0]),
-        ("matrix_cooperative_square across f16", SQUARE[0][1]),
-        ("matrix_cooperative_square along bf16", SQUARE[1][0]),
-        ("matrix_cooperative_square along f16", SQUARE[1][1]),
         ("matrix_split", SPLIT),
     ],
     &[

@@ -125,22 +125,29 @@ fn filled(
         return known;
     }
     let clock = Clock { started: Instant::now(), budget };
-    let mut measured = 0;
+    // A GPU's driver keeps compiled shaders, so its next process measures what this one had no time for; a software adapter
+    // would only spend as much again.
+    let guesses_stay = is_software(&device.handle);
+    let mut settled = HashMap::new();
+    let mut measured = false;
     for (shape, matrix) in missing {
         // A device that fails here will fail, and say so, where it is needed.
         let fastest = fastest(device, *shape, matrix, &clock).ok().flatten();
-        measured += usize::from(fastest.is_some());
+        measured |= fastest.is_some();
         let variant = fastest
             .or_else(|| nearest(&known, shape.class(), &device.handle))
             .unwrap_or_else(|| shape.rule(&device.handle));
         known.insert(shape.class(), variant);
+        if fastest.is_some() || guesses_stay {
+            settled.insert(shape.class(), variant);
+        }
     }
     // What was allocated for it goes back.
     device.handle.memory_cleanup();
-    if let Some(file) = file.filter(|_| measured > 0) {
+    if let Some(file) = file.filter(|_| measured) {
         // Another process may have measured other shapes meanwhile.
         let mut table = stored(file, &of, &device.handle).unwrap_or_default();
-        table.extend(wanted.iter().map(|(shape, _)| (shape.class(), known[&shape.class()])));
+        table.extend(settled);
         // A table that cannot be kept is measured again.
         let _ = store(file, &of, &table);
     }

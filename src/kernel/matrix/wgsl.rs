@@ -19,7 +19,7 @@ fn tile(variant: Variant) -> (usize, usize) {
     match variant {
         Variant::Block | Variant::Burn => (32, 128),
         Variant::Tiled => (64, 64),
-        Variant::Wide | Variant::Cooperative | Variant::Square => (128, 128),
+        Variant::Wide | Variant::Cooperative => (128, 128),
         Variant::Rows => (1, 32),
     }
 }
@@ -29,7 +29,6 @@ fn lanes(variant: Variant) -> u32 {
     match variant {
         Variant::Block => 32,
         Variant::Wide | Variant::Cooperative => 256,
-        Variant::Square => 128,
         _ => 64,
     }
 }
@@ -54,7 +53,7 @@ fn chosen(shape: Shape, x: &CubeTensor) -> Variant {
 /// Launches one of the shaders; `w` is the matrix in f32 or its words.
 fn run(x: CubeTensor, w: &CubeTensor, shape: Shape, scales_at: usize, variant: Variant) -> CubeTensor {
     let x = launch::contiguous(x);
-    let x = if matches!(variant, Variant::Cooperative | Variant::Square) { split(&x) } else { padded(x) };
+    let x = if variant == Variant::Cooperative { split(&x) } else { padded(x) };
     let y = launch::empty(&x, Dims::new([shape.tokens, shape.outer]));
     let (down, across) = tile(variant);
     launch::launch(
