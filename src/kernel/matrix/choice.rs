@@ -107,12 +107,7 @@ impl Shape {
         if let Some(variant) = of_device.and_then(|known| known.cells.get(&cell)) {
             return *variant;
         }
-        // What was measured for the next smaller class says more than the rule.
-        let fewer = Shape { tokens: CLASSES[CLASSES.len() - 2], ..cell };
-        let like = of_device.and_then(|known| {
-            let alike = nearest(&known.cells, cell, device);
-            alike.or_else(|| nearest(&known.cells, fewer, device).filter(|_| cell.tokens > fewer.tokens))
-        });
+        let like = of_device.and_then(|known| followed(&known.cells, cell, device));
         let variant = like.unwrap_or_else(|| self.rule(device));
         drop(known);
         remember(device, [(cell, variant)]);
@@ -128,6 +123,14 @@ struct Known {
 }
 
 static KNOWN: RwLock<Vec<Known>> = RwLock::new(Vec::new());
+
+/// What is taken for a shape that was not measured, from those that were; `None` where they say nothing.
+fn followed(cells: &HashMap<Shape, Variant>, cell: Shape, device: &Device) -> Option<Variant> {
+    // What was measured for fewer tokens says more than the rule, if they were many.
+    let fewer = Shape { tokens: CLASSES[CLASSES.len() - 2], ..cell };
+    let of_fewer = || nearest(cells, fewer, device).filter(|_| cell.tokens > fewer.tokens);
+    nearest(cells, cell, device).or_else(of_fewer)
+}
 
 /// What the shape most like `wanted` takes, among those of its class, direction and storage.
 pub(super) fn nearest(cells: &HashMap<Shape, Variant>, wanted: Shape, device: &Device) -> Option<Variant> {
@@ -184,7 +187,7 @@ mod tests {
             (shape(None, 1, 512, 512).class(), Variant::Rows),
         ]);
         let device = ComputeDevice::cpu().handle;
-        let like = |wanted: Shape| nearest(&cells, wanted.class(), &device);
+        let like = |wanted: Shape| followed(&cells, wanted.class(), &device);
         assert_eq!(like(shape(None, 100, 768, 768)), Some(Variant::Burn));
         assert_eq!(like(shape(None, 100, 96, 64)), Some(Variant::Block));
         assert_eq!(like(shape(Some(Packing::Bf16), 9999, 1, 1)), Some(Variant::Tiled));
