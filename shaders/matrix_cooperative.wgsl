@@ -2,7 +2,7 @@
 // numbers, eight subgroups of 32 lanes with 64 x 32 of them each. x comes from matrix_split.wgsl as two numbers in f16 for
 // each of its own; both are multiplied and the sums kept in f32, so the result is that of f32 up to the order of addition.
 // The next tile is read from memory while this one is multiplied.
-// Needs shared/matrix.wgsl and shared/weights_*.wgsl in front. Composed twin: kernel::matrix::composed.
+// Needs shared/matrix.wgsl, shared/weights_*.wgsl and shared/matrix_tile.wgsl in front. Composed twin: kernel::matrix::composed.
 
 const TILE: u32 = 128u;
 const DEPTH: u32 = 8u;     // vectors of four inner numbers in a tile
@@ -22,22 +22,9 @@ fn halves_at(row: u32, k: u32, steps: u32, behind: u32) -> vec4<f16> {
     return vec4<f16>();
 }
 
-// The vector of W that a lane loads, one of 4.
+// The vector of W that a lane loads, one of four.
 fn of_w(at: u32, first_n: u32, k: u32) -> vec4<f16> {
-    var loaded = vec4<f32>();
-    if ALONG_ROWS {
-        let n = first_n + at / DEPTH;
-        let column = 4u * (k + at % DEPTH);
-        if n < outer && column < inner {
-            loaded = weights(n * width + column, width - column);
-        }
-    } else {
-        let row = 4u * k + at / 32u;
-        let n = first_n + 4u * (at % 32u);
-        if row < inner && n < outer {
-            loaded = weights(row * width + n, width - n);
-        }
-    }
+    let loaded = tile_weights(at, first_n, k);
     // What f16 cannot hold is as good as infinite.
     return vec4<f16>(clamp(loaded, vec4<f32>(-65504.0), vec4<f32>(65504.0)));
 }

@@ -1,8 +1,10 @@
 // A product with a frozen matrix by tiles of 64 tokens and 64 outer numbers in workgroup memory. A workgroup is 8 x 8
-// lanes; lane (a, b) sums up the rows b + 8 i of a tile, i = 0..7, and of each the outer numbers `outer_of` gives, in
-// registers. Neighbouring lanes read neighbouring vectors of workgroup memory.
-// Needs shared/matrix.wgsl and shared/weights_*.wgsl in front. Composed twin: kernel::matrix::composed.
+// lanes; lane (a, b) sums up the rows b + 8 i of a tile, i = 0..7, and of each eight outer numbers, in registers.
+// Neighbouring lanes read neighbouring vectors of workgroup memory.
+// Needs shared/matrix.wgsl, shared/weights_*.wgsl, shared/matrix_tile.wgsl and shared/matrix_lanes.wgsl in front.
+// Composed twin: kernel::matrix::composed.
 
+const LANES: u32 = 8u;
 const TILE: u32 = 64u;
 const DEPTH: u32 = 4u;   // vectors of four inner numbers in a tile
 const PITCH: u32 = 65u;  // vectors from one inner vector to the next: one against bank conflicts
@@ -23,60 +25,8 @@ fn fill(lane: u32, first_row: u32, first_n: u32, k: u32) {
             of_x = x[row * steps + k + depth];
         }
         x_tile[depth * PITCH + down] = of_x;
-        var of_w = vec4<f32>();
-        if ALONG_ROWS {
-            let n = first_n + down;
-            let column = 4u * (k + depth);
-            if n < outer && column < inner {
-                of_w = weights(n * width + column, width - column);
-            }
-            w_tile[depth * PITCH + down] = of_w;
-        } else {
-            let inner_row = 4u * k + at / 16u;
-            let n = first_n + 4u * (at % 16u);
-            if inner_row < inner && n < outer {
-                of_w = weights(inner_row * width + n, width - n);
-            }
-            w_tile[at] = of_w;
-        }
+        w_tile[select(at, depth * PITCH + down, ALONG_ROWS)] = tile_weights(at, first_n, k);
     }
-}
-
-// The lane's share of the weights at inner vector `depth`, half 0 or 1, as `load` of shared/matrix.wgsl gives it.
-fn share(depth: u32, half: u32, across: u32) -> mat4x4<f32> {
-    if ALONG_ROWS {
-        let at = depth * PITCH + 32u * half + across;
-        return transpose(mat4x4<f32>(w_tile[at], w_tile[at + 8u], w_tile[at + 16u], w_tile[at + 24u]));
-    }
-    let at = 64u * depth + 8u * half + across;
-    return mat4x4<f32>(w_tile[at], w_tile[at + 16u], w_tile[at + 32u], w_tile[at + 48u]);
-}
-
-// Writes one row's share of half 0 or 1.
-fn put(row: u32, first_n: u32, half: u32, across: u32, sums: vec4<f32>) {
-    if !ALONG_ROWS {
-        let n = first_n / 4u + 8u * half + across;
-        if 4u * n < outer {
-            store(row, n, sums);
-        }
-        return;
-    }
-    if row >= tokens {
-        return;
-    }
-    for (var i = 0u; i < 4u; i++) {
-        let n = first_n + 32u * half + across + 8u * i;
-        if n < outer {
-            y[row * outer + n] = sums[i];
-        }
-    }
-}
-
-fn put_four(row: u32, first_n: u32, half: u32, across: u32, sums: mat4x4<f32>) {
-    put(row, first_n, half, across, sums[0]);
-    put(row + 8u, first_n, half, across, sums[1]);
-    put(row + 16u, first_n, half, across, sums[2]);
-    put(row + 24u, first_n, half, across, sums[3]);
 }
 
 @compute @workgroup_size(64, 1, 1)

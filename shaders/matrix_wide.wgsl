@@ -1,8 +1,10 @@
 // A product with a frozen matrix by tiles of 128 tokens and 128 outer numbers in workgroup memory, for GPUs that want much
 // arithmetic for each number read. A workgroup is 16 x 16 lanes; lane (a, b) sums up the rows b + 16 i of a tile, i = 0..7,
 // and of each eight outer numbers, in registers. The next tile is read from memory while this one is multiplied.
-// Needs shared/matrix.wgsl and shared/weights_*.wgsl in front. Composed twin: kernel::matrix::composed.
+// Needs shared/matrix.wgsl, shared/weights_*.wgsl, shared/matrix_tile.wgsl and shared/matrix_lanes.wgsl in front.
+// Composed twin: kernel::matrix::composed.
 
+const LANES: u32 = 16u;
 const TILE: u32 = 128u;
 const DEPTH: u32 = 2u;    // vectors of four inner numbers in a tile
 const PITCH: u32 = 129u;  // vectors from one inner vector to the next: one against bank conflicts
@@ -18,34 +20,6 @@ fn of_x(lane: u32, first_row: u32, k: u32, steps: u32) -> vec4<f32> {
         return x[row * steps + depth];
     }
     return vec4<f32>();
-}
-
-// The vector of W that a lane loads.
-fn of_w(lane: u32, first_n: u32, k: u32) -> vec4<f32> {
-    if ALONG_ROWS {
-        let n = first_n + lane / DEPTH;
-        let column = 4u * (k + lane % DEPTH);
-        if n < outer && column < inner {
-            return weights(n * width + column, width - column);
-        }
-        return vec4<f32>();
-    }
-    let row = 4u * k + lane / 32u;
-    let n = first_n + 4u * (lane % 32u);
-    if row < inner && n < outer {
-        return weights(row * width + n, width - n);
-    }
-    return vec4<f32>();
-}
-
-// The lane's share of the weights at inner vector `depth`, half 0 or 1: element [j] belongs to inner number 4 depth + j.
-fn share(depth: u32, half: u32, across: u32) -> mat4x4<f32> {
-    if ALONG_ROWS {
-        let at = depth * PITCH + 64u * half + across;
-        return transpose(mat4x4<f32>(w_tile[at], w_tile[at + 16u], w_tile[at + 32u], w_tile[at + 48u]));
-    }
-    let at = 128u * depth + 16u * half + across;
-    return mat4x4<f32>(w_tile[at], w_tile[at + 32u], w_tile[at + 64u], w_tile[at + 96u]);
 }
 
 // One row's sums with four inner numbers more.
@@ -65,33 +39,6 @@ fn four_more(sums: mat4x4<f32>, w: mat4x4<f32>, rows: mat4x4<f32>) -> mat4x4<f32
     );
 }
 
-// Writes one row's share of half 0 or 1.
-fn put(row: u32, first_n: u32, half: u32, across: u32, sums: vec4<f32>) {
-    if !ALONG_ROWS {
-        let n = first_n / 4u + 16u * half + across;
-        if 4u * n < outer {
-            store(row, n, sums);
-        }
-        return;
-    }
-    if row >= tokens {
-        return;
-    }
-    for (var i = 0u; i < 4u; i++) {
-        let n = first_n + 64u * half + across + 16u * i;
-        if n < outer {
-            y[row * outer + n] = sums[i];
-        }
-    }
-}
-
-fn put_four(row: u32, first_n: u32, half: u32, across: u32, sums: mat4x4<f32>) {
-    put(row, first_n, half, across, sums[0]);
-    put(row + 16u, first_n, half, across, sums[1]);
-    put(row + 32u, first_n, half, across, sums[2]);
-    put(row + 48u, first_n, half, across, sums[3]);
-}
-
 @compute @workgroup_size(256, 1, 1)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     read_dims();
@@ -108,14 +55,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var bottom_left = mat4x4<f32>();
     var bottom_right = mat4x4<f32>();
     var next_x = of_x(lane, first_row, 0u, steps);
-    var next_w = of_w(lane, first_n, 0u);
+    var next_w = tile_weights(lane, first_n, 0u);
     for (var k = 0u; k < steps; k += DEPTH) {
         workgroupBarrier();
         x_tile[x_to] = next_x;
         w_tile[w_to] = next_w;
         workgroupBarrier();
         next_x = of_x(lane, first_row, k + DEPTH, steps);
-        next_w = of_w(lane, first_n, k + DEPTH);
+        next_w = tile_weights(lane, first_n, k + DEPTH);
         for (var depth = 0u; depth < DEPTH; depth++) {
             let at = depth * PITCH + down;
             let left = share(depth, 0u, across);

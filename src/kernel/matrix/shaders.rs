@@ -2,16 +2,16 @@
 
 use super::{Packing, choice::Variant};
 
-/// A product's shader for one storage type, along or across the rows of the matrix.
+/// A product's shader for one storage type, along or across the rows of the matrix, with what it needs of shaders/shared.
 macro_rules! product {
-    ($file:literal, $along:literal, $ragged:literal, $($weights:literal),+) => {
-        concat!("alias Four = vec4<f32>;\n", product!(body $file, $along, $ragged, $($weights),+))
+    ($file:literal, $along:literal, $ragged:literal, $($shared:literal),+) => {
+        concat!("alias Four = vec4<f32>;\n", product!(body $file, $along, $ragged, $($shared),+))
     };
-    (body $file:literal, $along:literal, $ragged:literal, $($weights:literal),+) => {
+    (body $file:literal, $along:literal, $ragged:literal, $($shared:literal),+) => {
         concat!(
             "const ALONG_ROWS: bool = ", $along, ";\nconst RAGGED: bool = ", $ragged, ";\n",
             include_str!("../../../shaders/shared/matrix.wgsl"),
-            $(include_str!(concat!("../../../shaders/shared/", $weights, ".wgsl")),)+
+            $(include_str!(concat!("../../../shaders/shared/", $shared, ".wgsl")),)+
             include_str!(concat!("../../../shaders/", $file, ".wgsl"))
         )
     };
@@ -19,15 +19,25 @@ macro_rules! product {
 
 /// Every storage type of one shader file: f32, then bf16 and f16 with even and with ragged rows, then q8 and q4.
 macro_rules! storages {
-    ($file:literal, $along:literal) => {
+    ($file:literal, $along:literal $(, $shared:literal)*) => {
         [
-            product!($file, $along, "false", "weights_f32"),
-            product!($file, $along, "false", "weights_bf16", "weights_halves"),
-            product!($file, $along, "true", "weights_bf16", "weights_halves"),
-            product!($file, $along, "false", "weights_f16", "weights_halves"),
-            product!($file, $along, "true", "weights_f16", "weights_halves"),
-            product!($file, $along, "false", "weights_quantized", "weights_q8"),
-            product!($file, $along, "false", "weights_quantized", "weights_q4"),
+            product!($file, $along, "false", "weights_f32" $(, $shared)*),
+            product!($file, $along, "false", "weights_bf16", "weights_halves" $(, $shared)*),
+            product!($file, $along, "true", "weights_bf16", "weights_halves" $(, $shared)*),
+            product!($file, $along, "false", "weights_f16", "weights_halves" $(, $shared)*),
+            product!($file, $along, "true", "weights_f16", "weights_halves" $(, $shared)*),
+            product!($file, $along, "false", "weights_quantized", "weights_q8" $(, $shared)*),
+            product!($file, $along, "false", "weights_quantized", "weights_q4" $(, $shared)*),
+        ]
+    };
+}
+
+/// The same of a file that goes by tiles, both directions.
+macro_rules! tiles {
+    ($file:literal) => {
+        [
+            storages!($file, "false", "matrix_tile", "matrix_lanes"),
+            storages!($file, "true", "matrix_tile", "matrix_lanes"),
         ]
     };
 }
@@ -40,7 +50,7 @@ macro_rules! cooperative {
     ($along:literal, $weights:literal) => {
         concat!(
             "enable f16;\nenable wgpu_cooperative_matrix;\nalias Four = vec4<f16>;\n",
-            product!(body "matrix_cooperative", $along, "false", $weights, "weights_halves")
+            product!(body "matrix_cooperative", $along, "false", $weights, "weights_halves", "matrix_tile")
         )
     };
 }
@@ -55,8 +65,8 @@ pub(super) const SPLIT: &str = include_str!("../../../shaders/matrix_split.wgsl"
 type Texts = [[&'static str; 7]; 2];
 
 const BLOCK: Texts = [storages!("matrix_block", "false"), storages!("matrix_block", "true")];
-const TILED: Texts = [storages!("matrix_tiled", "false"), storages!("matrix_tiled", "true")];
-const WIDE: Texts = [storages!("matrix_wide", "false"), storages!("matrix_wide", "true")];
+const TILED: Texts = tiles!("matrix_tiled");
+const WIDE: Texts = tiles!("matrix_wide");
 const ROWS: Texts = [storages!("matrix_rows", "false"), storages!("matrix_rows", "true")];
 
 /// Rows of any packed matrix as f32.
