@@ -6,7 +6,7 @@
 @group(0) @binding(0) var<storage, read_write> q: array<vec4<f32>>;       // [sequences, width, heads, vectors]
 @group(0) @binding(1) var<storage, read_write> k: array<vec4<f32>>;       // [sequences, keys, kv heads, vectors]
 @group(0) @binding(2) var<storage, read_write> v: array<vec4<f32>>;       // as k
-@group(0) @binding(3) var<storage, read_write> padding: array<u32>;       // [sequences, keys], 0 = padding; unread if dims[8] = 0
+@group(0) @binding(3) var<storage, read_write> padding: array<u32>;       // [sequences, keys], 0 = padding; unread if `padded` is 0
 @group(0) @binding(4) var<storage, read_write> result: array<vec4<f32>>;  // as q
 @group(0) @binding(5) var<storage, read_write> logs: array<f32>;          // [sequences, width, heads], log of the sum of exp(score)
 @group(0) @binding(6) var<storage, read_write> dims: array<u32>;
@@ -15,10 +15,10 @@
 var<workgroup> partials: array<vec4<f32>, 64>;
 
 fn kept(place: Place, key: u32) -> bool {
-    if dims[8] == 0u || key >= dims[2] {
+    if sizes.padded == 0u || key >= sizes.keys {
         return true;
     }
-    return padding[place.sequence * dims[2] + key] != 0u;
+    return padding[place.sequence * sizes.keys + key] != 0u;
 }
 
 fn stage_queries(place: Place, first: u32, chunk: u32, x: u32, y: u32) {
@@ -36,7 +36,7 @@ fn stage_keys(place: Place, first: u32, chunk: u32, x: u32, y: u32) {
 // One chunk's part of the result after a block of values: what was there fades, the block is added.
 fn with_values(sums: mat4x4<f32>, fade: vec4<f32>, place: Place, first: u32, chunk: u32, x: u32, y: u32) -> mat4x4<f32> {
     for (var row = y; row < TILE; row += 8u) {
-        right[row * PITCH + x] = value_at(place, first + row, chunk * 8u + x);
+        right[spread(row) * PITCH + x] = value_at(place, first + row, chunk * 8u + x);
     }
     workgroupBarrier();
     let faded = mat4x4<f32>(sums[0] * fade.x, sums[1] * fade.y, sums[2] * fade.z, sums[3] * fade.w);
@@ -54,10 +54,11 @@ fn write_row(place: Place, row: u32, vector: u32, value: vec4<f32>) {
 
 fn write(sums: mat4x4<f32>, factors: vec4<f32>, place: Place, first: u32, chunk: u32, x: u32) {
     let vector = chunk * 8u + x;
-    write_row(place, first, vector, sums[0] * factors.x);
-    write_row(place, first + 8u, vector, sums[1] * factors.y);
-    write_row(place, first + 16u, vector, sums[2] * factors.z);
-    write_row(place, first + 24u, vector, sums[3] * factors.w);
+    var left_over = mat4x4<f32>(sums[0] * factors.x, sums[1] * factors.y, sums[2] * factors.z, sums[3] * factors.w);
+    for (var row = first; row < first + TILE; row += 8u) {
+        write_row(place, row, vector, left_over[0]);
+        left_over = next_rows(left_over);
+    }
 }
 
 fn write_log(place: Place, row: u32, value: f32) {
@@ -80,6 +81,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
+    read_dims();
     let x = lane % 8u;
     let y = lane / 8u;
     let place = place_of(group.y * groups.x + group.x, (query_rows() + TILE - 1u) / TILE);
@@ -101,47 +103,55 @@ fn main(
     var o5 = mat4x4<f32>();
     var o6 = mat4x4<f32>();
     var o7 = mat4x4<f32>();
+    // Queries of one chunk stay where they are from block to block.
+    if CHUNKS == 1u {
+        stage_queries(place, first_row, 0u, x, y);
+    }
     for (var block = bounds.x; block < bounds.y; block++) {
         let first_key = block * TILE;
         var tile = mat4x4<f32>();
         for (var chunk = 0u; chunk < bounds.z; chunk++) {
-            // Queries of one chunk stay where they are from block to block.
-            if bounds.z > 1u || block == bounds.x {
+            if CHUNKS > 1u {
                 stage_queries(place, first_row, chunk, x, y);
             }
             stage_keys(place, first_key, chunk, x, y);
             workgroupBarrier();
-            tile = products(tile, dims[5] - chunk * 8u, x, y);
+            tile = products(tile, sizes.vectors - chunk * 8u, x, y);
             workgroupBarrier();
         }
 
         let key = first_key + 4u * x;
         let keys = vec4<u32>(key, key + 1u, key + 2u, key + 3u);
         let open = vec4<bool>(kept(place, key), kept(place, key + 1u), kept(place, key + 2u), kept(place, key + 3u));
-        let seen0 = open & visible(vec4<u32>(positions.x), keys);
-        let seen1 = open & visible(vec4<u32>(positions.y), keys);
-        let seen2 = open & visible(vec4<u32>(positions.z), keys);
-        let seen3 = open & visible(vec4<u32>(positions.w), keys);
-        let lowest = vec4<f32>(LOWEST);
-        let s0 = select(lowest, scored(tile[0]), seen0);
-        let s1 = select(lowest, scored(tile[1]), seen1);
-        let s2 = select(lowest, scored(tile[2]), seen2);
-        let s3 = select(lowest, scored(tile[3]), seen3);
-        partials[lane] = vec4<f32>(largest(s0), largest(s1), largest(s2), largest(s3));
+        // Four rows in turn, each of which then comes last: after four turns all are back in their places.
+        var scores = tile;
+        var places = positions;
+        var best = vec4<f32>();
+        for (var row = y; row < TILE; row += 8u) {
+            let seen = open & visible(vec4<u32>(places.x), keys);
+            let of_row = select(vec4<f32>(LOWEST), scored(scores[0]), seen);
+            scores = mat4x4<f32>(scores[1], scores[2], scores[3], of_row);
+            places = places.yzwx;
+            best = vec4<f32>(best.yzw, largest(of_row));
+        }
+        partials[lane] = best;
         workgroupBarrier();
         var next = top;
         for (var other = 0u; other < 8u; other++) {
             next = max(next, partials[y * 8u + other]);
         }
-        let zero = vec4<f32>();
-        let p0 = select(zero, exp(s0 - next.x), seen0);
-        let p1 = select(zero, exp(s1 - next.y), seen1);
-        let p2 = select(zero, exp(s2 - next.z), seen2);
-        let p3 = select(zero, exp(s3 - next.w), seen3);
-        set_weights(mat4x4<f32>(p0, p1, p2, p3), x, y);
+        var all_next = next;
+        var share = vec4<f32>();
+        for (var row = y; row < TILE; row += 8u) {
+            let p = select(vec4<f32>(), exp(scores[0] - all_next.x), scores[0] > vec4<f32>(LOWEST));
+            scores = mat4x4<f32>(scores[1], scores[2], scores[3], p);
+            all_next = all_next.yzwx;
+            share = vec4<f32>(share.yzw, sum(p));
+        }
+        set_weights(scores, x, y);
         let fade = exp(top - next);
         top = next;
-        total = total * fade + vec4<f32>(sum(p0), sum(p1), sum(p2), sum(p3));
+        total = total * fade + share;
 
         let chunk = place.first_chunk;
         o0 = with_values(o0, fade, place, first_key, chunk, x, y);

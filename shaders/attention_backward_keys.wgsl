@@ -26,22 +26,24 @@ fn stage_values(place: Place, first: u32, chunk: u32, x: u32, y: u32) {
     }
 }
 
-// Row `row` of the tile goes to slot `row`, or where it belongs when the tile is spread.
-fn stage_queries(place: Place, first: u32, chunk: u32, spreading: bool, x: u32, y: u32) {
+fn stage_queries(place: Place, first: u32, chunk: u32, x: u32, y: u32) {
     for (var row = y; row < TILE; row += 8u) {
-        right[select(row, spread(row), spreading) * PITCH + x] = query_at(place, first + row, chunk * 8u + x);
+        right[spread(row) * PITCH + x] = query_at(place, first + row, chunk * 8u + x);
     }
 }
 
-fn stage_grads(place: Place, first: u32, chunk: u32, spreading: bool, x: u32, y: u32) {
+fn stage_grads(place: Place, first: u32, chunk: u32, x: u32, y: u32) {
     for (var row = y; row < TILE; row += 8u) {
-        right[select(row, spread(row), spreading) * PITCH + x] = grad_at(place, first + row, chunk * 8u + x);
+        right[spread(row) * PITCH + x] = grad_at(place, first + row, chunk * 8u + x);
     }
 }
 
-// Adds a block of query rows' part of one chunk of dv, of which `weights` are the probabilities.
+// Adds a block of query rows' part of one chunk of dv, of which `weights` are the probabilities. A head of one chunk has its
+// gradients in `right` already.
 fn with_grads(sums: mat4x4<f32>, place: Place, first: u32, chunk: u32, x: u32, y: u32) -> mat4x4<f32> {
-    stage_grads(place, first, chunk, false, x, y);
+    if CHUNKS > 1u {
+        stage_grads(place, first, chunk, x, y);
+    }
     workgroupBarrier();
     let together = sums + mixture(x, y);
     workgroupBarrier();
@@ -50,7 +52,7 @@ fn with_grads(sums: mat4x4<f32>, place: Place, first: u32, chunk: u32, x: u32, y
 
 // Adds a block of query rows' part of one chunk of dk, of which `weights` are the gradients of the scores.
 fn with_queries(sums: mat4x4<f32>, place: Place, first: u32, chunk: u32, x: u32, y: u32) -> mat4x4<f32> {
-    stage_queries(place, first, chunk, false, x, y);
+    stage_queries(place, first, chunk, x, y);
     workgroupBarrier();
     let together = sums + mixture(x, y);
     workgroupBarrier();
@@ -60,7 +62,7 @@ fn with_queries(sums: mat4x4<f32>, place: Place, first: u32, chunk: u32, x: u32,
 fn write_row(place: Place, key: u32, vector: u32, key_grad: vec4<f32>, value_grad: vec4<f32>) {
     let at = key_vector(place, key, vector);
     if at != NOTHING {
-        let behind = place.share * dims[0] * dims[2] * dims[4] * dims[5];
+        let behind = place.share * sizes.sequences * sizes.keys * sizes.kv_heads * sizes.vectors;
         dk[behind + at] = key_grad;
         dv[behind + at] = value_grad;
     }
@@ -68,10 +70,13 @@ fn write_row(place: Place, key: u32, vector: u32, key_grad: vec4<f32>, value_gra
 
 fn write(keys: mat4x4<f32>, values: mat4x4<f32>, place: Place, first: u32, chunk: u32, x: u32) {
     let vector = chunk * 8u + x;
-    write_row(place, first, vector, keys[0], values[0]);
-    write_row(place, first + 8u, vector, keys[1], values[1]);
-    write_row(place, first + 16u, vector, keys[2], values[2]);
-    write_row(place, first + 24u, vector, keys[3], values[3]);
+    var of_keys = keys;
+    var of_values = values;
+    for (var row = first; row < first + TILE; row += 8u) {
+        write_row(place, row, vector, of_keys[0], of_values[0]);
+        of_keys = next_rows(of_keys);
+        of_values = next_rows(of_values);
+    }
 }
 
 @compute @workgroup_size(64, 1, 1)
@@ -80,9 +85,10 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
+    read_dims();
     let x = lane % 8u;
     let y = lane / 8u;
-    let place = place_of(group.y * groups.x + group.x, (dims[2] + TILE - 1u) / TILE);
+    let place = place_of(group.y * groups.x + group.x, (sizes.keys + TILE - 1u) / TILE);
     let first_key = place.block * TILE;
     if lane == 0u {
         limits = vec4<u32>(select(vec2<u32>(0u), own_part(query_blocks(first_key), place), place.inside), chunks_of_head(), 0u);
@@ -90,10 +96,10 @@ fn main(
     let bounds = workgroupUniformLoad(&limits);
 
     let own = first_key + y;
-    let kept0 = kept(place, own);
-    let kept1 = kept(place, own + 8u);
-    let kept2 = kept(place, own + 16u);
-    let kept3 = kept(place, own + 24u);
+    var of_padding = vec4<u32>();
+    for (var key = own; key < first_key + TILE; key += 8u) {
+        of_padding = vec4<u32>(of_padding.yzw, select(1u, 0u, kept(place, key)));
+    }
     var k0 = mat4x4<f32>();
     var k1 = mat4x4<f32>();
     var k2 = mat4x4<f32>();
@@ -108,39 +114,36 @@ fn main(
         var dp = mat4x4<f32>();
         for (var chunk = 0u; chunk < bounds.z; chunk++) {
             stage_keys(place, first_key, chunk, x, y);
-            stage_queries(place, first_row, chunk, true, x, y);
+            stage_queries(place, first_row, chunk, x, y);
             workgroupBarrier();
-            raw = products(raw, dims[5] - chunk * 8u, x, y);
+            raw = products(raw, sizes.vectors - chunk * 8u, x, y);
             workgroupBarrier();
             stage_values(place, first_key, chunk, x, y);
-            stage_grads(place, first_row, chunk, true, x, y);
+            stage_grads(place, first_row, chunk, x, y);
             workgroupBarrier();
-            dp = products(dp, dims[5] - chunk * 8u, x, y);
+            dp = products(dp, sizes.vectors - chunk * 8u, x, y);
             workgroupBarrier();
         }
 
         let row = first_row + 4u * x;
         let positions = vec4<u32>(position(row), position(row + 1u), position(row + 2u), position(row + 3u));
-        let query0 = known(place, row);
-        let query1 = known(place, row + 1u);
-        let query2 = known(place, row + 2u);
-        let query3 = known(place, row + 3u);
-        let logs = vec4<f32>(query0.x, query1.x, query2.x, query3.x);
-        let sums = vec4<f32>(query0.y, query1.y, query2.y, query3.y);
-        let zero = vec4<f32>();
-        let s0 = scored(raw[0]);
-        let s1 = scored(raw[1]);
-        let s2 = scored(raw[2]);
-        let s3 = scored(raw[3]);
-        let seen0 = vec4<bool>(kept0) & visible(positions, vec4<u32>(own));
-        let seen1 = vec4<bool>(kept1) & visible(positions, vec4<u32>(own + 8u));
-        let seen2 = vec4<bool>(kept2) & visible(positions, vec4<u32>(own + 16u));
-        let seen3 = vec4<bool>(kept3) & visible(positions, vec4<u32>(own + 24u));
-        let p0 = select(zero, exp(s0 - logs), seen0);
-        let p1 = select(zero, exp(s1 - logs), seen1);
-        let p2 = select(zero, exp(s2 - logs), seen2);
-        let p3 = select(zero, exp(s3 - logs), seen3);
-        set_weights(mat4x4<f32>(p0, p1, p2, p3), x, y);
+        var logs = vec4<f32>();
+        var sums = vec4<f32>();
+        for (var query = row; query < row + 4u; query++) {
+            let of_query = known(place, query);
+            logs = vec4<f32>(logs.yzw, of_query.x);
+            sums = vec4<f32>(sums.yzw, of_query.y);
+        }
+        // Probabilities and gradients of the scores: four keys in turn, each of which then comes last: after four turns all are back in their places.
+        for (var key = own; key < first_key + TILE; key += 8u) {
+            let scores = scored(raw[0]);
+            let seen = vec4<bool>(of_padding.x == 0u) & visible(positions, vec4<u32>(key));
+            let p = select(vec4<f32>(), exp(scores - logs), seen);
+            raw = mat4x4<f32>(raw[1], raw[2], raw[3], p);
+            dp = mat4x4<f32>(dp[1], dp[2], dp[3], p * (dp[0] - sums) * slope(scores));
+            of_padding = of_padding.yzwx;
+        }
+        set_weights(raw, x, y);
         let chunk = place.first_chunk;
         v0 = with_grads(v0, place, first_row, chunk, x, y);
         if CHUNKS > 1u {
@@ -153,16 +156,7 @@ fn main(
             v3 = with_grads(v3, place, first_row, chunk + 3u, x, y);
         }
 
-        set_weights(
-            mat4x4<f32>(
-                p0 * (dp[0] - sums) * slope(s0),
-                p1 * (dp[1] - sums) * slope(s1),
-                p2 * (dp[2] - sums) * slope(s2),
-                p3 * (dp[3] - sums) * slope(s3),
-            ),
-            x,
-            y,
-        );
+        set_weights(dp, x, y);
         k0 = with_queries(k0, place, first_row, chunk, x, y);
         if CHUNKS > 1u {
             k1 = with_queries(k1, place, first_row, chunk + 1u, x, y);

@@ -35,10 +35,10 @@ fn stage_values(place: Place, first: u32, chunk: u32, x: u32, y: u32) {
     }
 }
 
-// Adds a block of keys' part of one chunk of dq.
+// Adds a block of keys' part of one chunk of dq. A head of one chunk has its keys in `right` already.
 fn with_keys(sums: mat4x4<f32>, place: Place, first: u32, chunk: u32, x: u32, y: u32) -> mat4x4<f32> {
-    for (var row = y; row < TILE; row += 8u) {
-        right[row * PITCH + x] = key_at(place, first + row, chunk * 8u + x);
+    if CHUNKS > 1u {
+        stage_keys(place, first, chunk, x, y);
     }
     workgroupBarrier();
     let together = sums + mixture(x, y);
@@ -47,25 +47,26 @@ fn with_keys(sums: mat4x4<f32>, place: Place, first: u32, chunk: u32, x: u32, y:
 }
 
 // Gradients of four scores of one query; `raw` are products of queries and keys, `dp` the gradients of probabilities.
-fn score_grads(raw: vec4<f32>, dp: vec4<f32>, query: vec2<f32>, seen: vec4<bool>) -> vec4<f32> {
+fn score_grads(raw: vec4<f32>, dp: vec4<f32>, log: f32, sum: f32, seen: vec4<bool>) -> vec4<f32> {
     let scores = scored(raw);
-    let p = exp(scores - query.x);
-    return select(vec4<f32>(), p * (dp - query.y) * slope(scores), seen);
+    let p = exp(scores - log);
+    return select(vec4<f32>(), p * (dp - sum) * slope(scores), seen);
 }
 
 fn write_row(place: Place, row: u32, vector: u32, value: vec4<f32>) {
     let at = query_vector(place, row, vector);
     if at != NOTHING {
-        dq[place.share * dims[0] * dims[1] * dims[3] * dims[5] + at] = value;
+        dq[place.share * sizes.sequences * sizes.width * sizes.heads * sizes.vectors + at] = value;
     }
 }
 
 fn write(sums: mat4x4<f32>, place: Place, first: u32, chunk: u32, x: u32) {
     let vector = chunk * 8u + x;
-    write_row(place, first, vector, sums[0]);
-    write_row(place, first + 8u, vector, sums[1]);
-    write_row(place, first + 16u, vector, sums[2]);
-    write_row(place, first + 24u, vector, sums[3]);
+    var left_over = sums;
+    for (var row = first; row < first + TILE; row += 8u) {
+        write_row(place, row, vector, left_over[0]);
+        left_over = next_rows(left_over);
+    }
 }
 
 @compute @workgroup_size(64, 1, 1)
@@ -74,6 +75,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
+    read_dims();
     let x = lane % 8u;
     let y = lane / 8u;
     let place = place_of(group.y * groups.x + group.x, (query_rows() + TILE - 1u) / TILE);
@@ -85,10 +87,14 @@ fn main(
 
     let own = first_row + y;
     let positions = vec4<u32>(position(own), position(own + 8u), position(own + 16u), position(own + 24u));
-    let query0 = known(place, own);
-    let query1 = known(place, own + 8u);
-    let query2 = known(place, own + 16u);
-    let query3 = known(place, own + 24u);
+    // Logs and sums of the four rows.
+    var logs = vec4<f32>();
+    var sums = vec4<f32>();
+    for (var row = own; row < first_row + TILE; row += 8u) {
+        let query = known(place, row);
+        logs = vec4<f32>(logs.yzw, query.x);
+        sums = vec4<f32>(sums.yzw, query.y);
+    }
     var o0 = mat4x4<f32>();
     var o1 = mat4x4<f32>();
     var o2 = mat4x4<f32>();
@@ -102,32 +108,33 @@ fn main(
         var raw = mat4x4<f32>();
         var dp = mat4x4<f32>();
         for (var chunk = 0u; chunk < bounds.z; chunk++) {
-            stage_queries(place, first_row, chunk, x, y);
-            stage_keys(place, first_key, chunk, x, y);
-            workgroupBarrier();
-            raw = products(raw, dims[5] - chunk * 8u, x, y);
-            workgroupBarrier();
             stage_grads(place, first_row, chunk, x, y);
             stage_values(place, first_key, chunk, x, y);
             workgroupBarrier();
-            dp = products(dp, dims[5] - chunk * 8u, x, y);
+            dp = products(dp, sizes.vectors - chunk * 8u, x, y);
+            workgroupBarrier();
+            stage_queries(place, first_row, chunk, x, y);
+            stage_keys(place, first_key, chunk, x, y);
+            workgroupBarrier();
+            raw = products(raw, sizes.vectors - chunk * 8u, x, y);
             workgroupBarrier();
         }
 
         let key = first_key + 4u * x;
         let keys = vec4<u32>(key, key + 1u, key + 2u, key + 3u);
         let open = vec4<bool>(kept(place, key), kept(place, key + 1u), kept(place, key + 2u), kept(place, key + 3u));
-        set_weights(
-            mat4x4<f32>(
-                score_grads(raw[0], dp[0], query0, open & visible(vec4<u32>(positions.x), keys)),
-                score_grads(raw[1], dp[1], query1, open & visible(vec4<u32>(positions.y), keys)),
-                score_grads(raw[2], dp[2], query2, open & visible(vec4<u32>(positions.z), keys)),
-                score_grads(raw[3], dp[3], query3, open & visible(vec4<u32>(positions.w), keys)),
-            ),
-            x,
-            y,
-        );
-
+        // Four rows in turn, each of which then comes last: after four turns all are back in their places.
+        var places = positions;
+        for (var row = y; row < TILE; row += 8u) {
+            let seen = open & visible(vec4<u32>(places.x), keys);
+            let of_row = score_grads(raw[0], dp[0], logs.x, sums.x, seen);
+            raw = mat4x4<f32>(raw[1], raw[2], raw[3], of_row);
+            dp = mat4x4<f32>(dp[1], dp[2], dp[3], dp[0]);
+            places = places.yzwx;
+            logs = logs.yzwx;
+            sums = sums.yzwx;
+        }
+        set_weights(raw, x, y);
         let chunk = place.first_chunk;
         o0 = with_keys(o0, place, first_key, chunk, x, y);
         if CHUNKS > 1u {

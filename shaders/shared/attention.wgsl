@@ -17,9 +17,44 @@ const LOWEST: f32 = -3.0e38;
 const NOTHING: u32 = 0xffffffffu;  // the index of what lies beyond an edge and counts as zero
 
 var<workgroup> left: array<vec4<f32>, 288>;     // 32 rows of one chunk
-var<workgroup> right: array<vec4<f32>, 288>;    // 32 rows of one chunk, as they are or spread
+var<workgroup> right: array<vec4<f32>, 288>;    // 32 rows of one chunk, spread
 var<workgroup> weights: array<vec4<f32>, 288>;  // a tile of 32 x 32 numbers
 var<workgroup> limits: vec4<u32>;
+
+struct Sizes {
+    sequences: u32,
+    width: u32,
+    keys: u32,
+    heads: u32,
+    kv_heads: u32,
+    vectors: u32,
+    window: u32,
+    causal: u32,
+    padded: u32,
+    scale: f32,
+    cap: f32,
+    shares: u32,
+}
+
+// Read once: not every driver sees that they stay as they are.
+var<private> sizes: Sizes;
+
+fn read_dims() {
+    sizes = Sizes(
+        dims[0],
+        dims[1],
+        dims[2],
+        dims[3],
+        dims[4],
+        dims[5],
+        dims[6],
+        dims[7],
+        dims[8],
+        bitcast<f32>(dims[9]),
+        bitcast<f32>(dims[10]),
+        dims[11],
+    );
+}
 
 struct Place {
     sequence: u32,
@@ -31,29 +66,29 @@ struct Place {
 }
 
 fn heads_per_group() -> u32 {
-    return dims[3] / dims[4];
+    return sizes.heads / sizes.kv_heads;
 }
 
 fn query_rows() -> u32 {
-    return dims[1] * heads_per_group();
+    return sizes.width * heads_per_group();
 }
 
 fn chunks_of_head() -> u32 {
-    return (dims[5] + 7u) / 8u;
+    return (sizes.vectors + 7u) / 8u;
 }
 
 // What workgroup `index` works on, where a head has `blocks` blocks.
 fn place_of(index: u32, blocks: u32) -> Place {
     let heads = index / blocks;
-    let sequences = heads / dims[4];
-    let part = sequences / dims[0];
-    let first_chunk = part / dims[11] * CHUNKS;
+    let sequences = heads / sizes.kv_heads;
+    let part = sequences / sizes.sequences;
+    let first_chunk = part / sizes.shares * CHUNKS;
     return Place(
-        sequences % dims[0],
-        heads % dims[4],
+        sequences % sizes.sequences,
+        heads % sizes.kv_heads,
         index % blocks,
         first_chunk,
-        part % dims[11],
+        part % sizes.shares,
         first_chunk < chunks_of_head(),
     );
 }
@@ -61,18 +96,18 @@ fn place_of(index: u32, blocks: u32) -> Place {
 // Row `row` of the queries as a row of [sequences, width, heads].
 fn query_index(place: Place, row: u32) -> u32 {
     let group = heads_per_group();
-    return (place.sequence * dims[1] + row / group) * dims[3] + place.kv_head * group + row % group;
+    return (place.sequence * sizes.width + row / group) * sizes.heads + place.kv_head * group + row % group;
 }
 
 // Index of a vector of the queries, or of what is shaped like them.
 fn query_vector(place: Place, row: u32, vector: u32) -> u32 {
-    return select(NOTHING, query_index(place, row) * dims[5] + vector, row < query_rows() && vector < dims[5]);
+    return select(NOTHING, query_index(place, row) * sizes.vectors + vector, row < query_rows() && vector < sizes.vectors);
 }
 
 // Index of a vector of the keys or values.
 fn key_vector(place: Place, key: u32, vector: u32) -> u32 {
-    let row = (place.sequence * dims[2] + key) * dims[4] + place.kv_head;
-    return select(NOTHING, row * dims[5] + vector, key < dims[2] && vector < dims[5]);
+    let row = (place.sequence * sizes.keys + key) * sizes.kv_heads + place.kv_head;
+    return select(NOTHING, row * sizes.vectors + vector, key < sizes.keys && vector < sizes.vectors);
 }
 
 // Vectors of the queries, keys and values; zeros beyond an edge.
@@ -107,39 +142,39 @@ fn spread(row: u32) -> u32 {
 
 // The position of query row `row` among the keys.
 fn position(row: u32) -> u32 {
-    return dims[2] - dims[1] + row / heads_per_group();
+    return sizes.keys - sizes.width + row / heads_per_group();
 }
 
 // Which keys may be seen from which positions, before padding is looked at.
 fn visible(positions: vec4<u32>, keys: vec4<u32>) -> vec4<bool> {
-    let there = keys < vec4<u32>(dims[2]);
-    if dims[7] == 0u {
+    let there = keys < vec4<u32>(sizes.keys);
+    if sizes.causal == 0u {
         return there;
     }
-    let near = keys + vec4<u32>(dims[6]) > positions;
-    return there & (keys <= positions) & (near | vec4<bool>(dims[6] == 0u));
+    let near = keys + vec4<u32>(sizes.window) > positions;
+    return there & (keys <= positions) & (near | vec4<bool>(sizes.window == 0u));
 }
 
 // Blocks of keys that any query of the block of rows from `row` may see: the first, and the one behind the last.
 fn key_blocks(row: u32) -> vec2<u32> {
-    if dims[7] == 0u {
-        return vec2<u32>(0u, (dims[2] + TILE - 1u) / TILE);
+    if sizes.causal == 0u {
+        return vec2<u32>(0u, (sizes.keys + TILE - 1u) / TILE);
     }
     let earliest = position(row) + 1u;
     let latest = position(min(row + TILE, query_rows()) - 1u) + 1u;
-    let first = select(0u, earliest - min(earliest, dims[6]), dims[6] > 0u);
-    return vec2<u32>(first / TILE, (min(latest, dims[2]) + TILE - 1u) / TILE);
+    let first = select(0u, earliest - min(earliest, sizes.window), sizes.window > 0u);
+    return vec2<u32>(first / TILE, (min(latest, sizes.keys) + TILE - 1u) / TILE);
 }
 
 // Blocks of query rows that may see any key of the block from `key`.
 fn query_blocks(key: u32) -> vec2<u32> {
-    let start = dims[2] - dims[1];
+    let start = sizes.keys - sizes.width;
     var first = 0u;
-    var end = dims[1];
-    if dims[7] == 1u {
+    var end = sizes.width;
+    if sizes.causal == 1u {
         first = key - min(key, start);
-        if dims[6] > 0u {
-            let beyond = min(key + TILE, dims[2]) - 1u + dims[6];
+        if sizes.window > 0u {
+            let beyond = min(key + TILE, sizes.keys) - 1u + sizes.window;
             end = min(end, beyond - min(beyond, start));
         }
     }
@@ -168,12 +203,17 @@ fn products(sums: mat4x4<f32>, vectors: u32, x: u32, y: u32) -> mat4x4<f32> {
     return result;
 }
 
-// The product of `weights` with one chunk in `right`, as it is: four rows, and of each the vector x.
+// The product of `weights` with one chunk in `right`, spread: four rows, and of each the vector x.
 fn mixture(x: u32, y: u32) -> mat4x4<f32> {
     var result = mat4x4<f32>();
     for (var v = 0u; v < 8u; v++) {
-        let first = 4u * v * PITCH + x;
-        let rows = mat4x4<f32>(right[first], right[first + PITCH], right[first + 2u * PITCH], right[first + 3u * PITCH]);
+        let first = v * PITCH + x;
+        let rows = mat4x4<f32>(
+            right[first],
+            right[first + 8u * PITCH],
+            right[first + 16u * PITCH],
+            right[first + 24u * PITCH],
+        );
         result += mat4x4<f32>(
             rows * weights[y * PITCH + v],
             rows * weights[(y + 8u) * PITCH + v],
@@ -184,17 +224,24 @@ fn mixture(x: u32, y: u32) -> mat4x4<f32> {
     return result;
 }
 
+// What is left of four rows when the first has been written. Loops that write one row after the other this way need no
+// index, and a driver compiles one write instead of four.
+fn next_rows(rows: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(rows[1], rows[2], rows[3], rows[3]);
+}
+
 fn set_weights(tile: mat4x4<f32>, x: u32, y: u32) {
-    weights[y * PITCH + x] = tile[0];
-    weights[(y + 8u) * PITCH + x] = tile[1];
-    weights[(y + 16u) * PITCH + x] = tile[2];
-    weights[(y + 24u) * PITCH + x] = tile[3];
+    var left_over = tile;
+    for (var row = y; row < TILE; row += 8u) {
+        weights[row * PITCH + x] = left_over[0];
+        left_over = next_rows(left_over);
+    }
 }
 
 // Scores from products of queries and keys.
 fn scored(raw: vec4<f32>) -> vec4<f32> {
-    let scaled = raw * bitcast<f32>(dims[9]);
-    let cap = bitcast<f32>(dims[10]);
+    let scaled = raw * sizes.scale;
+    let cap = sizes.cap;
     if cap == 0.0 {
         return scaled;
     }
@@ -204,8 +251,8 @@ fn scored(raw: vec4<f32>) -> vec4<f32> {
 
 // Derivative of `scored`, from the scores.
 fn slope(scores: vec4<f32>) -> vec4<f32> {
-    let scale = bitcast<f32>(dims[9]);
-    let cap = bitcast<f32>(dims[10]);
+    let scale = sizes.scale;
+    let cap = sizes.cap;
     if cap == 0.0 {
         return vec4<f32>(scale);
     }

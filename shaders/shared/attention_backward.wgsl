@@ -3,10 +3,10 @@
 
 // Whether a key is no padding; what lies beyond the last key is for `visible` to say.
 fn kept(place: Place, key: u32) -> bool {
-    if key >= dims[2] {
+    if key >= sizes.keys {
         return true;
     }
-    return rows[2u * dims[0] * dims[1] * dims[3] + place.sequence * dims[2] + key] != 0.0;
+    return rows[2u * sizes.sequences * sizes.width * sizes.heads + place.sequence * sizes.keys + key] != 0.0;
 }
 
 // Log of the sum of exponentials and sum(p * dp) of a query row.
@@ -30,5 +30,5 @@ fn grad_at(place: Place, row: u32, vector: u32) -> vec4<f32> {
 // What a workgroup goes over of the blocks from the first to the one behind the last, where several share them.
 fn own_part(blocks: vec2<u32>, place: Place) -> vec2<u32> {
     let count = blocks.y - min(blocks.x, blocks.y);
-    return blocks.x + vec2<u32>(count * place.share, count * (place.share + 1u)) / dims[11];
+    return blocks.x + vec2<u32>(count * place.share, count * (place.share + 1u)) / sizes.shares;
 }
