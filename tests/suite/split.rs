@@ -18,7 +18,8 @@ use agoge::{
 };
 use burn::tensor::Tensor;
 use pollster::block_on;
-use safetensors::Dtype;
+use safetensors::{Dtype, tensor::TensorView};
+use serde_json::json;
 
 use crate::{
     fixture::{TINY, Workplace, names, read, steps, train},
@@ -367,6 +368,58 @@ fn a_run_and_its_adapters_are_those_of_the_whole_model() {
             with
         });
         assert_close(&name("folded"), &of_blocks, &of_whole, 1e-3, 1e-3);
+    }
+}
+
+/// PEFT's low-rank adapter of a head, of rank 2.
+fn of_the_head(place: &Workplace) -> Adapter {
+    let config = json!({ "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 4, "target_modules": ["lm_head"] });
+    let config = place.write("peft/adapter_config.json", &config.to_string());
+    let mut stream = Stream::new(6, "low rank");
+    let mut factor =
+        |dims: [usize; 2]| (dims, save::cast(&normals(&mut stream, dims[0] * dims[1]), Dtype::F32).expect("f32"));
+    let factors = [("A", factor([2, 32])), ("B", factor([67, 2]))];
+    let views = factors.iter().map(|(name, (dims, bytes))| {
+        let view = TensorView::new(Dtype::F32, dims.to_vec(), bytes).expect("a tensor");
+        (format!("base_model.model.lm_head.lora_{name}.weight"), view)
+    });
+    let file = safetensors::serialize(views, None).expect("a file");
+    let folder = config.parent().expect("a folder");
+    std::fs::write(folder.join("adapter_model.safetensors"), file).expect("written");
+    Adapter::read(folder).expect("an adapter")
+}
+
+#[test]
+fn a_low_rank_change_of_a_head_is_folded_and_trained_in_blocks() {
+    let (place, folder) = (Workplace::new(), Path::new(TINY).with_file_name("llama-untied-rope3"));
+    let adapter = of_the_head(&place);
+    for device in devices() {
+        let devices = [narrow(&device, LIMIT), device.clone()];
+        let load = |device: &ComputeDevice| Pretrained::load(&folder, device).expect("a model");
+        let [blocked, whole] = devices.each_ref().map(|device| {
+            let mut base = load(device);
+            let before = logits(&base, device);
+            let stack = AdapterStack::fold(&[(&adapter, 1.0)], &mut base, device).expect("a stack");
+            let folded = logits(&base, device);
+            stack.take_off(&mut base.transformer);
+            assert_eq!(logits(&base, device), before);
+            assert_ne!(folded, before);
+            // Going on from it: it is trained beside the head.
+            let config = RunConfig { method: "lora".into(), lora_dropout: 0.1, ..RunConfig::default() }.method_config();
+            let mut setup = Setup::new(&config, device, 0);
+            setup.initial = adapter.deltas(&base.transformer).expect("deltas");
+            let entry = method::find("lora").expect("lora");
+            let mut method = block_on(method::start(entry, &mut setup, &mut base.transformer)).expect("a start");
+            assert_close("beside", &logits(&base, device), &folded, 1e-4, 1e-4);
+            let (window, model) = ([batch(&base, 1)], &mut base.transformer);
+            let outcome =
+                optimizer_step(model, &mut *method, &window, 0, &optimizer(1), false, device).expect("a step");
+            (folded, values(outcome.loss), values(outcome.squared_norm), logits(&base, device))
+        });
+        let what = &device.facts.backend;
+        assert_close(what, &blocked.0, &whole.0, 1e-4, 1e-4);
+        assert_close(what, &[blocked.1, blocked.2].concat(), &[whole.1, whole.2].concat(), 1e-3, 0.0);
+        assert_close(what, &blocked.3, &whole.3, 1e-2, 2e-2);
     }
 }
 

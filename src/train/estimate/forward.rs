@@ -57,7 +57,7 @@ pub(super) struct Forward<'a> {
     /// Bytes that the device binds at once, if there is a limit.
     pub(super) binding: Option<u64>,
     /// Whether the inputs of low-rank products are dropped.
-    dropout: bool,
+    pub(super) dropout: bool,
     /// How many positions have their logits in one tensor at most.
     at_once: usize,
     planned: &'a [Planned],

@@ -39,9 +39,15 @@ impl Forward<'_> {
         }
         Some(match hook {
             Some((Means::LowRank(rank), leaves)) => {
+                let mut x = x.clone();
+                if self.dropout && leaves[0].is_tracked() {
+                    let (dropped, from) = self.own_room(x, false);
+                    let grad = self.own(from.numbers);
+                    x = self.tape.record(dropped, &[to(&from, grad)], &[]);
+                }
                 let narrow = self.tape.new_tensor(tokens * rank as u64, Part::Activations);
-                let inputs = [to(&leaves[0], Grad::New(leaves[0].numbers)), to(x, Grad::New(x.numbers))];
-                let narrow = self.tape.record(narrow, &inputs, &[x]);
+                let inputs = [to(&leaves[0], Grad::New(leaves[0].numbers)), to(&x, Grad::New(x.numbers))];
+                let narrow = self.tape.record(narrow, &inputs, &[&x]);
                 let narrow = self.tape.scale(narrow);
                 let wide = self.tape.new_tensor(tokens * outputs, part);
                 let inputs = [to(&leaves[1], Grad::New(leaves[1].numbers)), to(&narrow, Grad::New(narrow.numbers))];

@@ -1,7 +1,7 @@
 //! Matrices of more bytes than a device binds at once, as blocks of whole rows: tables and heads of large vocabularies.
 //!
-//! Blocks are matrices in f32 or in 16 bits. Nothing is joined to compute with them: each puts what it has into its part of
-//! the result: its [`columns`] of a product along the rows, its rows of those that one may [`pick`].
+//! Blocks are matrices in f32 or in 16 bits. They are not joined to compute with them. Each puts what it has into the result:
+//! its columns of a product along the rows ([`mod@columns`]), its rows of those that are asked for ([`mod@pick`]).
 
 pub mod columns;
 pub mod pick;
