@@ -56,7 +56,12 @@ pub use squared_norm::squared_norm;
 /// Every shader as it is given to the driver, by name; a test validates each with naga. Shaders of one file have its name
 /// and what tells them apart behind it.
 pub fn shaders() -> impl Iterator<Item = (&'static str, &'static str)> {
-    SHADERS.iter().chain(attention::SHADERS).chain(matrix::SHADERS.into_iter().flatten()).copied()
+    SHADERS
+        .iter()
+        .chain(attention::SHADERS)
+        .chain(matrix::SHADERS.into_iter().flatten())
+        .chain(matrix::split::SHADERS)
+        .copied()
 }
 
 const SHADERS: &[(&str, &str)] = &[

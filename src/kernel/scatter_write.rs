@@ -29,6 +29,7 @@ pub trait ScatterWriteOps: Backend {
     /// See [`scatter_write`].
     fn scatter_write_op(
         weight: FloatTensor<Self>,
+        first: usize,
         indices: IntTensor<Self>,
         values: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
@@ -37,8 +38,20 @@ pub trait ScatterWriteOps: Backend {
 /// `weight[indices[n]] = values[n]`, in place: `weight` `[rows, cols]`, `indices` `[N]` flat and unique, `values` `[N]`.
 /// On the CPU `weight` must be the only handle of its tensor, or it is copied first.
 pub fn scatter_write(weight: Tensor<2>, indices: Tensor<1, Int>, values: Tensor<1>) -> Tensor<2> {
+    scatter_write_from(weight, 0, indices, values)
+}
+
+/// [`scatter_write`] of a part of a weight, which has the numbers from the flat index `first` on: what is beyond it is not
+/// written.
+pub(super) fn scatter_write_from(
+    weight: Tensor<2>,
+    first: usize,
+    indices: Tensor<1, Int>,
+    values: Tensor<1>,
+) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::scatter_write_op(
         weight.into_dispatch(),
+        first,
         indices.into_dispatch(),
         values.into_dispatch(),
     ))
@@ -52,11 +65,12 @@ pub fn composed(weight: Tensor<2>, indices: Tensor<1, Int>, values: Tensor<1>) -
     flat.select_assign(0, indices, change, IndexingUpdateOp::Add).reshape([rows, cols])
 }
 
-/// Launches the writing into a weight of `weight_len` numbers.
+/// Launches the writing into a weight of `weight_len` numbers from the flat index `first` on.
 pub(super) fn launch_write(
     source: &'static str,
     weight: &CubeTensor,
     weight_len: usize,
+    first: usize,
     indices: CubeTensor,
     values: CubeTensor,
 ) {
@@ -68,18 +82,19 @@ pub(super) fn launch_write(
         64,
         launch::groups_for(count, 64),
         &[&weight.handle, &indices.handle, &values.handle],
-        &launch::words(&[count, weight_len]),
+        &launch::words(&[count, weight_len, first]),
     );
 }
 
 impl ScatterWriteOps for CubeBackend {
     fn scatter_write_op(
         weight: FloatTensor<Self>,
+        first: usize,
         indices: IntTensor<Self>,
         values: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
         let weight = launch::in_place(weight);
-        launch_write(SOURCE, &weight, weight.meta.shape().num_elements(), indices, values);
+        launch_write(SOURCE, &weight, weight.meta.shape().num_elements(), first, indices, values);
         weight
     }
 }
@@ -87,13 +102,16 @@ impl ScatterWriteOps for CubeBackend {
 impl ScatterWriteOps for Flex {
     fn scatter_write_op(
         mut weight: FloatTensor<Self>,
+        first: usize,
         indices: IntTensor<Self>,
         values: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
         let (indices, values) = (flex::contiguous(indices), flex::contiguous(values));
         let target = weight.storage_mut::<f32>();
         for (&index, &value) in flex::indices(&indices).iter().zip(flex::floats(&values)) {
-            target[index as usize] = value;
+            if let Some(number) = target.get_mut(index.wrapping_sub(first as u32) as usize) {
+                *number = value;
+            }
         }
         weight
     }

@@ -192,7 +192,12 @@ impl SparseStepOps for Flex {
         settings: AdamW,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let values = weight.storage_mut::<f32>();
-        let write = |index: u32, value: f32| values[index as usize] = value;
+        let write = |index: u32, value: f32| {
+            // Of a weight that is split by rows this is the first block.
+            if let Some(number) = values.get_mut(index as usize) {
+                *number = value;
+            }
+        };
         step_on_cpu(indices, base, &mut delta, &mut moments, grad, &squared_norm, settings, write);
         (weight, delta, moments)
     }

@@ -188,6 +188,13 @@ pub struct Planned {
     pub means: Means,
 }
 
+impl Planned {
+    /// Bytes of all of the tensor in f32.
+    pub fn whole_bytes(&self) -> u64 {
+        4 * self.tensor.shape.iter().product::<usize>() as u64
+    }
+}
+
 /// What a method would train of a model, by its settings or by the adapter to go on from. Reads shapes only, never a
 /// value.
 type Plan = fn(&MethodConfig, &[&TensorDelta], &Transformer) -> Result<Vec<Planned>>;
@@ -250,7 +257,8 @@ pub fn plan(
 pub async fn start(entry: &Entry, setup: &mut Setup<'_>, transformer: &mut Transformer) -> Result<Box<dyn Method>> {
     with_head::take_initial(setup, transformer)?;
     let initial: Vec<&TensorDelta> = setup.initial.iter().collect();
-    check_whole(&(entry.plan)(setup.config, &initial, transformer)?, setup.device)?;
+    let by_gradient = entry.name == sparta::ENTRY.name && initial.is_empty() && setup.config.mask == mask::GRADIENT;
+    check_whole(&(entry.plan)(setup.config, &initial, transformer)?, by_gradient, setup.device)?;
     let body = (entry.start)(setup, transformer).await?;
     if let Some(delta) = setup.initial.first() {
         return Err(Error::input(format!(
@@ -261,20 +269,22 @@ pub async fn start(entry: &Entry, setup: &mut Setup<'_>, transformer: &mut Trans
     Ok(with_head::wrap(body, transformer))
 }
 
-/// Refuses to train a tensor as a whole that the device cannot bind in f32, though it may in fewer bits.
-fn check_whole(planned: &[Planned], device: &ComputeDevice) -> Result<()> {
-    let bytes = |planned: &Planned| 4 * planned.tensor.shape.iter().product::<usize>() as u64;
+/// Refuses to train a tensor as a whole that the device cannot bind in f32, though it may in fewer bits or in blocks of rows.
+/// To choose numbers `by_gradient`, the gradient of the tensor is wanted as a whole too.
+fn check_whole(planned: &[Planned], by_gradient: bool, device: &ComputeDevice) -> Result<()> {
     let limit = device.facts.max_binding_bytes.unwrap_or(u64::MAX);
-    let mut whole = planned.iter().filter(|planned| planned.means == Means::Whole);
-    match whole.find(|planned| bytes(planned) > limit) {
+    let whole = |planned: &&Planned| planned.means == Means::Whole || by_gradient;
+    match planned.iter().filter(whole).find(|planned| planned.whole_bytes() > limit) {
         None => Ok(()),
         Some(planned) => Err(Error::Device(format!(
-            "{}: to be trained as a whole it needs {} MB, but {} can bind only {} MB at once; leave it out with \
-             --frozen-modules, or use --device cpu or another device",
+            "{}: {} it needs {} MB, but {} can bind only {} MB at once; leave it out with --frozen-modules, {}use --device cpu \
+             or another device",
             planned.tensor.name,
-            bytes(planned) / 1_000_000,
+            if by_gradient { "to be chosen from by its gradient" } else { "to be trained as a whole" },
+            planned.whole_bytes() / 1_000_000,
             device.facts.name,
-            limit / 1_000_000
+            limit / 1_000_000,
+            if by_gradient { "take another --mask, " } else { "or " }
         ))),
     }
 }

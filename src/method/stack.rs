@@ -3,7 +3,7 @@
 //! Where several adapters touch one tensor their changes add up, each relative to the original value:
 //! `w = w0 + sum of weight * change`. Nothing is written before all of them are known to fit.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use burn::tensor::{Int, Tensor};
 
@@ -163,42 +163,55 @@ fn fold_tensor(name: &str, changes: Changes, transformer: &mut Transformer, devi
         }
     }
     let (indices, values) = sum(sparse);
-    let count = indices.len();
-    let sparse = (count > 0).then(|| (device.indices(&indices), device.floats(values, [count])));
-    let quantized = parameter.value().is_quantized();
-    if let (true, false, Some((indices, values))) = (dense.is_empty(), quantized, &sparse) {
+    if dense.is_empty() && !indices.is_empty() && !parameter.value().is_quantized() {
+        let (indices, values) = (device.indices(&indices), device.floats(values, [indices.len()]));
         let base = parameter.value().at(indices.clone());
-        parameter.update(|weight| weight.write(indices.clone(), base.clone() + values.clone()));
-        return Original::Numbers(Box::new((indices.clone(), base)));
+        parameter.update(|weight| weight.write(indices.clone(), base.clone() + values));
+        return Original::Numbers(Box::new((indices, base)));
     }
-    // What changes as a whole, and what is quantized, is kept in f32 while the adapter is on.
+    // What changes as a whole, and what is quantized, is kept in f32 while the adapter is on: in blocks of its rows where the
+    // device cannot bind all of it.
     let original = parameter.value().clone();
-    let mut value = folded(&original.dense(), dense, parameter, device);
-    if let Some((indices, values)) = sparse {
-        // `value` is a new tensor, so the original is not written through it.
-        let base = value.clone().reshape([parameter.len()]).select(0, indices.clone());
-        value = kernel::scatter_write(value, indices, base + values);
-    }
-    parameter.update(|_| Matrix::Dense(value));
+    let dims = parameter.matrix_dims();
+    let value = Matrix::by_rows(dims, None, device.facts.max_binding_bytes, |rows| {
+        let [first, end] = [rows.start, rows.end].map(|row| row * dims[1]);
+        let part = original.part(rows.clone());
+        let mut value = folded(&part, &dense, rows, parameter, device);
+        let inside =
+            indices.partition_point(|at| (*at as usize) < first)..indices.partition_point(|at| (*at as usize) < end);
+        if !inside.is_empty() {
+            let places: Vec<u32> = indices[inside.clone()].iter().map(|at| at - first as u32).collect();
+            let (places, changes) =
+                (device.indices(&places), device.floats(values[inside.clone()].to_vec(), [inside.len()]));
+            // `value` is a new tensor, so the original is not written through it.
+            let base = value.clone().reshape([end - first]).select(0, places.clone());
+            value = kernel::scatter_write(value, places, base + changes);
+        }
+        Matrix::Dense(value)
+    });
+    parameter.update(|_| value);
     Original::Whole(Box::new(original))
 }
 
-/// `original` with low-rank changes and replacements.
+/// `original`, some `rows` of a tensor, with low-rank changes and replacements.
 fn folded(
     original: &Tensor<2>,
-    changes: Vec<(f32, Delta)>,
+    changes: &[(f32, Delta)],
+    rows: Range<usize>,
     parameter: &Parameter,
     device: &ComputeDevice,
 ) -> Tensor<2> {
-    let upload = |values: Vec<f32>| device.floats(values, parameter.matrix_dims());
+    let [_, cols] = parameter.matrix_dims();
+    let upload =
+        |values: &[f32]| device.floats(values[rows.start * cols..rows.end * cols].to_vec(), [rows.len(), cols]);
     let replacements = changes.iter().filter(|(_, delta)| matches!(delta, Delta::Replace(_))).count();
     let mut value = None;
     let mut rest = Vec::new();
     for (weight, delta) in changes {
         match delta {
             // One whole replacement is exact; a difference added back would be rounded.
-            Delta::Replace(values) if replacements == 1 && weight == 1.0 => value = Some(upload(values)),
-            other => rest.push((weight, other)),
+            Delta::Replace(values) if replacements == 1 && *weight == 1.0 => value = Some(upload(values)),
+            other => rest.push((*weight, other)),
         }
     }
     let mut value = value.unwrap_or_else(|| original.clone());
@@ -207,9 +220,13 @@ fn folded(
             Delta::Replace(values) => (upload(values) - original.clone()).mul_scalar(weight),
             Delta::LowRank { rank, a, b, scale } => {
                 let [outputs, inputs] = layer_dims(parameter).expect("low-rank changes are those of matrices");
-                let (a, b) = (device.floats(a, [rank, inputs]), device.floats(b, [outputs, rank]));
-                let product = b.matmul(a).mul_scalar(weight * scale);
-                if parameter.transposed() { product.transpose() } else { product }
+                let (a, b) = (device.floats(a.clone(), [*rank, inputs]), device.floats(b.clone(), [outputs, *rank]));
+                let scale = weight * scale;
+                if parameter.transposed() {
+                    b.matmul(a.slice_dim(1, rows.clone())).mul_scalar(scale).transpose()
+                } else {
+                    b.slice_dim(0, rows.clone()).matmul(a).mul_scalar(scale)
+                }
             }
             Delta::Sparse { .. } => unreachable!("sparse changes are written by index"),
         };

@@ -23,6 +23,14 @@ pub enum Role {
     Bias,
 }
 
+impl Role {
+    /// Whether a tensor that the device cannot bind at once is kept in blocks of its rows: those that grow with the
+    /// vocabulary are.
+    pub fn by_rows(self) -> bool {
+        matches!(self, Self::Embedding | Self::Head)
+    }
+}
+
 /// How a training method changes the use of one tensor. The model calls it in place of the plain operation and does
 /// not know which method it is. `weight` is the tensor's current value, untracked, in f32 or packed.
 pub trait Adaptation: Debug + Send {

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::Dtype;
 use serde_json::Value;
 
@@ -139,13 +138,13 @@ impl Pretrained {
         let (config, architecture) = read_architecture(folder)?;
         in_folder(folder, purpose.check(&architecture, None))?;
         let architecture = Architecture { stored: None, ..architecture };
-        check_fits(folder, &architecture, adapter)?;
+        check_fits(folder, &architecture, &purpose, Keeping::F32, adapter)?;
         let device = &adapter.handle;
         let mut body = Fresh {
             seed,
             deviation: architecture.initializer_range,
             norm: if architecture.norm == NormKind::RmsOffset { 0.0 } else { 1.0 },
-            device,
+            device: adapter,
         };
         let described = architecture.clone();
         let mut source =
@@ -172,7 +171,7 @@ impl Pretrained {
         let dtype = table.unwrap_or(Dtype::F32);
         // What the files hold counts, not what config.json says of them.
         architecture.stored = packing_of(dtype).filter(|_| keeping.packed && !adapter.is_cpu());
-        check_fits(folder, &architecture, adapter)?;
+        check_fits(folder, &architecture, &purpose, keeping, adapter)?;
         let device = &adapter.handle;
         let described = architecture.clone();
         let classifier = matches!(purpose, Purpose::Classify(_)).then(|| described.names.classifier);
@@ -212,20 +211,33 @@ impl Pretrained {
     }
 }
 
-/// Refuses a model whose largest tensor the device cannot bind, before anything is uploaded.
-fn check_fits(folder: &Path, architecture: &Architecture, device: &ComputeDevice) -> Result<()> {
-    let rows = architecture.vocab_size.max(architecture.intermediate_size);
-    let numbers = rows * architecture.hidden_size;
-    let needed = 4 * architecture.stored.map_or(numbers, |packing| packing.words(numbers)) as u64;
-    match device.facts.max_binding_bytes {
-        Some(limit) if needed > limit => Err(Error::Device(format!(
-            "{}: its largest tensor needs {} MB, but {} can bind only {} MB at once; use --device cpu or another device",
+/// Refuses a model of which the device cannot bind a tensor, or a row of one that is kept in blocks of rows, before anything
+/// is uploaded.
+fn check_fits(
+    folder: &Path,
+    architecture: &Architecture,
+    purpose: &Purpose,
+    keeping: Keeping,
+    device: &ComputeDevice,
+) -> Result<()> {
+    let Some(limit) = device.facts.max_binding_bytes else { return Ok(()) };
+    let outline = Transformer::outline(architecture.clone(), purpose.head());
+    let needed = |parameter: &Parameter| {
+        let packing = outline.packing(parameter, keeping).filter(|_| !device.is_cpu());
+        let [rows, cols] = parameter.matrix_dims();
+        let numbers = if parameter.role.by_rows() { cols } else { rows * cols };
+        4 * packing.map_or(numbers, |packing| packing.words(numbers)) as u64
+    };
+    match outline.parameters().into_iter().find(|parameter| needed(parameter) > limit) {
+        None => Ok(()),
+        Some(parameter) => Err(Error::Device(format!(
+            "{}: {} needs {} MB at once, but {} can bind only {} MB; use --device cpu or another device",
             folder.display(),
-            needed / 1_000_000,
+            parameter.name,
+            needed(parameter).div_ceil(1_000_000),
             device.facts.name,
             limit / 1_000_000
         ))),
-        _ => Ok(()),
     }
 }
 
@@ -275,7 +287,7 @@ struct Fresh<'a> {
     deviation: f64,
     /// Start of a norm's scale as it is stored.
     norm: f32,
-    device: &'a Device,
+    device: &'a ComputeDevice,
 }
 
 impl ParameterSource for Fresh<'_> {
@@ -290,7 +302,8 @@ impl ParameterSource for Fresh<'_> {
             Role::Bias => vec![0.0; count],
         };
         let rows = if dims.len() == 1 { 1 } else { dims[0] };
-        let value = Tensor::from_data(TensorData::new(values, [rows, count / rows]), self.device);
-        Parameter::new(name, dims.to_vec(), role, Matrix::Dense(value))
+        let limit = self.device.facts.max_binding_bytes.filter(|_| role.by_rows());
+        let value = Matrix::from_values(values, None, [rows, count / rows], self.device, limit);
+        Parameter::new(name, dims.to_vec(), role, value)
     }
 }

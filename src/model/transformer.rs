@@ -13,8 +13,12 @@ use super::{
     linear::Norm,
     parameter::{Parameter, ParameterSource, Parts, Role, parts},
     rope::{RopeTables, inverse_frequencies},
+    weights::Keeping,
 };
-use crate::{device::ComputeDevice, kernel::matrix};
+use crate::{
+    device::ComputeDevice,
+    kernel::{Packing, matrix},
+};
 
 /// Keys and values of all blocks.
 #[derive(Debug, Default)]
@@ -189,8 +193,15 @@ impl Transformer {
         let parameters = self.parameters();
         let tied = matches!(self.head, Head::Tied);
         let multiplied = |p: &&&Parameter| p.is_linear() || p.role == Role::Head || (tied && p.role == Role::Embedding);
-        let matrices: Vec<_> = parameters.iter().filter(multiplied).map(|p| (p.value(), p.transposed())).collect();
-        matrix::prepare(device, &matrices);
+        let matrices = parameters.iter().filter(multiplied);
+        let blocks = matrices.flat_map(|p| p.value().blocks().iter().map(|block| (block, p.transposed())));
+        matrix::prepare(device, &blocks.collect::<Vec<_>>());
+    }
+
+    /// How a tensor of it is kept on a GPU; `None` is f32.
+    pub(crate) fn packing(&self, parameter: &Parameter, keeping: Keeping) -> Option<Packing> {
+        let classifier = self.head.classifier_names().contains(&parameter.name);
+        keeping.packing(self.architecture.stored, &parameter.dims, parameter.role, classifier)
     }
 
     /// How many different rotary embeddings it has.

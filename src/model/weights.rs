@@ -17,7 +17,7 @@ use super::parameter::{Parameter, ParameterSource, Role};
 use crate::{
     Error, Result,
     device::ComputeDevice,
-    kernel::{Matrix, Packed, Packing},
+    kernel::{Matrix, Packing},
     storage::{self, View},
 };
 
@@ -293,17 +293,17 @@ impl<'a> Loader<'a> {
         let of_file = self.weights.dtype(stored).and_then(packing_of);
         let classifier = self.classifier.is_some_and(|prefix| name.starts_with(prefix));
         let (packing, cpu) = (self.keeping.packing(of_file, dims, role, classifier), self.device.is_cpu());
-        let handle = &self.device.handle;
+        let limit = self.device.facts.max_binding_bytes.filter(|_| role.by_rows());
         if let Some(packing) = packing.filter(|packing| Some(*packing) == of_file && !cpu) {
             let bytes = self.weights.bytes(stored).map_err(|e| e.to_string())?;
-            return Ok(Matrix::Packed(Packed::from_bytes(&bytes, packing, dims_2, handle)));
+            return Ok(Matrix::from_bytes(&bytes, packing, dims_2, self.device, limit));
         }
         let values = self.weights.floats(stored).map_err(|e| e.to_string())?;
-        Ok(match packing {
-            Some(packing) if !cpu => Matrix::Packed(Packed::from_values(&values, packing, dims_2, handle)),
-            Some(packing) if packing.quantized() => Matrix::Dense(self.device.floats(packing.rounded(&values), dims_2)),
-            _ => Matrix::Dense(self.device.floats(values, dims_2)),
-        })
+        let (values, packing) = match packing {
+            Some(packing) if cpu && packing.quantized() => (packing.rounded(&values), None),
+            packing => (values, packing.filter(|_| !cpu)),
+        };
+        Ok(Matrix::from_values(values, packing, dims_2, self.device, limit))
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Every case in the folder that `AGOGE_GOLDEN` names (default: `tests/golden`) is run, or listed as not supported.
 
-mod case;
+pub mod case;
 
 use std::{
     cell::RefCell,

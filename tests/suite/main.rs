@@ -22,6 +22,7 @@ mod packed;
 mod program;
 mod quantized;
 mod runs;
+mod split;
 mod steady;
 mod support;
 mod tasks;

@@ -7,12 +7,13 @@ use agoge::{
     device::{ComputeDevice, DeviceFacts},
     event::{Event, messages::Estimate},
     method::{self, Setup},
-    model::{Pretrained, Transformer, head::HeadKind, pretrained::read_architecture},
+    model::{Pretrained, Transformer, classifier::Purpose, head::HeadKind, pretrained::read_architecture, save},
     train::estimate::{PAGES, Rows, estimate},
 };
 use clap::Parser;
 use pollster::block_on;
-use serde_json::Value;
+use safetensors::Dtype;
+use serde_json::{Value, json};
 
 use crate::{
     fixture::{TINY, Workplace, drive, names, program, shared, start, text},
@@ -115,6 +116,35 @@ fn the_estimate_of_real_models_is_what_the_allocator_has_in_use() {
 }
 
 #[test]
+fn the_estimate_of_a_table_in_blocks_is_what_the_allocator_has_in_use() {
+    let limit = gpu().facts.max_binding_bytes.expect("a limit");
+    let place = Workplace::new();
+    // A table of 144 MB: more than WebGPU's least limit, which lavapipe has.
+    let config = json!({
+        "model_type": "llama", "vocab_size": 140_001, "hidden_size": 256, "intermediate_size": 256,
+        "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 64, "tie_word_embeddings": true,
+    });
+    for (dtype, vocabulary) in [(Dtype::F32, 140_001), (Dtype::BF16, 280_001)] {
+        let mut config = config.clone();
+        config["vocab_size"] = vocabulary.into();
+        let start = place.write(&format!("start-{dtype:?}/config.json"), &config.to_string());
+        let model =
+            Pretrained::random(start.parent().expect("a folder"), 1, Purpose::LanguageModel, &ComputeDevice::cpu());
+        let folder = place.path(&format!("{dtype:?}"));
+        block_on(save::folder(&model.expect("a model"), dtype, &folder, save::MOST_FILE_BYTES)).expect("a folder");
+        if limit == 128 << 20 {
+            let loaded = Pretrained::load(&folder, gpu()).expect("a model");
+            assert_eq!(loaded.transformer.parameters()[0].value().blocks().len(), 2, "{dtype:?}");
+        }
+        let arguments = ["--model", text(&folder), "--batch-sizes", "4", "--tokens", "16"];
+        let trained = ["--methods", "sparta", "--target-modules", "all-linear,embed_tokens"];
+        assert_estimated(&[&arguments[..], &trained].concat());
+        std::fs::remove_dir_all(folder).expect("removed");
+    }
+}
+
+#[test]
 fn methods_plan_what_they_train() {
     let device = ComputeDevice::cpu();
     let configs = [
@@ -206,6 +236,15 @@ fn advice_is_worth_following() {
     let narrow = DeviceFacts { max_binding_bytes: Some(10_000), ..on(None) };
     let told = estimate(&never, &architecture, 0, &rows, &narrow).expect("an estimate");
     assert!(told.advice[0].contains("can bind only"), "{:?}", told.advice);
+    // What is trained as a whole is the cause: the frozen table of a sparse run is kept in blocks.
+    let narrow = DeviceFacts { max_binding_bytes: Some(6144), ..on(None) };
+    let short = Rows { longest: 8, targets: vec![7; 2], evaluated: 0, evaluated_rows: 0 };
+    let sparse = RunConfig { method: "sparta".into(), batch_size: 2, ..config.clone() };
+    let whole = RunConfig { batch_size: 2, ..never.clone() };
+    let [sparse, whole] =
+        [sparse, whole].map(|config| estimate(&config, &architecture, 0, &short, &narrow).expect("one"));
+    assert!(sparse.advice.is_empty(), "{:?}", sparse.advice);
+    assert!(whole.advice[0].contains("leave model.embed_tokens.weight out"), "{:?}", whole.advice);
 }
 
 #[test]

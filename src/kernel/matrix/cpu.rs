@@ -11,7 +11,7 @@ use super::{Layout, MatrixOps, choice::Variant};
 use crate::kernel::{flex, linear::LinearPasses};
 
 /// All numbers `[rows, cols]`.
-fn unpacked(words: IntTensor<Flex>, layout: Layout) -> FloatTensor<Flex> {
+pub(super) fn unpacked(words: IntTensor<Flex>, layout: Layout) -> FloatTensor<Flex> {
     let words = flex::contiguous(words);
     let values = layout.packing.decode(&flex::indices(&words), layout.rows * layout.cols);
     flex::tensor(values, [layout.rows, layout.cols])

@@ -1,11 +1,12 @@
 //! Frozen matrices, in f32 or packed, and what a model does with them: products along and across their rows, rows of
 //! them, single numbers of them.
 //!
-//! In reading order: [`packing`] says how numbers lie in words; [`Matrix`] is what a model keeps; [`choice`] decides
-//! between the shaders by what was measured ([`prepare`]).
+//! In reading order: [`packing`] says how numbers lie in words; [`Matrix`] is what a model keeps, [`split`] by rows where it
+//! is too large for one buffer; [`choice`] decides between the shaders by what was measured ([`prepare`]).
 
 pub mod choice;
 pub mod packing;
+pub mod split;
 pub mod write;
 
 mod cpu;
@@ -30,6 +31,7 @@ use crate::{Error, Result, device};
 pub use choice::Variant;
 pub use packing::Packing;
 pub(super) use shaders::SHADERS;
+pub use split::Split;
 pub use tune::prepare;
 pub(super) use wgsl::padded;
 
@@ -91,6 +93,8 @@ pub enum Matrix {
     Dense(Tensor<2>),
     /// In fewer bits.
     Packed(Packed),
+    /// In blocks of rows, for a device that cannot bind all of it at once.
+    Split(Split),
 }
 
 /// Bits of u32 on a device, as Burn keeps them.
@@ -145,6 +149,7 @@ impl Matrix {
         match self {
             Self::Dense(values) => values.dims(),
             Self::Packed(Packed { layout, .. }) => [layout.rows, layout.cols],
+            Self::Split(split) => split.dims(),
         }
     }
 
@@ -153,6 +158,7 @@ impl Matrix {
         match self {
             Self::Dense(_) => None,
             Self::Packed(packed) => Some(packed.layout.packing),
+            Self::Split(split) => split.packing(),
         }
     }
 
@@ -167,7 +173,7 @@ impl Matrix {
         self.product_by(x, along, None)
     }
 
-    /// [`Self::product`] in a given way, where the shape allows it.
+    /// [`Self::product`] in a given way, where the shape allows it and the matrix is not split.
     pub fn product_by(&self, x: Tensor<2>, along: bool, variant: Option<Variant>) -> Tensor<2> {
         Tensor::from_dispatch(match self {
             Self::Dense(values) => {
@@ -176,6 +182,7 @@ impl Matrix {
             Self::Packed(Packed { words, layout }) => {
                 Dispatch::packed_product_op(x.into_dispatch(), words.clone().into_dispatch(), *layout, along, variant)
             }
+            Self::Split(split) => return split.product(x, along),
         })
     }
 
@@ -196,6 +203,7 @@ impl Matrix {
         match self {
             Self::Dense(values) => values.clone().select(0, ids),
             Self::Packed(packed) => packed.rows(ids, packed.layout),
+            Self::Split(split) => split.rows(ids),
         }
     }
 
@@ -209,6 +217,7 @@ impl Matrix {
                 let layout = Layout { rows: rows * cols, cols: 1, ..packed.layout };
                 packed.rows(indices, layout).reshape([count])
             }
+            Self::Split(split) => split.at(indices),
         }
     }
 
@@ -220,6 +229,7 @@ impl Matrix {
         match self {
             Self::Dense(values) => device::read(values.clone()).await,
             Self::Packed(packed) => packed.read().await,
+            Self::Split(split) => split.read().await,
         }
     }
 
@@ -239,6 +249,7 @@ impl Matrix {
                 let rows = 0..packed.layout.rows as u32;
                 packed.rows(upload(rows.collect(), &packed.words.device()), packed.layout)
             }
+            Self::Split(split) => split.dense(),
         }
     }
 }
@@ -258,6 +269,7 @@ pub fn composed(x: Tensor<2>, matrix: &Matrix, along: bool) -> Tensor<2> {
             let dims = [packed.layout.rows, packed.layout.cols];
             Tensor::from_data(TensorData::new(packed.values(), dims), &packed.words.device())
         }
+        Matrix::Split(split) => split.dense(),
     };
     x.matmul(if along { values.transpose() } else { values })
 }

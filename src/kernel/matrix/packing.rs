@@ -47,7 +47,7 @@ impl Packing {
 
     /// Words of `count` numbers without scales; the scales follow.
     pub(super) const fn number_words(self, count: usize) -> usize {
-        (count * self.bits()).div_ceil(32).next_multiple_of(WORDS)
+        count.div_ceil(32 / self.bits()).next_multiple_of(WORDS)
     }
 
     /// Words of `count` numbers with their scales, two to a word.

@@ -12,7 +12,11 @@ use burn_cubecl::CubeBackend;
 use burn_flex::Flex;
 
 use super::{Layout, Matrix, Packed, Packing};
-use crate::kernel::{AdamW, flex, launch, scatter_write, sparse_step, sparse_step::Stepped};
+use crate::kernel::{
+    AdamW, flex, launch,
+    scatter_write::{self, scatter_write_from},
+    sparse_step::{self, Stepped, sparse_step},
+};
 
 /// Backend dispatch of writes into packed matrices.
 #[backend_extension(Cube, Flex)]
@@ -21,6 +25,7 @@ pub trait PackedWriteOps: Backend {
     fn packed_write_op(
         words: IntTensor<Self>,
         layout: Layout,
+        first: usize,
         indices: IntTensor<Self>,
         values: FloatTensor<Self>,
     ) -> IntTensor<Self>;
@@ -63,13 +68,23 @@ impl Matrix {
     /// In a quantized matrix.
     pub fn write(self, indices: Tensor<1, Int>, values: Tensor<1>) -> Self {
         match self {
-            Self::Dense(weight) => Self::Dense(scatter_write(weight, indices, values)),
+            Self::Split(split) => Self::Split(split.write(indices, values)),
+            whole => whole.write_from(0, indices, values),
+        }
+    }
+
+    /// [`Self::write`] into one block of a matrix, which has the numbers from the flat index `first` on: what is in other
+    /// blocks is not written.
+    pub(super) fn write_from(self, first: usize, indices: Tensor<1, Int>, values: Tensor<1>) -> Self {
+        match self {
+            Self::Dense(weight) => Self::Dense(scatter_write_from(weight, first, indices, values)),
             Self::Packed(Packed { words, layout }) => {
                 assert!(!layout.packing.quantized(), "numbers of quantized matrices are not written");
                 let (words, indices) = (words.into_dispatch(), indices.into_dispatch());
-                let words = Dispatch::packed_write_op(words, layout, indices, values.into_dispatch());
+                let words = Dispatch::packed_write_op(words, layout, first, indices, values.into_dispatch());
                 Self::Packed(Packed { words: Tensor::from_dispatch(words), layout })
             }
+            Self::Split(_) => unreachable!("blocks are not split"),
         }
     }
 
@@ -99,6 +114,11 @@ impl Matrix {
                 let packed = Packed { words: Tensor::from_dispatch(words), layout };
                 (Self::Packed(packed), Tensor::from_dispatch(delta), Tensor::from_dispatch(moments))
             }
+            Self::Split(split) => {
+                let step = Step { indices, base, grad, squared_norm, settings };
+                let (split, delta, moments) = split.step(delta, moments, step);
+                (Self::Split(split), delta, moments)
+            }
         }
     }
 }
@@ -112,13 +132,14 @@ impl PackedWriteOps for CubeBackend {
     fn packed_write_op(
         words: IntTensor<Self>,
         layout: Layout,
+        first: usize,
         indices: IntTensor<Self>,
         values: FloatTensor<Self>,
     ) -> IntTensor<Self> {
         let words = launch::in_place(words);
         let source =
             if layout.packing == Packing::F16 { scatter_write::SOURCE_F16 } else { scatter_write::SOURCE_BF16 };
-        scatter_write::launch_write(source, &words, writable(layout), indices, values);
+        scatter_write::launch_write(source, &words, writable(layout), first, indices, values);
         words
     }
 
@@ -141,11 +162,14 @@ impl PackedWriteOps for CubeBackend {
     }
 }
 
-/// Puts one number of 16 bits into words.
-fn put(words: &mut [i32], packing: Packing, index: u32, value: f32) {
+/// Puts one number of 16 bits into words, if it may be written.
+fn put(words: &mut [i32], layout: Layout, index: u32, value: f32) {
+    if index as usize >= writable(layout) {
+        return;
+    }
     let word = &mut words[index as usize / 2];
     let shift = 16 * (index % 2);
-    let bits = u32::from(packing.half_bits(value)) << shift;
+    let bits = u32::from(layout.packing.half_bits(value)) << shift;
     *word = (*word as u32 & !(0xffff << shift) | bits) as i32;
 }
 
@@ -153,13 +177,14 @@ impl PackedWriteOps for Flex {
     fn packed_write_op(
         mut words: IntTensor<Self>,
         layout: Layout,
+        first: usize,
         indices: IntTensor<Self>,
         values: FloatTensor<Self>,
     ) -> IntTensor<Self> {
         let (indices, values) = (flex::contiguous(indices), flex::contiguous(values));
         let target = words.storage_mut::<i32>();
         for (&index, &value) in flex::indices(&indices).iter().zip(flex::floats(&values)) {
-            put(target, layout.packing, index, value);
+            put(target, layout, index.wrapping_sub(first as u32), value);
         }
         words
     }
@@ -176,11 +201,7 @@ impl PackedWriteOps for Flex {
         settings: AdamW,
     ) -> (IntTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let target = words.storage_mut::<i32>();
-        let write = |index: u32, value: f32| {
-            if writable(layout) > 0 {
-                put(target, layout.packing, index, value);
-            }
-        };
+        let write = |index: u32, value: f32| put(target, layout, index, value);
         sparse_step::step_on_cpu(indices, base, &mut delta, &mut moments, grad, &squared_norm, settings, write);
         (words, delta, moments)
     }

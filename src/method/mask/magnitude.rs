@@ -1,7 +1,7 @@
 //! Masks by the size of the pretrained numbers, as in the SHiRA paper's weight-magnitude variant (arXiv 2406.13175).
 
 use super::{Entry, largest};
-use crate::{Result, device, model::Transformer};
+use crate::{Result, model::Transformer};
 
 pub(super) const LOW: Entry = Entry {
     name: "magnitude-low",
@@ -19,7 +19,7 @@ async fn choose(wanted: &[(String, usize)], transformer: &mut Transformer, sign:
     let mut masks = Vec::new();
     for (name, count) in wanted {
         let parameter = transformer.parameter_mut(name).expect("masks name parameters of the model");
-        let values = device::read(parameter.value().dense()).await?;
+        let values = parameter.value().read().await?;
         let scores: Vec<f32> = values.into_iter().map(|value| sign * value.abs()).collect();
         masks.push(largest(&scores, *count));
     }

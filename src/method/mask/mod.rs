@@ -27,6 +27,9 @@ pub const MASKS: &[Entry] = &[
     gradient::ENTRY,
 ];
 
+/// The mask that looks at the gradients of whole tensors.
+pub(super) const GRADIENT: &str = gradient::ENTRY.name;
+
 /// The mask of this name.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ use crate::{
     Error, Result,
     config::{Recompute, RunConfig, bytes},
     device::DeviceFacts,
+    method::Means,
     model::Architecture,
 };
 
@@ -52,13 +53,18 @@ impl Room {
     pub(super) fn advice(&self, estimator: &Estimator, choice: Choice, demand: &Demand) -> Vec<String> {
         let found = self.remedies(estimator, choice);
         let mut all = Vec::new();
-        if let Some(binding) = self.binding.filter(|binding| demand.largest > *binding) {
+        if let Some(binding) = &self.binding.filter(|binding| demand.largest > *binding) {
             all.push(format!(
                 "the largest tensor takes {}, but {} can bind only {} at once{}",
                 bytes::show(demand.largest),
                 estimator.device.name,
-                bytes::show(binding),
-                if found.is_empty() { "; use --device cpu or another device" } else { "" }
+                bytes::show(*binding),
+                match estimator.trained_whole(*binding) {
+                    Some(name) =>
+                        format!("; leave {name} out with --frozen-modules, or use --device cpu or another device"),
+                    None if found.is_empty() => "; use --device cpu or another device".into(),
+                    None => String::new(),
+                }
             ));
         }
         if found.is_empty() && self.limit.is_some_and(|limit| demand.total() > limit) {
@@ -100,6 +106,12 @@ impl Estimator<'_> {
     /// The room that this device has within `limit` bytes.
     pub(super) fn room(&self, limit: Option<u64>) -> Room {
         Room { limit, binding: self.device.max_binding_bytes }
+    }
+
+    /// A tensor of more than `binding` bytes that is trained as a whole, which cannot be done in blocks.
+    fn trained_whole(&self, binding: u64) -> Option<&str> {
+        let mut whole = self.planned.iter().filter(|planned| planned.means == Means::Whole);
+        whole.find(|planned| planned.whole_bytes() > binding).map(|planned| &planned.tensor.name[..])
     }
 }
 

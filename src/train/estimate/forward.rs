@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::{
-    step::{Work, factors, packing},
+    step::{Work, factors},
     tape::{Extent, Grad, Input, Part, Tape, to},
 };
 use crate::{
@@ -53,9 +53,11 @@ pub(super) struct Forward<'a> {
     /// Whether this is Burn's CPU backend, where our kernels write over their operands.
     pub(super) cpu: bool,
     /// How the weights are kept.
-    keeping: Keeping,
+    pub(super) keeping: Keeping,
+    /// Bytes that the device binds at once, if there is a limit.
+    pub(super) binding: Option<u64>,
     /// Whether the inputs of low-rank products are dropped.
-    dropout: bool,
+    pub(super) dropout: bool,
     /// How many positions have their logits in one tensor at most.
     at_once: usize,
     planned: &'a [Planned],
@@ -65,7 +67,8 @@ pub(super) struct Forward<'a> {
 impl<'a> Forward<'a> {
     pub(super) fn new(transformer: &'a Transformer, tape: Tape, shape: Shape, work: &Work) -> Self {
         let (cpu, keeping, dropout, at_once) = (work.cpu, work.keeping, work.dropout, work.at_once);
-        Self { transformer, tape, shape, cpu, keeping, dropout, at_once, planned: &[], hooks: HashMap::new() }
+        let (binding, hooks) = (work.binding, HashMap::new());
+        Self { transformer, tape, shape, cpu, keeping, binding, dropout, at_once, planned: &[], hooks }
     }
 
     /// Hooks in what is trained; with gradients only if `tracked`.
@@ -97,7 +100,7 @@ impl<'a> Forward<'a> {
         all.into_iter().map(|numbers| self.tape.new_tensor(numbers, Part::Activations)).collect()
     }
 
-    fn hook(&self, parameter: &Parameter) -> Option<(Means, Vec<Extent>)> {
+    pub(super) fn hook(&self, parameter: &Parameter) -> Option<(Means, Vec<Extent>)> {
         self.hooks.get(&parameter.name[..]).map(|hook| (hook.means, hook.leaves.clone()))
     }
 
@@ -113,6 +116,9 @@ impl<'a> Forward<'a> {
 
     /// `x W^T + b`, with what is hooked into the weight.
     fn weight(&mut self, parameter: &Parameter, bias: Option<&Parameter>, x: Extent, part: Part) -> Extent {
+        if let Some(y) = self.by_blocks(parameter, &x, part) {
+            return y;
+        }
         let [outputs, inputs] = layer_dims(parameter).expect("weights are matrices").map(|side| side as u64);
         let tokens = x.numbers / inputs;
         let bias = bias.map(|bias| self.small(bias));
@@ -127,7 +133,7 @@ impl<'a> Forward<'a> {
             }
             Some((Means::Sparse, leaves)) => {
                 let y = new(self, outputs);
-                let packing = packing(self.transformer, self.keeping, parameter);
+                let packing = self.transformer.packing(parameter, self.keeping);
                 inputs.push(to(&x, dx(&x)));
                 let y = self.tape.record(y, &inputs, &[]);
                 if packing.is_some_and(Packing::quantized) {
@@ -166,7 +172,7 @@ impl<'a> Forward<'a> {
     }
 
     /// The watch on a product whose weight is trained sparsely: it changes nothing and keeps the product's input.
-    fn watched(&mut self, y: Extent, leaf: &Extent, x: &Extent) -> Extent {
+    pub(super) fn watched(&mut self, y: Extent, leaf: &Extent, x: &Extent) -> Extent {
         let output = y.clone().inner();
         let kept = if leaf.is_tracked() { &[x][..] } else { &[] };
         self.tape.record(output, &[to(leaf, Grad::New(leaf.numbers)), to(&y, Grad::Same)], kept)

@@ -11,6 +11,7 @@ mod arena;
 mod attention;
 mod fit;
 mod forward;
+mod split;
 mod step;
 mod tape;
 
@@ -198,6 +199,7 @@ impl<'a> Estimator<'a> {
             keeping: self.keeping(),
             dropout: self.config.lora_dropout > 0.0,
             at_once: positions_at_once(self.transformer.architecture.vocab_size, self.device),
+            binding: self.device.max_binding_bytes,
         };
         let ledger = match self.device.max_binding_bytes {
             Some(largest) => Ledger::of_gpu(largest),

@@ -3,6 +3,7 @@
 
 use super::{
     forward::{Forward, Shape},
+    split,
     tape::{self, Buffer, Extent, Gradients, Ledger, Part, Tape},
 };
 use crate::{
@@ -25,6 +26,8 @@ pub(super) struct Work<'a> {
     pub dropout: bool,
     /// How many positions have their logits in one tensor at most.
     pub at_once: usize,
+    /// Bytes that the device binds at once, if there is a limit.
+    pub binding: Option<u64>,
 }
 
 /// The batches of a run.
@@ -46,13 +49,15 @@ impl<'a> Work<'a> {
     /// Everything from the loading of the model to the second step. With the third nothing changes any more.
     pub(super) fn play(&self, ledger: &Ledger, batches: Batches) {
         let parameters = self.transformer.parameters();
-        let mut weights: Vec<Buffer> = parameters.iter().map(|p| ledger.hold(self.words(p), Part::Weights)).collect();
+        let hold = |numbers: u64| ledger.hold(numbers, Part::Weights);
+        let mut weights: Vec<Vec<Buffer>> =
+            parameters.iter().map(|p| self.words(p).into_iter().map(hold).collect()).collect();
         if batches.calibrate {
             self.calibrate(ledger, batches.train);
         }
         for (parameter, weight) in parameters.iter().zip(&mut weights) {
-            if self.trains_whole(parameter) && self.words(parameter) != parameter.len() as u64 {
-                *weight = ledger.hold(parameter.len() as u64, Part::Weights);
+            if self.trains_whole(parameter) && self.words(parameter) != [parameter.len() as u64] {
+                *weight = vec![hold(parameter.len() as u64)];
             }
         }
         let _trained: Vec<Buffer> = self.planned.iter().flat_map(|planned| trained(ledger, planned)).collect();
@@ -65,17 +70,18 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// 32-bit words of a tensor as it is loaded.
-    fn words(&self, parameter: &Parameter) -> u64 {
-        let packing = packing(self.transformer, self.keeping, parameter);
-        packing.map_or(parameter.len(), |packing| packing.words(parameter.len())) as u64
+    /// 32-bit words of a tensor as it is loaded, of each of its blocks.
+    fn words(&self, parameter: &Parameter) -> Vec<u64> {
+        let packing = self.transformer.packing(parameter, self.keeping);
+        let numbers = split::blocks(parameter, packing, self.binding).into_iter();
+        numbers.map(|numbers| packing.map_or(numbers, |packing| packing.words(numbers)) as u64).collect()
     }
 
     /// What tells where the trained numbers of a quantized weight are, row by row and column by column.
     fn beside(&self, ledger: &Ledger, planned: &Planned) -> Vec<Buffer> {
         let parameters = self.transformer.parameters();
         let parameter = parameters.iter().find(|parameter| parameter.name == planned.tensor.name);
-        let quantized = |p: &&&Parameter| packing(self.transformer, self.keeping, p).is_some_and(Packing::quantized);
+        let quantized = |p: &&&Parameter| self.transformer.packing(p, self.keeping).is_some_and(Packing::quantized);
         let Some(parameter) = parameter.filter(quantized).filter(|_| planned.means == Means::Sparse) else {
             return Vec::new();
         };
@@ -137,7 +143,7 @@ impl<'a> Work<'a> {
         // What is packed is looked at in f32.
         let parameters = self.transformer.parameters().into_iter();
         let looked_at = parameters.filter(|p| planned.iter().any(|planned| planned.tensor.name == p.name));
-        let unpacked = looked_at.filter(|p| self.words(p) != p.len() as u64);
+        let unpacked = looked_at.filter(|p| self.words(p) != [p.len() as u64]);
         let _unpacked: Vec<Buffer> = unpacked.map(|p| ledger.hold(p.len() as u64, Part::Weights)).collect();
         let _trained: Vec<Buffer> = planned.iter().flat_map(|planned| trained(ledger, planned)).collect();
         let mut forward = Work { planned: &planned, ..*self }.forward(ledger, shape);
@@ -147,12 +153,6 @@ impl<'a> Work<'a> {
         let loss = forward.loss_sum(hidden);
         drop(forward.tape.backward(&loss));
     }
-}
-
-/// How a tensor of a model is kept.
-pub(super) fn packing(transformer: &Transformer, keeping: Keeping, parameter: &Parameter) -> Option<Packing> {
-    let classifier = transformer.head.classifier_names().contains(&parameter.name);
-    keeping.packing(transformer.architecture.stored, &parameter.dims, parameter.role, classifier)
 }
 
 /// What lives from step to step beside a tensor that is trained.
