@@ -47,7 +47,7 @@ fn put(lane: u32, first_row: u32, first_n: u32) {
         let n = first_n + at % 16u;
         if row < tokens && n < outer {
             let exponent = i32(x[row * (2u * steps + 1u) + 2u * steps].x);
-            y[row * outer + n] = ldexp(finished[start + at], exponent);
+            y[row * outer + n] = plus(ldexp(finished[start + at], exponent), row, n);
         }
     }
 }

@@ -5,11 +5,13 @@
 // Needs the alias Four of four neighbours of x, the constants ALONG_ROWS and RAGGED and, from shared/weights_*.wgsl, the binding `w` and
 //     weights(at, left): four neighbours of W from the flat index `at`, of which `left` are in the same row; the others
 //     are zeros. Where W is not RAGGED, rows are whole fours.
-// The host pads the rows of x to a multiple of four numbers with zeros.
+// The host pads the rows of x to a multiple of four numbers with zeros. From shared/plus_*.wgsl, which stands behind, it needs
+//     plus(sum, row, n): what is written for a sum,
+// and the binding `dims`:
+//   0 tokens, 1 inner, 2 outer, 3 word where scales begin, 4 numbers from row to row of what is added (0 or outer)
 
 @group(0) @binding(0) var<storage, read_write> x: array<Four>;       // [tokens, ceil(inner / 4)]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;        // [tokens, outer]
-@group(0) @binding(3) var<storage, read_write> dims: array<u32>;     // tokens, inner, outer, word where scales begin
 
 // Read once: not every driver sees that they stay as they are.
 var<private> tokens: u32;
@@ -17,6 +19,7 @@ var<private> inner: u32;
 var<private> outer: u32;
 var<private> width: u32;  // of W's rows
 var<private> scales_at: u32;
+var<private> addend_pitch: u32;
 
 fn read_dims() {
     tokens = dims[0];
@@ -24,6 +27,7 @@ fn read_dims() {
     outer = dims[2];
     width = select(outer, inner, ALONG_ROWS);
     scales_at = dims[3];
+    addend_pitch = dims[4];
 }
 
 // 4 x 4 numbers of W, as four pieces of rows: where they begin, and where the last such row begins.
@@ -71,15 +75,16 @@ fn store(row: u32, n: u32, sums: vec4<f32>) {
     if row >= tokens {
         return;
     }
-    let at = row * outer + 4u * n;
-    if 4u * n + 3u < outer {
-        y[at] = sums.x;
-        y[at + 1u] = sums.y;
-        y[at + 2u] = sums.z;
-        y[at + 3u] = sums.w;
+    let first = 4u * n;
+    let at = row * outer + first;
+    if first + 3u < outer {
+        y[at] = plus(sums.x, row, first);
+        y[at + 1u] = plus(sums.y, row, first + 1u);
+        y[at + 2u] = plus(sums.z, row, first + 2u);
+        y[at + 3u] = plus(sums.w, row, first + 3u);
         return;
     }
-    for (var i = 0u; 4u * n + i < outer; i++) {
-        y[at + i] = sums[i];
+    for (var i = 0u; first + i < outer; i++) {
+        y[at + i] = plus(sums[i], row, first + i);
     }
 }

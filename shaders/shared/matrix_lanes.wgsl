@@ -37,7 +37,7 @@ fn put(row: u32, first_n: u32, half: u32, across: u32, sums: vec4<f32>) {
     for (var i = 0u; i < 4u; i++) {
         let n = first_n + 4u * LANES * half + across + LANES * i;
         if n < outer {
-            y[row * outer + n] = sums[i];
+            y[row * outer + n] = plus(sums[i], row, n);
         }
     }
 }

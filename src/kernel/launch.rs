@@ -17,16 +17,26 @@ use cubecl::{
 /// The largest number of workgroups in one dimension that every WebGPU device accepts.
 const MAX_GROUPS: u32 = 65_535;
 
+/// The text of a WGSL program, in two parts of which the second may be empty.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Text(pub &'static str, pub &'static str);
+
+impl From<&'static str> for Text {
+    fn from(whole: &'static str) -> Self {
+        Self(whole, "")
+    }
+}
+
 /// One WGSL program. Its identity is a hash of its text, because compilation caches never see the text itself.
 #[derive(Clone, Copy, Debug)]
 struct Wgsl {
-    text: &'static str,
+    text: Text,
     hash: u64,
 }
 
 impl KernelSource for Wgsl {
     fn source(&self) -> SourceTemplate {
-        SourceTemplate::new(self.text)
+        SourceTemplate::new([self.text.0, self.text.1].concat())
     }
 
     fn id(&self) -> KernelId {
@@ -47,8 +57,8 @@ type Key = (CubeDevice, Vec<u8>);
 thread_local! {
     /// Buffers of parameters that were uploaded lately, and those of the time before.
     static UPLOADED: RefCell<[HashMap<Key, Handle>; 2]> = RefCell::default();
-    /// Hashes of shaders, by the address of their text.
-    static HASHES: RefCell<HashMap<usize, u64>> = RefCell::default();
+    /// Hashes of shaders, by the addresses of their text.
+    static HASHES: RefCell<HashMap<[usize; 2], u64>> = RefCell::default();
 }
 
 /// A buffer with these parameters. Most launches of a step have those of the step before, and an upload is dear: it hands in
@@ -68,20 +78,26 @@ fn uploaded(like: &CubeTensor, parameters: &[u8]) -> Handle {
     })
 }
 
-fn hash_of(text: &'static str) -> u64 {
-    let hash = || u64::from_le_bytes(blake3::hash(text.as_bytes()).as_bytes()[..8].try_into().expect("32 bytes"));
-    HASHES.with_borrow_mut(|hashes| *hashes.entry(text.as_ptr() as usize).or_insert_with(hash))
+fn hash_of(text: Text) -> u64 {
+    let hash = || {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(text.0.as_bytes()).update(text.1.as_bytes());
+        u64::from_le_bytes(hasher.finalize().as_bytes()[..8].try_into().expect("32 bytes"))
+    };
+    let place = [text.0, text.1].map(|part| part.as_ptr() as usize);
+    HASHES.with_borrow_mut(|hashes| *hashes.entry(place).or_insert_with(hash))
 }
 
 /// Queues `text` (entry point `main`) with `buffers` at bindings 0, 1, ... of group 0.
 pub(super) fn launch(
     like: &CubeTensor,
-    text: &'static str,
+    text: impl Into<Text>,
     workgroup: u32,
     groups: (u32, u32),
     buffers: &[&Handle],
     parameters: &[u8],
 ) {
+    let text = text.into();
     let hash = hash_of(text);
     let parameters = uploaded(like, parameters);
     let mut bindings: Vec<_> = buffers.iter().map(|&handle| handle.clone().binding()).collect();

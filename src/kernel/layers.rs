@@ -56,18 +56,18 @@ pub trait SparseLayerOps: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// `y = x W^T + b` `[T, outputs]` for `x` `[T, inputs]`, a frozen `weight` `[outputs, inputs]` and a `bias` `[1, outputs]`, or
-/// `y = x W + b` where the weight is stored `transposed`, `[inputs, outputs]`. The backward pass gives `dx` and, for the
+/// `y = x W^T + b` `[T, outputs]` for `x` `[T, inputs]`, a frozen `weight` `[outputs, inputs]` and an `addend` `b` `[1, outputs]` or
+/// `[T, outputs]`; `y = x W + b` where the weight is stored `transposed`, `[inputs, outputs]`. The backward pass gives `dx` and, for the
 /// tracked `delta` `[N]`, the gradient of the entries `indices` `[N]`, flat into the weight as it is stored.
 pub fn sparse_linear(
     x: Tensor<2>,
     weight: &Matrix,
     delta: Tensor<1>,
     indices: Tensor<1, Int>,
-    bias: Option<Tensor<2>>,
+    addend: Option<Tensor<2>>,
     transposed: bool,
 ) -> Tensor<2> {
-    let y = weight.linear(x.clone(), bias, !transposed);
+    let y = weight.linear(x.clone(), addend, !transposed);
     Tensor::from_dispatch(Dispatch::watch_linear_op(
         y.into_dispatch(),
         x.into_dispatch(),

@@ -4,7 +4,7 @@
 //! large matrices, and start from the bias instead of adding it afterwards.
 
 use burn::backend::{
-    Autodiff, Backend, Dispatch,
+    Autodiff, Backend, Dispatch, TensorMetadata,
     autodiff::{
         NodeId,
         checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
@@ -21,6 +21,7 @@ use burn_flex::{Flex, FlexTensor};
 
 use super::{
     flex,
+    matrix::addend_gradient,
     product::{Matrix, Sizes, product},
 };
 
@@ -60,7 +61,7 @@ pub trait LinearPasses: Backend {
 }
 
 /// `y = x W^T + b` `[T, outputs]` for `x` `[T, inputs]`, `weight` `[outputs, inputs]` (`[inputs, outputs]` where it is stored
-/// `transposed`) and `bias` `[1, outputs]`.
+/// `transposed`) and `bias` `[1, outputs]`, or `[T, outputs]` if it is what the layer adds its output to.
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<2>>, transposed: bool) -> Tensor<2> {
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     Tensor::from_dispatch(match bias {
@@ -117,6 +118,8 @@ impl LinearPasses for Flex {
         transposed: bool,
     ) -> FloatTensor<Self> {
         let [rows, inputs] = x.layout().shape().dims();
+        // The products of this crate start from one row for all.
+        let each_row = bias.as_ref().is_some_and(|bias| bias.layout().shape()[0] != 1);
         if rows < FEW_ROWS {
             let y = Self::float_matmul(x, if transposed { weight } else { Self::float_transpose(weight) });
             return match bias {
@@ -128,7 +131,10 @@ impl LinearPasses for Flex {
         let outputs = weight.layout().num_elements() / inputs.max(1);
         let values = flex::floats(&weight);
         let right = if transposed { Matrix::stored(values, outputs) } else { Matrix::transpose_of(values, inputs) };
-        rows_by(&x, right, outputs, bias.as_ref().map(flex::floats))
+        match bias {
+            Some(bias) if each_row => Self::float_add(rows_by(&x, right, outputs, None), bias),
+            bias => rows_by(&x, right, outputs, bias.as_ref().map(flex::floats)),
+        }
     }
 
     fn linear_input_gradient(dy: FloatTensor<Self>, weight: FloatTensor<Self>, transposed: bool) -> FloatTensor<Self> {
@@ -201,12 +207,13 @@ fn recorded<B: LinearPasses, C: CheckpointStrategy, const N: usize>(
     bias: Option<FloatTensor<Autodiff<B, C>>>,
     transposed: bool,
 ) -> FloatTensor<Autodiff<B, C>> {
+    let adds_one_row = bias.as_ref().is_some_and(|bias| bias.shape()[0] == 1);
     let bias = bias.map(FloatTensor::<Autodiff<B, C>>::into_primitive);
     match prepared {
         OpsKind::Tracked(mut prep) => {
             let kept = weight.is_tracked().then(|| prep.checkpoint(&x));
             let weight = weight.into_primitive();
-            let state = LinearState::<B> { x: kept, weight: weight.clone(), transposed };
+            let state = LinearState::<B> { x: kept, weight: weight.clone(), transposed, adds_one_row };
             prep.finish(state, B::linear_forward(x.into_primitive(), weight, bias, transposed))
         }
         OpsKind::UnTracked(prep) => {
@@ -224,6 +231,8 @@ struct LinearState<B: Backend> {
     x: Option<NodeId>,
     weight: FloatTensor<B>,
     transposed: bool,
+    /// Whether one row was added to all.
+    adds_one_row: bool,
 }
 
 /// With `N = 3` the last parent is the bias.
@@ -236,7 +245,7 @@ impl<B: LinearPasses, const N: usize> Backward<B, N> for Linear {
         let mut parents = ops.parents.into_iter();
         let (x_node, weight_node) = (parents.next().flatten(), parents.next().flatten());
         if let Some(node) = parents.next().flatten() {
-            grads.register::<B>(node.id, B::float_sum_dim(dy.clone(), 0));
+            grads.register::<B>(node.id, addend_gradient::<B>(dy.clone(), state.adds_one_row));
         }
         if let (Some(node), Some(x)) = (weight_node, state.x) {
             let x = checkpointer.retrieve_node_output(x);

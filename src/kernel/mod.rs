@@ -55,13 +55,10 @@ pub use squared_norm::squared_norm;
 
 /// Every shader as it is given to the driver, by name; a test validates each with naga. Shaders of one file have its name
 /// and what tells them apart behind it.
-pub fn shaders() -> impl Iterator<Item = (&'static str, &'static str)> {
-    SHADERS
-        .iter()
-        .chain(attention::SHADERS)
-        .chain(matrix::SHADERS.into_iter().flatten())
-        .chain(matrix::split::SHADERS)
-        .copied()
+pub fn shaders() -> impl Iterator<Item = (String, String)> {
+    let whole = SHADERS.iter().chain(attention::SHADERS).chain(matrix::split::SHADERS);
+    let whole = whole.map(|&(name, text)| (name.to_string(), launch::Text::from(text)));
+    whole.chain(matrix::shaders::all()).map(|(name, text)| (name, [text.0, text.1].concat()))
 }
 
 const SHADERS: &[(&str, &str)] = &[

@@ -40,8 +40,8 @@ struct DenseAdaptation {
 }
 
 impl Adaptation for DenseAdaptation {
-    fn linear(&self, x: Tensor<2>, _weight: &Matrix, bias: Option<Tensor<2>>) -> Tensor<2> {
-        kernel::linear(x, self.leaf.clone(), bias, self.transposed)
+    fn linear(&self, x: Tensor<2>, _weight: &Matrix, addend: Option<Tensor<2>>) -> Tensor<2> {
+        kernel::linear(x, self.leaf.clone(), addend, self.transposed)
     }
 
     fn embed(&self, ids: Tensor<1, Int>, _weight: &Matrix) -> Tensor<2> {

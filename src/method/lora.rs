@@ -83,8 +83,8 @@ struct LowRankAdaptation {
 }
 
 impl Adaptation for LowRankAdaptation {
-    fn linear(&self, x: Tensor<2>, weight: &Matrix, bias: Option<Tensor<2>>) -> Tensor<2> {
-        let frozen = weight.linear(x.clone(), bias, !self.transposed);
+    fn linear(&self, x: Tensor<2>, weight: &Matrix, addend: Option<Tensor<2>>) -> Tensor<2> {
+        let frozen = weight.linear(x.clone(), addend, !self.transposed);
         let x = match self.dropout {
             Some((rate, seed)) => kernel::dropout(x, rate, seed),
             None => x,

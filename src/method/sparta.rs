@@ -81,11 +81,13 @@ struct SparseAdaptation {
 }
 
 impl Adaptation for SparseAdaptation {
-    fn linear(&self, x: Tensor<2>, weight: &Matrix, bias: Option<Tensor<2>>) -> Tensor<2> {
+    fn linear(&self, x: Tensor<2>, weight: &Matrix, addend: Option<Tensor<2>>) -> Tensor<2> {
         let (leaf, along) = (self.leaf.clone(), !self.transposed);
         match &self.beside {
-            Some(pattern) => kernel::add_sparse_product(weight.linear(x.clone(), bias, along), x, leaf, pattern, along),
-            None => kernel::sparse_linear(x, weight, leaf, self.indices.clone(), bias, self.transposed),
+            Some(pattern) => {
+                kernel::add_sparse_product(weight.linear(x.clone(), addend, along), x, leaf, pattern, along)
+            }
+            None => kernel::sparse_linear(x, weight, leaf, self.indices.clone(), addend, self.transposed),
         }
     }
 

@@ -24,11 +24,16 @@ pub struct FeedForward {
 parts!(FeedForward: gate, up, down);
 
 impl FeedForward {
-    fn forward(&self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
-        self.down.forward(match &self.gate {
+    /// Added to `onto` if that is given.
+    fn forward(&self, x: Tensor<2>, activation: Activation, onto: Option<Tensor<2>>) -> Tensor<2> {
+        let hidden = match &self.gate {
             Some(gate) => kernel::gated(gate.forward(x.clone()), self.up.forward(x), activation),
             None => kernel::activate(self.up.forward(x), activation),
-        })
+        };
+        match onto {
+            Some(onto) => self.down.forward_onto(hidden, onto),
+            None => self.down.forward(hidden),
+        }
     }
 }
 
@@ -82,14 +87,18 @@ impl Block {
             Some(norm) => norm.forward(x),
             None => x,
         };
-        let join = |norm: &Option<Norm>, x: Tensor<2>, part: Tensor<2>| match (a.placement, norm) {
-            (NormPlacement::Around, Some(norm)) => x + norm.forward(part),
-            (NormPlacement::After, Some(norm)) => norm.forward(x + part),
-            _ => x + part,
+        // A part whose output goes through a norm of its own is added to the stream behind that.
+        let around = a.placement == NormPlacement::Around;
+        let onto = |x: &Tensor<2>| (!around).then(|| x.clone());
+        let join = |norm: &Option<Norm>, x: Tensor<2>, part: Tensor<2>| match norm {
+            Some(norm) if around => x + norm.forward(part),
+            Some(norm) => norm.forward(part),
+            None => part,
         };
-        let attended = self.attention.forward(a, self.kind, before(&self.attention_norm, x.clone()), layout, past);
+        let normed = before(&self.attention_norm, x.clone());
+        let attended = self.attention.forward(a, self.kind, normed, onto(&x), layout, past);
         let x = join(&self.attention_output_norm, x, attended);
-        let fed = self.feed_forward.forward(before(&self.feed_forward_norm, x.clone()), a.activation);
+        let fed = self.feed_forward.forward(before(&self.feed_forward_norm, x.clone()), a.activation, onto(&x));
         join(&self.feed_forward_output_norm, x, fed)
     }
 }

@@ -39,6 +39,14 @@ impl Linear {
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         self.weight.linear(x, self.bias.as_ref().map(Parameter::small))
     }
+
+    /// The same, added to `rows` `[T, outputs]`.
+    pub fn forward_onto(&self, x: Tensor<2>, rows: Tensor<2>) -> Tensor<2> {
+        match &self.bias {
+            None => self.weight.linear(x, Some(rows)),
+            Some(_) => rows + self.forward(x),
+        }
+    }
 }
 
 /// A norm over the width of each activation.

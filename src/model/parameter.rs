@@ -34,8 +34,9 @@ impl Role {
 /// How a training method changes the use of one tensor. The model calls it in place of the plain operation and does
 /// not know which method it is. `weight` is the tensor's current value, untracked, in f32 or packed.
 pub trait Adaptation: Debug + Send {
-    /// `y` `[T, outputs]` of a linear layer for `x` `[T, inputs]`, `weight` as it is stored and a bias `[1, outputs]`.
-    fn linear(&self, x: Tensor<2>, weight: &Matrix, bias: Option<Tensor<2>>) -> Tensor<2>;
+    /// `y` `[T, outputs]` of a linear layer for `x` `[T, inputs]`, `weight` as it is stored, and what is added
+    /// to it: `[1, outputs]` (a bias), or `[T, outputs]`.
+    fn linear(&self, x: Tensor<2>, weight: &Matrix, addend: Option<Tensor<2>>) -> Tensor<2>;
 
     /// Rows `ids` `[T]` of an embedding table, as `[T, width]`.
     fn embed(&self, ids: Tensor<1, Int>, weight: &Matrix) -> Tensor<2>;
@@ -172,11 +173,11 @@ impl Parameter {
         self.value = Some(change(value));
     }
 
-    /// `x W^T + bias` `[T, outputs]`, for a bias `[1, outputs]`.
-    pub fn linear(&self, x: Tensor<2>, bias: Option<Tensor<2>>) -> Tensor<2> {
+    /// `x W^T + addend` `[T, outputs]`, for an addend `[1, outputs]` (a bias) or `[T, outputs]`.
+    pub fn linear(&self, x: Tensor<2>, addend: Option<Tensor<2>>) -> Tensor<2> {
         match &self.adaptation {
-            Some(adaptation) => adaptation.linear(x, self.value(), bias),
-            None => self.value().linear(x, bias, !self.transposed()),
+            Some(adaptation) => adaptation.linear(x, self.value(), addend),
+            None => self.value().linear(x, addend, !self.transposed()),
         }
     }
 

@@ -52,7 +52,7 @@ fn settings(step: i32) -> AdamW {
 fn shaders_are_valid_wgsl() {
     for (name, text) in kernel::shaders() {
         let module =
-            naga::front::wgsl::parse_str(text).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(text)));
+            naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
         // Unpacking f16 is in the core of WebGPU, but naga names it apart.
         let core = naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
         let experiments = naga::valid::Capabilities::SHADER_FLOAT16 | naga::valid::Capabilities::COOPERATIVE_MATRIX;
@@ -67,7 +67,8 @@ fn shaders_are_valid_wgsl() {
         entry.as_ref().is_ok_and(|entry| entry.path().extension().is_some_and(|extension| extension == "wgsl"))
     });
     // A file that is compiled in several variants is listed with each; what tells them apart stands behind its name.
-    let named: BTreeSet<&str> = kernel::shaders().filter_map(|(name, _)| name.split(' ').next()).collect();
+    let named: BTreeSet<String> =
+        kernel::shaders().filter_map(|(name, _)| name.split(' ').next().map(str::to_string)).collect();
     assert_eq!(files.count(), named.len(), "every file in shaders/ is listed in kernel::shaders");
 }
 

@@ -57,6 +57,13 @@ fn products_equal_those_of_unpacked_matrices() {
                         let actual = matrix.product_by(x.clone(), along, variant);
                         assert_eq!(actual.dims(), [tokens, outer], "{what}");
                         assert_close(&what, &values(actual), &expected, 1e-5, atol);
+                        // One row for all, and a row for each.
+                        for added in [1, tokens] {
+                            let addend = device.floats(normals(&mut stream, added * outer), [added, outer]);
+                            let actual = matrix.linear_by(x.clone(), Some(addend.clone()), along, variant);
+                            let expected = matrix::composed(x.clone(), &matrix, along) + addend;
+                            assert_close(&format!("{what} + {added}"), &values(actual), &values(expected), 1e-5, atol);
+                        }
                     }
                 }
             }
@@ -74,19 +81,29 @@ fn gradients_of_products_equal_those_of_unpacked_matrices() {
                 let (inner, outer) = if along { (cols, rows) } else { (rows, cols) };
                 let x = device.floats(normals(&mut stream, tokens * inner), [tokens, inner]);
                 let weights = device.floats(normals(&mut stream, tokens * outer), [tokens, outer]);
-                let gradient = |product: &dyn Fn(Tensor<2>) -> Tensor<2>| {
-                    let x = Tensor::from_inner(x.clone()).require_grad();
-                    let loss = (product(x.clone()) * Tensor::from_inner(weights.clone())).sum();
-                    values(x.grad(&loss.backward()).expect("a gradient"))
-                };
-                let actual = gradient(&|x| matrix.product(x, along));
-                let dense = Matrix::Dense(matrix.dense());
-                let expected = gradient(&|x| {
-                    let Matrix::Dense(w) = &dense else { unreachable!("it is dense") };
-                    let w = Tensor::from_inner(w.clone());
-                    x.matmul(if along { w.transpose() } else { w })
-                });
-                assert_close(&format!("{name} along {along}"), &actual, &expected, 1e-5, 2e-4);
+                let dense = Tensor::from_inner(matrix.dense());
+                let dense = if along { dense.transpose() } else { dense };
+                // Nothing added, one row to all, and a row to each.
+                for added in [None, Some(1), Some(tokens)] {
+                    let addend = added.map(|rows| device.floats(normals(&mut stream, rows * outer), [rows, outer]));
+                    type Op<'a> = &'a dyn Fn(Tensor<2>, Option<Tensor<2>>) -> Tensor<2>;
+                    let gradients = |op: Op| {
+                        let leaf = |tensor: &Tensor<2>| Tensor::from_inner(tensor.clone()).require_grad();
+                        let (x, addend) = (leaf(&x), addend.as_ref().map(leaf));
+                        let y = op(x.clone(), addend.clone());
+                        let gradients = (y * Tensor::from_inner(weights.clone())).sum().backward();
+                        let of = |leaf: Tensor<2>| values(leaf.grad(&gradients).expect("a gradient"));
+                        (of(x), addend.map(of).unwrap_or_default())
+                    };
+                    let actual = gradients(&|x, addend| matrix.linear(x, addend, along));
+                    let expected = gradients(&|x, addend| {
+                        let y = x.matmul(dense.clone());
+                        addend.map_or(y.clone(), |addend| y + addend)
+                    });
+                    let what = format!("{name} along {along} plus {added:?}");
+                    assert_close(&what, &actual.0, &expected.0, 1e-5, 2e-4);
+                    assert_close(&what, &actual.1, &expected.1, 1e-5, 2e-4);
+                }
             }
         }
     }

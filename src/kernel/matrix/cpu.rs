@@ -27,13 +27,14 @@ impl MatrixOps for Flex {
         Self::linear_forward(x, w, None, !along)
     }
 
-    fn dense_product_and_bias_op(
+    fn dense_product_plus_op(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
+        addend: FloatTensor<Self>,
         along: bool,
+        _variant: Option<Variant>,
     ) -> FloatTensor<Self> {
-        Self::linear_forward(x, w, Some(bias), !along)
+        Self::linear_forward(x, w, Some(addend), !along)
     }
 
     fn packed_product_op(
@@ -44,6 +45,17 @@ impl MatrixOps for Flex {
         variant: Option<Variant>,
     ) -> FloatTensor<Self> {
         Self::dense_product_op(x, unpacked(words, layout), along, variant)
+    }
+
+    fn packed_product_plus_op(
+        x: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        addend: FloatTensor<Self>,
+        layout: Layout,
+        along: bool,
+        variant: Option<Variant>,
+    ) -> FloatTensor<Self> {
+        Self::dense_product_plus_op(x, unpacked(words, layout), addend, along, variant)
     }
 
     fn packed_rows_op(ids: IntTensor<Self>, words: IntTensor<Self>, layout: Layout) -> FloatTensor<Self> {

@@ -10,12 +10,12 @@ pub mod split;
 pub mod write;
 
 mod cpu;
-mod shaders;
+pub(super) mod shaders;
 mod tune;
 mod wgsl;
 
 use burn::backend::{
-    Autodiff, AutodiffBackend, Backend, Dispatch,
+    Autodiff, AutodiffBackend, Backend, Dispatch, TensorMetadata,
     autodiff::{
         checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
         grads::Gradients,
@@ -30,7 +30,6 @@ use crate::{Error, Result, device};
 
 pub use choice::Variant;
 pub use packing::Packing;
-pub(super) use shaders::SHADERS;
 pub use split::Split;
 pub use tune::prepare;
 pub(super) use wgsl::padded;
@@ -57,18 +56,29 @@ pub trait MatrixOps: Backend {
         variant: Option<Variant>,
     ) -> FloatTensor<Self>;
 
-    /// See [`Matrix::linear`]: the same with `bias` `[1, rows]` or `[1, cols]` added to each row.
-    fn dense_product_and_bias_op(
+    /// See [`Matrix::linear`]: the same, and `addend` `[1 or T, rows or cols]` added to it.
+    fn dense_product_plus_op(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
+        addend: FloatTensor<Self>,
         along: bool,
+        variant: Option<Variant>,
     ) -> FloatTensor<Self>;
 
     /// [`Self::dense_product_op`] for a packed matrix.
     fn packed_product_op(
         x: FloatTensor<Self>,
         words: IntTensor<Self>,
+        layout: Layout,
+        along: bool,
+        variant: Option<Variant>,
+    ) -> FloatTensor<Self>;
+
+    /// [`Self::dense_product_plus_op`] for a packed matrix.
+    fn packed_product_plus_op(
+        x: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        addend: FloatTensor<Self>,
         layout: Layout,
         along: bool,
         variant: Option<Variant>,
@@ -186,16 +196,23 @@ impl Matrix {
         })
     }
 
-    /// [`Self::product`], and `bias` `[1, rows]` (or `[1, cols]`) added to each row of it, in which it is differentiable too.
-    pub fn linear(&self, x: Tensor<2>, bias: Option<Tensor<2>>, along: bool) -> Tensor<2> {
-        match (self, bias) {
-            (Self::Dense(values), Some(bias)) => {
-                let (x, w, bias) = (x.into_dispatch(), values.clone().into_dispatch(), bias.into_dispatch());
-                Tensor::from_dispatch(Dispatch::dense_product_and_bias_op(x, w, bias, along))
+    /// [`Self::product`], and `addend` added to it, in which it is differentiable too: `[1, outer]` to each row (a bias), or
+    /// `[T, outer]` (what a layer adds its output to), where `outer` are the columns of the product.
+    pub fn linear(&self, x: Tensor<2>, addend: Option<Tensor<2>>, along: bool) -> Tensor<2> {
+        self.linear_by(x, addend, along, None)
+    }
+
+    /// [`Self::linear`] in a given way, where the shape allows it.
+    pub fn linear_by(&self, x: Tensor<2>, addend: Option<Tensor<2>>, along: bool, by: Option<Variant>) -> Tensor<2> {
+        let Some(addend) = addend else { return self.product_by(x, along, by) };
+        let (x, added) = (x.into_dispatch(), addend.clone().into_dispatch());
+        Tensor::from_dispatch(match self {
+            Self::Dense(values) => Dispatch::dense_product_plus_op(x, values.clone().into_dispatch(), added, along, by),
+            Self::Packed(Packed { words, layout }) => {
+                Dispatch::packed_product_plus_op(x, words.clone().into_dispatch(), added, *layout, along, by)
             }
-            (packed, Some(bias)) => packed.product(x, along) + bias,
-            (matrix, None) => matrix.product(x, along),
-        }
+            split @ Self::Split(_) => return split.product(Tensor::from_dispatch(x), along) + addend,
+        })
     }
 
     /// Rows `ids` `[N]` in f32, `[N, cols]`.
@@ -282,33 +299,23 @@ impl<B: MatrixOps, C: CheckpointStrategy> MatrixOps for Autodiff<B, C> {
         variant: Option<Variant>,
     ) -> FloatTensor<Self> {
         let w = w.into_primitive();
-        match Product.prepare::<C>([x.node()]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let state = Factor::<B>::Dense(w.clone(), along);
-                prep.finish(state, B::dense_product_op(x.into_primitive(), w, along, variant))
-            }
-            OpsKind::UnTracked(prep) => prep.finish(B::dense_product_op(x.into_primitive(), w, along, variant)),
-        }
+        let prepared = Product.prepare::<C>([x.node()]).compute_bound().stateful();
+        let state = ProductState { factor: Factor::Dense(w.clone(), along), adds_one_row: false };
+        recorded(prepared, state, B::dense_product_op(x.into_primitive(), w, along, variant))
     }
 
-    fn dense_product_and_bias_op(
+    fn dense_product_plus_op(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
+        addend: FloatTensor<Self>,
         along: bool,
+        variant: Option<Variant>,
     ) -> FloatTensor<Self> {
         let w = w.into_primitive();
-        match Product.prepare::<C>([x.node(), bias.node()]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let state = Factor::<B>::Dense(w.clone(), along);
-                let (x, bias) = (x.into_primitive(), bias.into_primitive());
-                prep.finish(state, B::dense_product_and_bias_op(x, w, bias, along))
-            }
-            OpsKind::UnTracked(prep) => {
-                let (x, bias) = (x.into_primitive(), bias.into_primitive());
-                prep.finish(B::dense_product_and_bias_op(x, w, bias, along))
-            }
-        }
+        let prepared = Product.prepare::<C>([x.node(), addend.node()]).compute_bound().stateful();
+        let state = ProductState { factor: Factor::Dense(w.clone(), along), adds_one_row: addend.shape()[0] == 1 };
+        let [x, addend] = [x, addend].map(FloatTensor::<Self>::into_primitive);
+        recorded(prepared, state, B::dense_product_plus_op(x, w, addend, along, variant))
     }
 
     fn packed_product_op(
@@ -318,15 +325,24 @@ impl<B: MatrixOps, C: CheckpointStrategy> MatrixOps for Autodiff<B, C> {
         along: bool,
         variant: Option<Variant>,
     ) -> FloatTensor<Self> {
-        match Product.prepare::<C>([x.node()]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let state = Factor::<B>::Packed(words.clone(), layout, along);
-                prep.finish(state, B::packed_product_op(x.into_primitive(), words, layout, along, variant))
-            }
-            OpsKind::UnTracked(prep) => {
-                prep.finish(B::packed_product_op(x.into_primitive(), words, layout, along, variant))
-            }
-        }
+        let prepared = Product.prepare::<C>([x.node()]).compute_bound().stateful();
+        let state = ProductState { factor: Factor::Packed(words.clone(), layout, along), adds_one_row: false };
+        recorded(prepared, state, B::packed_product_op(x.into_primitive(), words, layout, along, variant))
+    }
+
+    fn packed_product_plus_op(
+        x: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        addend: FloatTensor<Self>,
+        layout: Layout,
+        along: bool,
+        variant: Option<Variant>,
+    ) -> FloatTensor<Self> {
+        let prepared = Product.prepare::<C>([x.node(), addend.node()]).compute_bound().stateful();
+        let state =
+            ProductState { factor: Factor::Packed(words.clone(), layout, along), adds_one_row: addend.shape()[0] == 1 };
+        let [x, addend] = [x, addend].map(FloatTensor::<Self>::into_primitive);
+        recorded(prepared, state, B::packed_product_plus_op(x, words, addend, layout, along, variant))
     }
 
     fn packed_rows_op(ids: IntTensor<Self>, words: IntTensor<Self>, layout: Layout) -> FloatTensor<Self> {
@@ -334,8 +350,28 @@ impl<B: MatrixOps, C: CheckpointStrategy> MatrixOps for Autodiff<B, C> {
     }
 }
 
+/// A product's place in the graph, if it has one.
+fn recorded<B: MatrixOps, C: CheckpointStrategy, const N: usize>(
+    prepared: OpsKind<Product, B, ProductState<B>, C, N>,
+    state: ProductState<B>,
+    output: FloatTensor<B>,
+) -> FloatTensor<Autodiff<B, C>> {
+    match prepared {
+        OpsKind::Tracked(prep) => prep.finish(state, output),
+        OpsKind::UnTracked(prep) => prep.finish(output),
+    }
+}
+
 #[derive(Debug)]
 struct Product;
+
+/// What the backward pass of a product reads.
+#[derive(Clone, Debug)]
+struct ProductState<B: Backend> {
+    factor: Factor<B>,
+    /// Whether one row was added to all of the product's.
+    adds_one_row: bool,
+}
 
 /// The frozen factor of a product, and whether the product goes along its rows.
 #[derive(Clone, Debug)]
@@ -344,19 +380,24 @@ enum Factor<B: Backend> {
     Packed(IntTensor<B>, Layout, bool),
 }
 
-/// With `N = 2` the last parent is the bias.
+/// Gradient of what was added to a product, one row or each, from that of the sum.
+pub(super) fn addend_gradient<B: Backend>(dy: FloatTensor<B>, one_row: bool) -> FloatTensor<B> {
+    if one_row { B::float_sum_dim(dy, 0) } else { dy }
+}
+
+/// With `N = 2` the last parent is what was added.
 impl<B: MatrixOps, const N: usize> Backward<B, N> for Product {
-    type State = Factor<B>;
+    type State = ProductState<B>;
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let dy = grads.consume::<B>(&ops.node);
         let mut parents = ops.parents.into_iter();
-        let (x_node, bias_node) = (parents.next().flatten(), parents.next().flatten());
-        if let Some(node) = bias_node {
-            grads.register::<B>(node.id, B::float_sum_dim(dy.clone(), 0));
+        let (x_node, addend_node) = (parents.next().flatten(), parents.next().flatten());
+        if let Some(node) = addend_node {
+            grads.register::<B>(node.id, addend_gradient::<B>(dy.clone(), ops.state.adds_one_row));
         }
         if let Some(node) = x_node {
-            let dx = match ops.state {
+            let dx = match ops.state.factor {
                 Factor::Dense(w, along) => B::dense_product_op(dy, w, !along, None),
                 Factor::Packed(words, layout, along) => B::packed_product_op(dy, words, layout, !along, None),
             };

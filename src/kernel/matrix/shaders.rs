@@ -1,6 +1,7 @@
 //! The shaders of every way to multiply by a frozen matrix.
 
 use super::{Packing, choice::Variant};
+use crate::kernel::launch::Text;
 
 /// A product's shader for one storage type, along or across the rows of the matrix, with what it needs of shaders/shared.
 macro_rules! product {
@@ -87,8 +88,17 @@ const UNPACK: [&str; 4] = [
     unpack!("1u", "weights_quantized", "weights_q4"),
 ];
 
-/// The shader of a product. In f32 and in quantized matrices rows are never ragged.
-pub(super) fn product(variant: Variant, packing: Option<Packing>, along: bool, ragged: bool) -> &'static str {
+/// What stands behind a product's shader: whether something is added to its sums.
+const PLUS: [&str; 2] =
+    [include_str!("../../../shaders/shared/plus_nothing.wgsl"), include_str!("../../../shaders/shared/plus_rows.wgsl")];
+
+/// The shader of a product, to which something is added or not.
+pub(super) fn product(variant: Variant, packing: Option<Packing>, along: bool, ragged: bool, adding: bool) -> Text {
+    Text(sums(variant, packing, along, ragged), PLUS[usize::from(adding)])
+}
+
+/// Its first part. In f32 and in quantized matrices rows are never ragged.
+fn sums(variant: Variant, packing: Option<Packing>, along: bool, ragged: bool) -> &'static str {
     let texts = match variant {
         Variant::Rows => &ROWS,
         Variant::Wide => &WIDE,
@@ -138,8 +148,8 @@ macro_rules! named {
     };
 }
 
-/// Every shader with its name; those of one file have what tells them apart behind it.
-pub(in crate::kernel) const SHADERS: [&[(&str, &str)]; 6] = [
+/// The first part of every product's shader with its name; those of one file have what tells them apart behind it.
+const PRODUCTS: [&[(&str, &str)]; 5] = [
     &named!("matrix_block", BLOCK),
     &named!("matrix_tiled", TILED),
     &named!("matrix_wide", WIDE),
@@ -149,12 +159,21 @@ pub(in crate::kernel) const SHADERS: [&[(&str, &str)]; 6] = [
         ("matrix_cooperative across f16", COOPERATIVE[0][1]),
         ("matrix_cooperative along bf16", COOPERATIVE[1][0]),
         ("matrix_cooperative along f16", COOPERATIVE[1][1]),
-        ("matrix_split", SPLIT),
-    ],
-    &[
-        ("matrix_unpack", UNPACK[0]),
-        ("matrix_unpack f16", UNPACK[1]),
-        ("matrix_unpack q8", UNPACK[2]),
-        ("matrix_unpack q4", UNPACK[3]),
     ],
 ];
+
+const OTHERS: [(&str, &str); 5] = [
+    ("matrix_split", SPLIT),
+    ("matrix_unpack", UNPACK[0]),
+    ("matrix_unpack f16", UNPACK[1]),
+    ("matrix_unpack q8", UNPACK[2]),
+    ("matrix_unpack q4", UNPACK[3]),
+];
+
+/// Every shader with its name.
+pub(in crate::kernel) fn all() -> impl Iterator<Item = (String, Text)> {
+    let products = PRODUCTS.into_iter().flatten().flat_map(|&(name, text)| {
+        ["", " plus"].into_iter().zip(PLUS).map(move |(plus, behind)| (format!("{name}{plus}"), Text(text, behind)))
+    });
+    products.chain(OTHERS.map(|(name, text)| (name.into(), text.into())))
+}

@@ -21,7 +21,9 @@ use super::{
 use crate::{
     Result,
     device::{ComputeDevice, is_cooperative, is_software},
-    files, storage,
+    files,
+    kernel::launch::Text,
+    storage,
 };
 
 /// No call begins after this long; one takes far less than what is left of two seconds.
@@ -221,8 +223,8 @@ fn time(
 fn identity(device: &ComputeDevice) -> String {
     let facts = &device.facts;
     let mut texts = blake3::Hasher::new();
-    for (_, text) in shaders::SHADERS.into_iter().flatten() {
-        texts.update(text.as_bytes());
+    for (_, Text(sums, behind)) in shaders::all() {
+        texts.update(sums.as_bytes()).update(behind.as_bytes());
     }
     let cooperative = if is_cooperative(&device.handle) { " with cooperative matrices" } else { "" };
     let shaders = texts.finalize().to_hex();

@@ -50,21 +50,64 @@ fn chosen(shape: Shape, x: &CubeTensor) -> Variant {
     shape.choose(&Device::from(x.device.clone()))
 }
 
-/// Launches one of the shaders; `w` is the matrix in f32 or its words.
-fn run(x: CubeTensor, w: &CubeTensor, shape: Shape, scales_at: usize, variant: Variant) -> CubeTensor {
+/// Launches one of the shaders; `w` is the matrix in f32 or its words, `addend` is `[1 or tokens, outer]`.
+fn run(
+    x: CubeTensor,
+    w: &CubeTensor,
+    addend: Option<CubeTensor>,
+    shape: Shape,
+    scales_at: usize,
+    variant: Variant,
+) -> CubeTensor {
     let x = launch::contiguous(x);
     let x = if variant == Variant::Cooperative { split(&x) } else { padded(x) };
+    let addend = addend.map(launch::contiguous);
     let y = launch::empty(&x, Dims::new([shape.tokens, shape.outer]));
     let (down, across) = tile(variant);
+    let pitch = addend.as_ref().map_or(0, |addend| if addend.meta.shape()[0] == 1 { 0 } else { shape.outer });
+    let buffers = [&x.handle, &w.handle, &y.handle].into_iter().chain(addend.iter().map(|addend| &addend.handle));
     launch::launch(
         &x,
-        shaders::product(variant, shape.packing, shape.along, shape.ragged()),
+        shaders::product(variant, shape.packing, shape.along, shape.ragged(), addend.is_some()),
         lanes(variant),
         (shape.outer.div_ceil(across) as u32, shape.tokens.div_ceil(down) as u32),
-        &[&x.handle, &w.handle, &y.handle],
-        &launch::words(&[shape.tokens, shape.inner, shape.outer, scales_at]),
+        &buffers.collect::<Vec<_>>(),
+        &launch::words(&[shape.tokens, shape.inner, shape.outer, scales_at, pitch]),
     );
     y
+}
+
+/// The product with a matrix in f32, and what is added to it.
+fn dense(x: CubeTensor, w: CubeTensor, addend: Option<CubeTensor>, along: bool, by: Option<Variant>) -> CubeTensor {
+    let ([tokens, inner], [rows, width]) = (x.meta.shape().dims(), w.meta.shape().dims());
+    let shape = Shape { packing: None, along, tokens, inner, outer: if along { rows } else { width } };
+    let variant = by.unwrap_or_else(|| chosen(shape, &x));
+    if variant == Variant::Burn || !shape.allows(variant, &Device::from(x.device.clone())) {
+        let y = CubeBackend::float_matmul(x, if along { CubeBackend::float_transpose(w) } else { w });
+        return match addend {
+            Some(addend) => CubeBackend::float_add(y, addend),
+            None => y,
+        };
+    }
+    run(x, &launch::contiguous(w), addend, shape, 0, variant)
+}
+
+/// The same with a packed matrix.
+fn packed(
+    x: CubeTensor,
+    words: &CubeTensor,
+    addend: Option<CubeTensor>,
+    layout: Layout,
+    along: bool,
+    by: Option<Variant>,
+) -> CubeTensor {
+    let [tokens, inner] = x.meta.shape().dims();
+    let Layout { packing, rows, cols } = layout;
+    let outer = if along { rows } else { cols };
+    let shape = Shape { packing: Some(packing), along, tokens, inner, outer };
+    let device = Device::from(x.device.clone());
+    let variant = by.filter(|variant| shape.allows(*variant, &device)).unwrap_or_else(|| chosen(shape, &x));
+    run(x, words, addend, shape, packing.number_words(rows * cols), variant)
 }
 
 /// Rows as two rows in f16 with an exponent behind each, as the shader of cooperative matrices wants them.
@@ -83,22 +126,17 @@ impl MatrixOps for CubeBackend {
         along: bool,
         variant: Option<Variant>,
     ) -> FloatTensor<Self> {
-        let ([tokens, inner], [rows, width]) = (x.meta.shape().dims(), w.meta.shape().dims());
-        let shape = Shape { packing: None, along, tokens, inner, outer: if along { rows } else { width } };
-        let variant = variant.unwrap_or_else(|| chosen(shape, &x));
-        if variant == Variant::Burn || !shape.allows(variant, &Device::from(x.device.clone())) {
-            return Self::float_matmul(x, if along { Self::float_transpose(w) } else { w });
-        }
-        run(x, &launch::contiguous(w), shape, 0, variant)
+        dense(x, w, None, along, variant)
     }
 
-    fn dense_product_and_bias_op(
+    fn dense_product_plus_op(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
+        addend: FloatTensor<Self>,
         along: bool,
+        variant: Option<Variant>,
     ) -> FloatTensor<Self> {
-        Self::float_add(Self::dense_product_op(x, w, along, None), bias)
+        dense(x, w, Some(addend), along, variant)
     }
 
     fn packed_product_op(
@@ -108,13 +146,18 @@ impl MatrixOps for CubeBackend {
         along: bool,
         variant: Option<Variant>,
     ) -> FloatTensor<Self> {
-        let [tokens, inner] = x.meta.shape().dims();
-        let Layout { packing, rows, cols } = layout;
-        let outer = if along { rows } else { cols };
-        let shape = Shape { packing: Some(packing), along, tokens, inner, outer };
-        let device = Device::from(x.device.clone());
-        let variant = variant.filter(|variant| shape.allows(*variant, &device)).unwrap_or_else(|| chosen(shape, &x));
-        run(x, &words, shape, packing.number_words(rows * cols), variant)
+        packed(x, &words, None, layout, along, variant)
+    }
+
+    fn packed_product_plus_op(
+        x: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        addend: FloatTensor<Self>,
+        layout: Layout,
+        along: bool,
+        variant: Option<Variant>,
+    ) -> FloatTensor<Self> {
+        packed(x, &words, Some(addend), layout, along, variant)
     }
 
     fn packed_rows_op(ids: IntTensor<Self>, words: IntTensor<Self>, layout: Layout) -> FloatTensor<Self> {

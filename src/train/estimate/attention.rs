@@ -10,8 +10,8 @@ use crate::model::attention::Attention;
 const ALIGNMENT: usize = 256;
 
 impl Forward<'_> {
-    /// `[B * T, D]` to `[B * T, D]`.
-    pub(super) fn attention(&mut self, layer: &Attention, x: Extent) -> Extent {
+    /// `[B * T, D]` to `[B * T, D]`, added to `onto` if that is given.
+    pub(super) fn attention(&mut self, layer: &Attention, x: Extent, onto: Option<Extent>) -> Extent {
         let [mut query, mut keys, values] = self.project(layer, x);
         if let Some([query_norm, key_norm]) = &layer.norms {
             query = self.norm(query_norm, query);
@@ -22,7 +22,7 @@ impl Forward<'_> {
             keys = self.rotate(keys);
         }
         let mixed = self.scores_and_mix(query, keys, values);
-        self.linear(&layer.output, mixed)
+        self.linear_onto(&layer.output, mixed, onto)
     }
 
     fn project(&mut self, layer: &Attention, x: Extent) -> [Extent; 3] {

@@ -114,17 +114,16 @@ impl<'a> Forward<'a> {
         self.tape.room(x, self.cpu && !keeps)
     }
 
-    /// `x W^T + b`, with what is hooked into the weight.
-    fn weight(&mut self, parameter: &Parameter, bias: Option<&Parameter>, x: Extent, part: Part) -> Extent {
+    /// `x W^T`, with what is hooked into the weight and what is added, of which the gradient is known.
+    fn weight(&mut self, parameter: &Parameter, addend: Option<(Extent, Grad)>, x: Extent, part: Part) -> Extent {
         if let Some(y) = self.by_blocks(parameter, &x, part) {
             return y;
         }
         let [outputs, inputs] = layer_dims(parameter).expect("weights are matrices").map(|side| side as u64);
         let tokens = x.numbers / inputs;
-        let bias = bias.map(|bias| self.small(bias));
         let new = |this: &Self, width: u64| this.tape.new_tensor(tokens * width, part);
         let dx = |x: &Extent| Grad::New(x.numbers);
-        let mut inputs: Vec<Input> = bias.iter().map(|bias| to(bias, dx(bias))).collect();
+        let mut inputs: Vec<Input> = addend.iter().map(|(addend, grad)| to(addend, *grad)).collect();
         match self.hook(parameter) {
             None => {
                 let y = new(self, outputs);
@@ -208,7 +207,20 @@ impl<'a> Forward<'a> {
     }
 
     fn linear_to(&mut self, layer: &Linear, x: Extent, part: Part) -> Extent {
-        self.weight(&layer.weight, layer.bias.as_ref(), x, part)
+        let bias = layer.bias.as_ref().map(|bias| self.small(bias));
+        self.weight(&layer.weight, bias.map(|bias| (bias.clone(), Grad::New(bias.numbers))), x, part)
+    }
+
+    /// `onto + x W^T + b`, or without what it is added to.
+    pub(super) fn linear_onto(&mut self, layer: &Linear, x: Extent, onto: Option<Extent>) -> Extent {
+        match (onto, &layer.bias) {
+            (Some(onto), None) => self.weight(&layer.weight, Some((onto, Grad::Same)), x, Part::Activations),
+            (Some(onto), Some(_)) => {
+                let y = self.linear(layer, x);
+                self.tape.add(onto, y)
+            }
+            (None, _) => self.linear(layer, x),
+        }
     }
 
     /// A norm over rows of any width.
@@ -251,7 +263,7 @@ impl<'a> Forward<'a> {
         }
     }
 
-    fn feed_forward(&mut self, layer: &FeedForward, x: Extent) -> Extent {
+    fn feed_forward(&mut self, layer: &FeedForward, x: Extent, onto: Option<Extent>) -> Extent {
         let hidden = match &layer.gate {
             Some(gate) => {
                 let gate = self.linear(gate, x.clone());
@@ -270,17 +282,19 @@ impl<'a> Forward<'a> {
                 self.tape.record(y, &[to(&up, grad)], &[&up])
             }
         };
-        self.linear(&layer.down, hidden)
+        self.linear_onto(&layer.down, hidden, onto)
     }
 
     /// One block, `[B * T, D]` to `[B * T, D]`.
     pub(super) fn block(&mut self, index: usize, x: Extent) -> Extent {
         let block = &self.transformer.blocks[index];
+        let around = self.transformer.architecture.placement == NormPlacement::Around;
+        let onto = |x: &Extent| (!around).then(|| x.clone());
         let normed = self.before(&block.attention_norm, x.clone());
-        let attended = self.attention(&block.attention, normed);
+        let attended = self.attention(&block.attention, normed, onto(&x));
         let x = self.join(&block.attention_output_norm, x, attended);
         let normed = self.before(&block.feed_forward_norm, x.clone());
-        let fed = self.feed_forward(&block.feed_forward, normed);
+        let fed = self.feed_forward(&block.feed_forward, normed, onto(&x));
         self.join(&block.feed_forward_output_norm, x, fed)
     }
 
@@ -297,11 +311,8 @@ impl<'a> Forward<'a> {
                 let part = self.norm(norm, part);
                 self.tape.add(x, part)
             }
-            (NormPlacement::After, Some(norm)) => {
-                let sum = self.tape.add(x, part);
-                self.norm(norm, sum)
-            }
-            _ => self.tape.add(x, part),
+            (_, Some(norm)) => self.norm(norm, part),
+            _ => part,
         }
     }
 
