@@ -2,9 +2,10 @@
 
 use std::{cell::RefCell, collections::HashMap};
 
-use burn::tensor::{DType, Shape};
+use burn::backend::ops::FloatTensorOps;
+use burn::tensor::{DType, Shape, Slice};
 use burn_cubecl::{
-    CubeDevice,
+    CubeBackend, CubeDevice,
     kernel::into_contiguous,
     template::{KernelSource, SourceKernel, SourceTemplate},
     tensor::CubeTensor,
@@ -121,4 +122,13 @@ pub(super) fn contiguous(tensor: CubeTensor) -> CubeTensor {
 pub(super) fn in_place(tensor: CubeTensor) -> CubeTensor {
     assert!(tensor.is_contiguous(), "a tensor that is written in place is stored without gaps");
     tensor
+}
+
+/// The first `width` numbers of each row.
+pub(super) fn first_columns(tensor: CubeTensor, width: usize) -> CubeTensor {
+    let [rows, all] = tensor.meta.shape().dims();
+    if all == width {
+        return tensor;
+    }
+    CubeBackend::float_slice(tensor, &[Slice::from(0..rows), Slice::from(0..width)])
 }

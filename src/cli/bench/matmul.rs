@@ -1,7 +1,9 @@
-//! `agoge bench matmul`: every way to multiply by a frozen matrix, at the linear layers of some models.
+//! `agoge bench matmul`: every way to multiply by a frozen matrix, and to form the gradient of a trained one, at the linear
+//! layers of some models.
 
 use std::process::ExitCode;
 
+use burn::tensor::Tensor;
 use clap::Args;
 use serde_json::json;
 
@@ -10,11 +12,12 @@ use crate::{
     Result,
     device::{self, ComputeDevice, DeviceChoice},
     kernel::{
-        Matrix, Packed, Packing,
+        self, Matrix, Packed, Packing,
         matrix::{
             self,
             choice::{Shape, VARIANTS, Variant},
         },
+        weight_gradient::{self, FORMS, Form},
     },
     rng::Stream,
 };
@@ -75,6 +78,11 @@ const LAYERS: &[(&str, usize, usize)] = &[
     ("Llama-3.2-1B up", 8192, 2048),
     ("Llama-3.2-1B down", 2048, 8192),
     ("head of 8192 words", 8192, 576),
+    ("rank 16 into 576", 16, 576),
+    ("rank 16 out to 1536", 1536, 16),
+    ("rank 16 into 2048", 16, 2048),
+    ("rank 16 out to 8192", 8192, 16),
+    ("rank 64 out to 2048", 2048, 64),
 ];
 
 impl Matmul {
@@ -131,10 +139,45 @@ impl Matmul {
                 }
             }
         }
+        let gradients = self.gradients(&device)?;
         if self.json {
-            println!("{}", json!({ "device": device.facts, "rows": rows }));
+            println!("{}", json!({ "device": device.facts, "rows": rows, "gradients": gradients }));
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The gradients of weights in f32.
+    fn gradients(&self, device: &ComputeDevice) -> Result<Vec<serde_json::Value>> {
+        if !self.json {
+            println!("\nGFLOP/s of the weight's gradient dy^T x in f32\n");
+            print!("{:<23} {:>6} {:>8} {:>8}", "layer", "tokens", "burn", "chosen");
+            FORMS.iter().for_each(|form| print!(" {:>8}", format!("{form:?}").to_lowercase()));
+            println!();
+        }
+        let mut rows = Vec::new();
+        for &(name, outputs, inputs) in LAYERS.iter().filter(|(name, ..)| name.contains(&self.layers)) {
+            for &tokens in &self.tokens {
+                let layer = Layer { outputs, inputs, tokens };
+                let burn = layer.measure_gradient(device, &weight_gradient::composed)?;
+                let by = |form: Option<Form>| {
+                    layer.measure_gradient(device, &|x, dy| kernel::weight_gradient(x, dy, form))
+                };
+                let chosen = by(None)?;
+                let forms = FORMS.iter().map(|form| by(Some(*form))).collect::<Result<Vec<f64>>>()?;
+                if !self.json {
+                    print!("{name:<23} {tokens:>6} {burn:>8.1} {chosen:>8.1}");
+                    forms.iter().for_each(|speed| print!(" {speed:>8.1}"));
+                    println!();
+                }
+                let named = FORMS.iter().map(|form| format!("{form:?}").to_lowercase());
+                let forms: serde_json::Map<_, _> = named.zip(forms.into_iter().map(|speed| json!(speed))).collect();
+                rows.push(json!({
+                    "layer": name, "tokens": tokens, "outputs": outputs, "inputs": inputs, "burn_gflops": burn,
+                    "chosen_gflops": chosen, "forms": forms,
+                }));
+            }
+        }
+        Ok(rows)
     }
 }
 
@@ -175,6 +218,22 @@ impl Layer {
             let y = matrix.product_by(x.clone(), along, Some(variant));
             y.slice([0..1, 0..1]).reshape([1])
         })?;
-        Ok(2e-9 * (self.tokens * self.outputs * self.inputs) as f64 / secs)
+        Ok(self.gflops(secs))
+    }
+
+    /// GFLOP/s of one way to form the weight's gradient.
+    fn measure_gradient(
+        &self,
+        device: &ComputeDevice,
+        gradient: &dyn Fn(Tensor<2>, Tensor<2>) -> Tensor<2>,
+    ) -> Result<f64> {
+        let [x, dy] = [self.inputs, self.outputs]
+            .map(|width| device.floats(random(self.tokens * width), [self.tokens, width]));
+        let secs = fastest(device, || gradient(x.clone(), dy.clone()).slice([0..1, 0..1]).reshape([1]))?;
+        Ok(self.gflops(secs))
+    }
+
+    fn gflops(&self, secs: f64) -> f64 {
+        2e-9 * (self.tokens * self.outputs * self.inputs) as f64 / secs
     }
 }
