@@ -83,8 +83,8 @@ impl Plan {
     fn new(tokens: usize, [rows, cols]: [usize; 2], software: bool, form: Option<Form>) -> Self {
         let wide_tiles = rows.div_ceil(128) * cols.div_ceil(128);
         let form = form.unwrap_or(match software {
-            _ if rows.min(cols) <= NARROW_SIDE => Form::Narrow,
             true => Form::Block,
+            false if rows.min(cols) <= NARROW_SIDE => Form::Narrow,
             false if 2 * wide_tiles >= ENOUGH_WIDE => Form::Wide,
             false => Form::Tiled,
         });

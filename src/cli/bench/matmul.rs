@@ -17,6 +17,7 @@ use crate::{
             self,
             choice::{Shape, VARIANTS, Variant},
         },
+        narrow_product,
         weight_gradient::{self, FORMS, Form},
     },
     rng::Stream,
@@ -139,9 +140,12 @@ impl Matmul {
                 }
             }
         }
-        let gradients = self.gradients(&device)?;
+        let (gradients, narrow) = (self.gradients(&device)?, self.narrow(&device)?);
         if self.json {
-            println!("{}", json!({ "device": device.facts, "rows": rows, "gradients": gradients }));
+            println!(
+                "{}",
+                json!({ "device": device.facts, "rows": rows, "gradients": gradients, "narrow_products": narrow })
+            );
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -179,7 +183,39 @@ impl Matmul {
         }
         Ok(rows)
     }
+
+    /// Products into a low rank.
+    fn narrow(&self, device: &ComputeDevice) -> Result<Vec<serde_json::Value>> {
+        let narrow = |&&(name, outputs, inputs): &&(&str, usize, usize)| {
+            name.contains(&self.layers) && outputs.min(inputs) <= NARROW
+        };
+        let mut rows = Vec::new();
+        for &(name, outputs, inputs) in LAYERS.iter().filter(narrow) {
+            for &tokens in &self.tokens {
+                let layer = Layer { outputs, inputs, tokens };
+                // The rank is the outer side of the product: forward of the first factor, backward of the second.
+                let along = outputs < inputs;
+                let burn = layer.measure_narrow(device, along, &narrow_product::composed)?;
+                let own = layer.measure_narrow(device, along, &kernel::narrow_product)?;
+                if !self.json {
+                    if rows.is_empty() {
+                        println!("\nGFLOP/s of products into a low rank, scaled, in f32\n");
+                        println!("{:<23} {:>6} {:>8} {:>8}", "layer", "tokens", "burn", "narrow");
+                    }
+                    println!("{name:<23} {tokens:>6} {burn:>8.1} {own:>8.1}");
+                }
+                rows.push(json!({
+                    "layer": name, "tokens": tokens, "outputs": outputs, "inputs": inputs, "along_rows": along,
+                    "burn_gflops": burn, "narrow_gflops": own,
+                }));
+            }
+        }
+        Ok(rows)
+    }
 }
+
+/// The largest rank of a product into a low rank.
+const NARROW: usize = 64;
 
 /// Numbers from -0.5 to 0.5.
 fn random(count: usize) -> Vec<f32> {
@@ -230,6 +266,20 @@ impl Layer {
         let [x, dy] = [self.inputs, self.outputs]
             .map(|width| device.floats(random(self.tokens * width), [self.tokens, width]));
         let secs = fastest(device, || gradient(x.clone(), dy.clone()).slice([0..1, 0..1]).reshape([1]))?;
+        Ok(self.gflops(secs))
+    }
+
+    /// GFLOP/s of one way into a low rank.
+    fn measure_narrow(
+        &self,
+        device: &ComputeDevice,
+        along: bool,
+        product: &dyn Fn(Tensor<2>, Tensor<2>, bool, f32) -> Tensor<2>,
+    ) -> Result<f64> {
+        let inner = self.outputs.max(self.inputs);
+        let x = device.floats(random(self.tokens * inner), [self.tokens, inner]);
+        let w = device.floats(random(self.outputs * self.inputs), [self.outputs, self.inputs]);
+        let secs = fastest(device, || product(x.clone(), w.clone(), along, 2.0).slice([0..1, 0..1]).reshape([1]))?;
         Ok(self.gflops(secs))
     }
 
