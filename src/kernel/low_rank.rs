@@ -16,15 +16,15 @@ use burn::backend::{
     ops::FloatTensorOps,
     tensor::FloatTensor,
 };
-use burn::tensor::{Device, FloatDType, Shape, Tensor};
+use burn::tensor::{Device, Tensor};
 use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 use burn_flex::Flex;
 
 use super::{
     launch,
     linear::LinearPasses,
-    matrix::{MatrixOps, choice, padded},
-    narrow_product, weight_gradient,
+    matrix::{MatrixOps, choice},
+    narrow_product, pad, weight_gradient,
 };
 
 /// Backend dispatch of [`low_rank`].
@@ -39,6 +39,9 @@ pub trait LowRankOps: Backend {
 pub trait LowRankPasses: Backend {
     /// `scale * x A^T` `[T, R]`.
     fn narrowed(x: FloatTensor<Self>, a: FloatTensor<Self>, scale: f32) -> FloatTensor<Self>;
+
+    /// `B` as the next two want it.
+    fn prepared(b: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// `narrow B^T` `[T, outputs]`.
     fn widened(narrow: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -81,8 +84,12 @@ impl LowRankPasses for CubeBackend {
         narrow_product::to_padded(x, a, true, scale)
     }
 
+    fn prepared(b: FloatTensor<Self>) -> FloatTensor<Self> {
+        pad::padded(launch::contiguous(b))
+    }
+
     fn widened(narrow: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
-        product(narrow, padded(launch::contiguous(b)), true)
+        product(narrow, b, true)
     }
 
     fn narrow_gradient(dy: FloatTensor<Self>, b: FloatTensor<Self>, scale: f32) -> FloatTensor<Self> {
@@ -100,13 +107,8 @@ impl LowRankPasses for CubeBackend {
     }
 
     fn low_rank_input_gradient(dnarrow: FloatTensor<Self>, a: FloatTensor<Self>) -> FloatTensor<Self> {
-        let ([_, padded], [rank, inputs]) = (dnarrow.meta.shape().dims(), a.meta.shape().dims());
-        let a = if padded == rank {
-            a
-        } else {
-            let zeros = Self::float_zeros(Shape::new([padded - rank, inputs]), &a.device, FloatDType::F32);
-            Self::float_cat(vec![a, zeros], 0)
-        };
+        let ([_, rank], [_, inputs]) = (dnarrow.meta.shape().dims(), a.meta.shape().dims());
+        let a = pad::to(launch::contiguous(a), [rank, inputs]);
         product(dnarrow, a, false)
     }
 }
@@ -115,6 +117,10 @@ impl LowRankPasses for CubeBackend {
 impl LowRankPasses for Flex {
     fn narrowed(x: FloatTensor<Self>, a: FloatTensor<Self>, scale: f32) -> FloatTensor<Self> {
         Self::float_mul_scalar(Self::linear_forward(x, a, None, false), scale.into())
+    }
+
+    fn prepared(b: FloatTensor<Self>) -> FloatTensor<Self> {
+        b
     }
 
     fn widened(narrow: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -147,7 +153,7 @@ macro_rules! without_gradients {
                 b: FloatTensor<Self>,
                 scale: f32,
             ) -> FloatTensor<Self> {
-                Self::widened(Self::narrowed(x, a, scale), b)
+                Self::widened(Self::narrowed(x, a, scale), Self::prepared(b))
             }
         }
     };
@@ -161,10 +167,9 @@ impl<B: LowRankOps + LowRankPasses, C: CheckpointStrategy> LowRankOps for Autodi
             OpsKind::Tracked(mut prep) => {
                 let kept = a.is_tracked().then(|| prep.checkpoint(&x));
                 let is_kept = b.is_tracked();
-                let (a, b) = (a.into_primitive(), b.into_primitive());
+                let (a, b) = (a.into_primitive(), B::prepared(b.into_primitive()));
                 let narrow = B::narrowed(x.into_primitive(), a.clone(), scale);
-                let state =
-                    State::<B> { x: kept, narrow: is_kept.then(|| narrow.clone()), a, b: b.clone(), scale };
+                let state = State::<B> { x: kept, narrow: is_kept.then(|| narrow.clone()), a, b: b.clone(), scale };
                 prep.finish(state, B::widened(narrow, b))
             }
             OpsKind::UnTracked(prep) => {
@@ -184,6 +189,7 @@ struct State<B: Backend> {
     /// Where `B` is trained.
     narrow: Option<FloatTensor<B>>,
     a: FloatTensor<B>,
+    /// As it was prepared.
     b: FloatTensor<B>,
     scale: f32,
 }

@@ -22,6 +22,7 @@ pub mod low_rank;
 pub mod masked_gather;
 pub mod matrix;
 pub mod narrow_product;
+pub mod pad;
 pub mod rms_norm;
 pub mod rope;
 pub mod scatter_write;
@@ -82,6 +83,7 @@ const SHADERS: &[(&str, &str)] = &[
     ("weight_gradient_sum", weight_gradient::SUM),
     ("narrow_product across", narrow_product::ACROSS),
     ("narrow_product along", narrow_product::ALONG),
+    ("pad", pad::SOURCE),
     ("embedding_gather", embedding_gather::SOURCE),
     ("sparse_step", sparse_step::SOURCE),
     ("sparse_step bf16", sparse_step::SOURCE_BF16),

@@ -7,7 +7,7 @@ use burn::tensor::{Shape, Tensor};
 use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 use burn_flex::Flex;
 
-use super::{launch, linear::LinearPasses, matrix::padded};
+use super::{launch, linear::LinearPasses, pad::padded};
 
 macro_rules! source {
     ($along:literal) => {

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Shape, Tensor};
 use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 use burn_flex::Flex;
 
-use super::{launch, linear::LinearPasses, matrix::padded};
+use super::{launch, linear::LinearPasses, pad::padded};
 use crate::device::is_software;
 
 /// A shader with what it needs in front.
@@ -62,8 +62,8 @@ const ENOUGH: usize = 512;
 const ENOUGH_WIDE: usize = 256;
 /// Those that keep the processors behind a software adapter busy.
 const ENOUGH_SOFTWARE: usize = 8;
-/// Fewer tokens are not worth a part of their own.
-const FEWEST_TOKENS: usize = 32;
+/// Fewer tokens are not worth a part of their own: on hardware, and on software adapters, to which a launch is dear.
+const FEWEST_TOKENS: [usize; 2] = [32, 256];
 
 /// How a gradient is formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl Plan {
             Form::Block | Form::Tiled => ENOUGH,
         };
         let wanted = enough.div_ceil((groups[0] * groups[1]).max(1));
-        let wanted = wanted.clamp(1, (tokens / FEWEST_TOKENS).max(1));
+        let wanted = wanted.clamp(1, (tokens / FEWEST_TOKENS[usize::from(software)]).max(1));
         let of_part = tokens.div_ceil(wanted).next_multiple_of(4).max(4);
         Self { form, tokens: of_part, parts: tokens.div_ceil(of_part).max(1), groups }
     }
@@ -197,7 +197,8 @@ mod tests {
     #[test]
     fn parts_cover_the_tokens_and_fill_a_gpu() {
         for tokens in [0, 1, 7, 33, 64, 513, 1024, 5000] {
-            for dims in [[1, 1], [16, 2048], [2048, 16], [576, 576], [2048, 2048], [128_256, 2048], [64, 64], [3, 200]] {
+            for dims in [[1, 1], [16, 2048], [2048, 16], [576, 576], [2048, 2048], [128_256, 2048], [64, 64], [3, 200]]
+            {
                 for software in [false, true] {
                     for form in FORMS.into_iter().map(Some).chain([None]) {
                         let plan = Plan::new(tokens, dims, software, form);

@@ -4,7 +4,7 @@
 use agoge::{
     device::ComputeDevice,
     kernel::{
-        self, low_rank, narrow_product,
+        self, low_rank, narrow_product, pad,
         weight_gradient::{self, FORMS},
     },
     rng::Stream,
@@ -66,6 +66,19 @@ fn gradients_of_weights_read_transposed_views() {
         for form in FORMS.into_iter().map(Some).chain([None]) {
             let actual = values(kernel::weight_gradient(x.clone(), dy.clone(), form));
             assert_close(&format!("{form:?}"), &actual, &expected, 1e-5, 1e-4);
+        }
+    }
+}
+
+#[test]
+fn matrices_are_filled_up_with_zeros() {
+    for device in devices() {
+        let mut stream = Stream::new(7, "filled up");
+        for (dims, wanted) in [([1, 1], [1, 4]), ([5, 7], [8, 8]), ([300, 257], [300, 260]), ([2, 4], [3, 4])] {
+            let x = random(&mut stream, dims, &device);
+            let actual = pad::pad(x.clone(), wanted);
+            assert_eq!(actual.dims(), wanted);
+            assert_eq!(values(actual), values(pad::composed(x, wanted)), "{dims:?}");
         }
     }
 }

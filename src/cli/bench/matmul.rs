@@ -163,9 +163,8 @@ impl Matmul {
             for &tokens in &self.tokens {
                 let layer = Layer { outputs, inputs, tokens };
                 let burn = layer.measure_gradient(device, &weight_gradient::composed)?;
-                let by = |form: Option<Form>| {
-                    layer.measure_gradient(device, &|x, dy| kernel::weight_gradient(x, dy, form))
-                };
+                let by =
+                    |form: Option<Form>| layer.measure_gradient(device, &|x, dy| kernel::weight_gradient(x, dy, form));
                 let chosen = by(None)?;
                 let forms = FORMS.iter().map(|form| by(Some(*form))).collect::<Result<Vec<f64>>>()?;
                 if !self.json {
@@ -263,8 +262,8 @@ impl Layer {
         device: &ComputeDevice,
         gradient: &dyn Fn(Tensor<2>, Tensor<2>) -> Tensor<2>,
     ) -> Result<f64> {
-        let [x, dy] = [self.inputs, self.outputs]
-            .map(|width| device.floats(random(self.tokens * width), [self.tokens, width]));
+        let [x, dy] =
+            [self.inputs, self.outputs].map(|width| device.floats(random(self.tokens * width), [self.tokens, width]));
         let secs = fastest(device, || gradient(x.clone(), dy.clone()).slice([0..1, 0..1]).reshape([1]))?;
         Ok(self.gflops(secs))
     }

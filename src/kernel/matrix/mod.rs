@@ -31,7 +31,6 @@ pub use choice::Variant;
 pub use packing::Packing;
 pub(super) use shaders::SHADERS;
 pub use tune::prepare;
-pub(super) use wgsl::padded;
 
 /// How a packed matrix lies in its words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -171,15 +171,18 @@ impl<'a> Forward<'a> {
         let tokens = x.numbers / inputs;
         let between = tokens * if self.cpu { rank } else { rank.next_multiple_of(4) };
         let narrow = self.tape.new_tensor(between, part);
+        // A rank of whole fours is taken as it is.
+        let filled = if between == tokens * rank { 0 } else { rank.next_multiple_of(4) };
+        let b = self.tape.new_tensor(outputs * filled, part);
         let wide = self.tape.new_tensor(tokens * outputs, part);
         let [of_a, of_b] = [[rank, inputs], [outputs, rank]].map(|dims| self.parts_of_a_gradient(tokens, dims));
         let gradients = [
             Input { of: &leaves[1], grad: Grad::New(leaves[1].numbers), scratch: of_b },
             Input { of: &leaves[0], grad: Grad::New(leaves[0].numbers), scratch: between + of_a },
-            Input { of: x, grad: Grad::New(x.numbers), scratch: between },
+            Input { of: x, grad: Grad::New(x.numbers), scratch: between + filled * inputs },
         ];
         let trained = leaves[0].is_tracked();
-        let kept = if trained { &[x, &narrow][..] } else { &[] };
+        let kept = if trained { &[x, &narrow, &b][..] } else { &[] };
         self.tape.record(wide, &gradients, kept)
     }
 
