@@ -1,8 +1,8 @@
 //! The product with a low-rank matrix `scale * B A` that is never formed, with a handwritten backward pass.
 //!
-//! Only two of the six products see the wide sides at full depth ([`narrow_product`](super::narrow_product)), two are gradients
-//! of narrow weights ([`weight_gradient`](super::weight_gradient)); the scale is part of the former. No tensor between them leaves the
-//! operation, so ranks that are no multiple of four stay filled up with zeros in it.
+//! On a GPU two of its six products lead into the rank ([`narrow_product`](super::narrow_product)) and take the scale along, two
+//! lead out of it ([`super::matrix`]), and two are gradients of narrow weights ([`super::weight_gradient`]). What lies between
+//! them does not leave the operation, so ranks that are no multiple of four stay filled up with zeros in it.
 
 use burn::backend::{
     Autodiff, Backend, Dispatch,
@@ -59,7 +59,8 @@ pub trait LowRankPasses: Backend {
     fn low_rank_input_gradient(dnarrow: FloatTensor<Self>, a: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
-/// `scale * (x A^T) B^T` `[T, outputs]` for `x` `[T, inputs]`, `a` `[R, inputs]` and `b` `[outputs, R]`. Differentiable in all three.
+/// `scale * (x A^T) B^T` `[T, outputs]` for `x` `[T, inputs]`, `a` `[R, inputs]` and `b` `[outputs, R]` (Hu et al. 2021,
+/// arXiv 2106.09685). Differentiable in all three.
 pub fn low_rank(x: Tensor<2>, a: Tensor<2>, b: Tensor<2>, scale: f32) -> Tensor<2> {
     let (x, a, b) = (x.into_dispatch(), a.into_dispatch(), b.into_dispatch());
     Tensor::from_dispatch(Dispatch::low_rank_op(x, a, b, scale))

@@ -2,7 +2,7 @@
 //!
 //! Shaders for large products make too few workgroups of such a shape, each with a long sum.
 
-use burn::backend::{Backend, Dispatch, backend_extension, tensor::FloatTensor};
+use burn::backend::{Backend, Dispatch, backend_extension, ops::FloatTensorOps, tensor::FloatTensor};
 use burn::tensor::{Shape, Tensor};
 use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 use burn_flex::Flex;
@@ -28,8 +28,8 @@ pub trait NarrowProductOps: Backend {
     fn narrow_product_op(x: FloatTensor<Self>, w: FloatTensor<Self>, along: bool, scale: f32) -> FloatTensor<Self>;
 }
 
-/// `scale * x W^T` `[T, rows]` for `x` `[T, cols]` (`along` the rows of `w` `[rows, cols]`), or `scale * x W` `[T, cols]` for `x`
-/// `[T, rows]`.
+/// `scale * x W^T` `[T, rows]` for `x` `[T, cols]` (`along` the rows of `w` `[rows, cols]`), or `scale * x W` `[T, cols]` for
+/// `x` `[T, rows]`.
 pub fn narrow_product(x: Tensor<2>, w: Tensor<2>, along: bool, scale: f32) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::narrow_product_op(x.into_dispatch(), w.into_dispatch(), along, scale))
 }
@@ -68,7 +68,6 @@ impl NarrowProductOps for CubeBackend {
 
 impl NarrowProductOps for Flex {
     fn narrow_product_op(x: FloatTensor<Self>, w: FloatTensor<Self>, along: bool, scale: f32) -> FloatTensor<Self> {
-        use burn::backend::ops::FloatTensorOps;
         Self::float_mul_scalar(Self::linear_forward(x, w, None, !along), scale.into())
     }
 }

@@ -130,8 +130,8 @@ pub trait WeightGradientOps: Backend {
     fn weight_gradient_op(left: FloatTensor<Self>, right: FloatTensor<Self>, form: Option<Form>) -> FloatTensor<Self>;
 }
 
-/// `dy^T x` `[outputs, inputs]` of `x` `[T, inputs]` and `dy` `[T, outputs]`, in a given way on a GPU, or in the one expected to be
-/// the fastest.
+/// `dy^T x` `[outputs, inputs]` of `x` `[T, inputs]` and `dy` `[T, outputs]`, in a given way on a GPU, or in the one expected
+/// to be the fastest.
 pub fn weight_gradient(x: Tensor<2>, dy: Tensor<2>, form: Option<Form>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::weight_gradient_op(dy.into_dispatch(), x.into_dispatch(), form))
 }
