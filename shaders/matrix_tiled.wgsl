@@ -32,7 +32,7 @@ fn fill(lane: u32, first_row: u32, first_n: u32, k: u32) {
 @compute @workgroup_size(64, 1, 1)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     read_dims();
-    let steps = (inner + 3u) / 4u;
+    let steps = all_steps(lane);
     let first_row = TILE * group.y;
     let first_n = TILE * group.x;
     let across = lane % 8u;

@@ -42,7 +42,7 @@ fn four_more(sums: mat4x4<f32>, w: mat4x4<f32>, rows: mat4x4<f32>) -> mat4x4<f32
 @compute @workgroup_size(256, 1, 1)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     read_dims();
-    let steps = (inner + 3u) / 4u;
+    let steps = all_steps(lane);
     let first_row = TILE * group.y;
     let first_n = TILE * group.x;
     // 32 lanes that run together are 8 x 4 of the 16 x 16: they read the fewest banks of workgroup memory.

@@ -19,3 +19,14 @@ fn tile_weights(at: u32, first_n: u32, k: u32) -> vec4<f32> {
     }
     return vec4<f32>();
 }
+
+var<workgroup> inner_vectors: u32;
+
+// How many vectors of four inner numbers there are. Barriers may only stand in loops whose bounds a compiler knows to be the
+// same for all lanes.
+fn all_steps(lane: u32) -> u32 {
+    if lane == 0u {
+        inner_vectors = (inner + 3u) / 4u;
+    }
+    return workgroupUniformLoad(&inner_vectors);
+}

@@ -2,9 +2,10 @@
 
 use std::{cell::RefCell, collections::HashMap};
 
-use burn::tensor::{DType, Shape};
+use burn::backend::ops::FloatTensorOps;
+use burn::tensor::{DType, Shape, Slice};
 use burn_cubecl::{
-    CubeDevice,
+    CubeBackend, CubeDevice,
     kernel::into_contiguous,
     template::{KernelSource, SourceKernel, SourceTemplate},
     tensor::CubeTensor,
@@ -39,8 +40,10 @@ impl KernelSource for Wgsl {
         SourceTemplate::new([self.text.0, self.text.1].concat())
     }
 
+    /// Checked mode would have each loop count its rounds, as a guard against one that never ends, and so keep drivers from
+    /// unrolling it; ours end by their sizes. Accesses are not checked in either mode.
     fn id(&self) -> KernelId {
-        KernelId::new::<Self>().info(self.hash)
+        KernelId::new::<Self>().info(self.hash).mode(ExecutionMode::Unchecked)
     }
 
     fn lang(&self) -> &'static str {
@@ -137,4 +140,13 @@ pub(super) fn contiguous(tensor: CubeTensor) -> CubeTensor {
 pub(super) fn in_place(tensor: CubeTensor) -> CubeTensor {
     assert!(tensor.is_contiguous(), "a tensor that is written in place is stored without gaps");
     tensor
+}
+
+/// The first `width` numbers of each row.
+pub(super) fn first_columns(tensor: CubeTensor, width: usize) -> CubeTensor {
+    let [rows, all] = tensor.meta.shape().dims();
+    if all == width {
+        return tensor;
+    }
+    CubeBackend::float_slice(tensor, &[Slice::from(0..rows), Slice::from(0..width)])
 }

@@ -1,7 +1,8 @@
 //! Linear layers: the products that most of a step consists of, with a handwritten backward pass.
 //!
-//! On the CPU they run on the products of this crate, which pack less and share better between threads than a library for
-//! large matrices, and start from the bias instead of adding it afterwards.
+//! On a GPU the two products with the weight are those of frozen matrices ([`super::matrix`]), and its gradient has shaders
+//! of its own ([`super::weight_gradient`]). On the CPU they run on the products of this crate, which pack less and share
+//! better between threads than a library for large matrices, and start from the bias instead of adding it afterwards.
 
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
@@ -21,8 +22,9 @@ use burn_flex::{Flex, FlexTensor};
 
 use super::{
     flex,
-    matrix::addend_gradient,
+    matrix::{MatrixOps, addend_gradient},
     product::{Matrix, Sizes, product},
+    weight_gradient::WeightGradientOps,
 };
 
 /// Rows of a left matrix below which bringing the right one into panels costs more than it gives.
@@ -79,6 +81,7 @@ pub fn composed(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<2>>, transp
     }
 }
 
+/// The shaders of frozen matrices: that the weight is trained makes no difference to these products.
 impl LinearPasses for CubeBackend {
     fn linear_forward(
         x: FloatTensor<Self>,
@@ -86,20 +89,19 @@ impl LinearPasses for CubeBackend {
         bias: Option<FloatTensor<Self>>,
         transposed: bool,
     ) -> FloatTensor<Self> {
-        let y = Self::float_matmul(x, if transposed { weight } else { Self::float_transpose(weight) });
         match bias {
-            Some(bias) => Self::float_add(y, bias),
-            None => y,
+            Some(bias) => Self::dense_product_plus_op(x, weight, bias, !transposed, None),
+            None => Self::dense_product_op(x, weight, !transposed, None),
         }
     }
 
     fn linear_input_gradient(dy: FloatTensor<Self>, weight: FloatTensor<Self>, transposed: bool) -> FloatTensor<Self> {
-        Self::float_matmul(dy, if transposed { Self::float_transpose(weight) } else { weight })
+        Self::dense_product_op(dy, weight, transposed, None)
     }
 
     fn linear_weight_gradient(x: FloatTensor<Self>, dy: FloatTensor<Self>, transposed: bool) -> FloatTensor<Self> {
         let (left, right) = if transposed { (x, dy) } else { (dy, x) };
-        Self::float_matmul(Self::float_transpose(left), right)
+        Self::weight_gradient_op(left, right, None)
     }
 }
 

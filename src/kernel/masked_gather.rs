@@ -18,7 +18,7 @@ use crate::device::{self, ComputeDevice};
 
 use super::{
     flex, launch,
-    matrix::padded,
+    pad::padded,
     product::{Matrix, Sizes, product},
     transpose::transpose,
     vector::{dot, wide},

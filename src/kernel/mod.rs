@@ -18,14 +18,18 @@ pub mod gated;
 pub mod layer_norm;
 pub mod layers;
 pub mod linear;
+pub mod low_rank;
 pub mod masked_gather;
 pub mod matrix;
+pub mod narrow_product;
+pub mod pad;
 pub mod rms_norm;
 pub mod rope;
 pub mod scatter_write;
 pub mod sparse_product;
 pub mod sparse_step;
 pub mod squared_norm;
+pub mod weight_gradient;
 
 mod adamw;
 mod flex;
@@ -44,14 +48,17 @@ pub use gated::gated;
 pub use layer_norm::layer_norm;
 pub use layers::{sparse_embedding, sparse_linear, sparse_tensor};
 pub use linear::linear;
+pub use low_rank::low_rank;
 pub use masked_gather::{Strategy, masked_gather};
 pub use matrix::{Matrix, Packed, Packing};
+pub use narrow_product::narrow_product;
 pub use rms_norm::rms_norm;
 pub use rope::rope;
 pub use scatter_write::scatter_write;
 pub use sparse_product::{Pattern, add_sparse_product};
 pub use sparse_step::sparse_step;
 pub use squared_norm::squared_norm;
+pub use weight_gradient::weight_gradient;
 
 /// Every shader as it is given to the driver, by name; a test validates each with naga. Shaders of one file have its name
 /// and what tells them apart behind it.
@@ -66,6 +73,19 @@ const SHADERS: &[(&str, &str)] = &[
     ("masked_gather_turned", masked_gather::TURNED),
     ("masked_gather_tiled", masked_gather::TILED),
     ("transpose", masked_gather::TRANSPOSE),
+    ("weight_gradient_block", weight_gradient::BLOCK),
+    ("weight_gradient_tiled", weight_gradient::TILED),
+    ("weight_gradient_tiled wide", weight_gradient::WIDE),
+    ("weight_gradient_narrow right 1", weight_gradient::NARROW[0][0]),
+    ("weight_gradient_narrow right 2", weight_gradient::NARROW[0][1]),
+    ("weight_gradient_narrow right 4", weight_gradient::NARROW[0][2]),
+    ("weight_gradient_narrow left 1", weight_gradient::NARROW[1][0]),
+    ("weight_gradient_narrow left 2", weight_gradient::NARROW[1][1]),
+    ("weight_gradient_narrow left 4", weight_gradient::NARROW[1][2]),
+    ("weight_gradient_sum", weight_gradient::SUM),
+    ("narrow_product across", narrow_product::ACROSS),
+    ("narrow_product along", narrow_product::ALONG),
+    ("pad", pad::SOURCE),
     ("embedding_gather", embedding_gather::SOURCE),
     ("sparse_step", sparse_step::SOURCE),
     ("sparse_step bf16", sparse_step::SOURCE_BF16),

@@ -89,8 +89,7 @@ impl Adaptation for LowRankAdaptation {
             Some((rate, seed)) => kernel::dropout(x, rate, seed),
             None => x,
         };
-        let narrow = kernel::linear(x, self.a.clone(), None, false).mul_scalar(self.scale);
-        frozen + kernel::linear(narrow, self.b.clone(), None, false)
+        kernel::low_rank(frozen, x, self.a.clone(), self.b.clone(), self.scale)
     }
 
     fn embed(&self, ids: Tensor<1, Int>, weight: &Matrix) -> Tensor<2> {

@@ -162,7 +162,7 @@ fn the_squared_norm_is_that_of_all_tensors_together() {
 fn linear_equals_composed_forward_and_backward() {
     for device in devices() {
         let mut stream = Stream::new(41, "linear");
-        for (tokens, inputs, outputs) in [(1, 3, 2), (13, 22, 35), (40, 64, 48), (200, 130, 70)] {
+        for (tokens, inputs, outputs) in [(1, 3, 2), (13, 22, 35), (40, 64, 48), (200, 130, 70), (600, 516, 512)] {
             for transposed in [false, true] {
                 let shape = if transposed { [inputs, outputs] } else { [outputs, inputs] };
                 let mut random = |dims: [usize; 2]| device.floats(normals(&mut stream, dims[0] * dims[1]), dims);

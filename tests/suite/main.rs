@@ -16,6 +16,7 @@ mod golden;
 mod hub;
 mod kernels;
 mod layout;
+mod linear;
 mod matrix;
 mod memory;
 mod packed;

@@ -279,7 +279,8 @@ globalThis.agoge = {
     give: (files) => give(gather(files)),
     /// Lets a person give what is asked for, as the window's buttons do: a "folder", "files" or the "clipboard"; the path.
     choose: (what) => host.choose(what),
-    /// Runs one of the checks `gather`, `forward`, `trajectory`; the errors by name, in units of their tolerances.
+    /// Runs one of the checks `gather`, `products`, `forward`, `trajectory`; the errors by name, in units of their tolerances. The
+    /// check `shaders` gives how many there are, and what the browser objects to in those that it refuses.
     check: (check, folder) => new Promise((done) => {
         const number = ++state.number;
         state.waiting.set(number, done);

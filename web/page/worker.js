@@ -4,7 +4,7 @@
 //   { check, folder }, whether this browser computes what it should.
 // To the page: { doing }, { ready }, { replies }, { changes }, { packed }, { kept }, { failed }.
 
-import init, { Desk, addFile, checkForward, checkGather, checkTrajectory, onPanic, packFolder, putFile, takeChanges } from "./agoge_web.js";
+import init, { Desk, addFile, checkForward, checkGather, checkProducts, checkTrajectory, onPanic, packFolder, putFile, shaderTexts, takeChanges } from "./agoge_web.js";
 import { Vault } from "./vault.js";
 
 let desk;
@@ -46,7 +46,7 @@ async function handle(message) {
         post({ added: message.number });
     }
     if (message.check) {
-        const checks = { gather: checkGather, forward: checkForward, trajectory: checkTrajectory };
+        const checks = { gather: checkGather, products: checkProducts, forward: checkForward, trajectory: checkTrajectory, shaders: compileShaders };
         post({ checked: message.number, worst: JSON.parse(await checks[message.check](message.folder)) });
     }
     if (message.pack !== undefined) {
@@ -122,4 +122,19 @@ function post(message) {
 
 function sentence(error) {
     return String(error?.message ?? error);
+}
+
+/// What the browser has to object to in each shader, as JSON: only those that it refuses.
+async function compileShaders() {
+    const device = await (await navigator.gpu.requestAdapter()).requestDevice();
+    const refused = {};
+    let count = 0;
+    for (const [name, code] of Object.entries(JSON.parse(shaderTexts()))) {
+        count++;
+        const { messages } = await device.createShaderModule({ code }).getCompilationInfo();
+        const errors = messages.filter((message) => message.type === "error");
+        if (errors.length > 0) refused[name] = errors[0].message;
+    }
+    device.destroy();
+    return JSON.stringify({ count, refused });
 }

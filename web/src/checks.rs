@@ -12,8 +12,9 @@ use agoge::{
     Error, Result,
     device::{self, ComputeDevice, DeviceChoice},
     kernel::{
-        self,
+        self, Matrix, Packed, Packing,
         masked_gather::{self, Strategy},
+        matrix::{self, Variant},
     },
     method::{Sparta, mask},
     rng::Stream,
@@ -42,6 +43,20 @@ pub async fn check_forward(folder: String) -> Result<String, JsValue> {
 #[wasm_bindgen(js_name = checkTrajectory)]
 pub async fn check_trajectory(folder: String) -> Result<String, JsValue> {
     told(trajectory(Path::new(&folder)).await)
+}
+
+/// Every way to multiply by a frozen matrix against the composed product.
+#[wasm_bindgen(js_name = checkProducts)]
+pub async fn check_products() -> Result<String, JsValue> {
+    told(products().await)
+}
+
+/// The text of every shader that a page may need, by name, as JSON.
+#[wasm_bindgen(js_name = shaderTexts)]
+pub fn shader_texts() -> Result<String, JsValue> {
+    // Browsers have no cooperative matrices.
+    let all = kernel::shaders().filter(|(name, _)| !name.starts_with("matrix_cooperative"));
+    serde_json::to_string(&all.collect::<BTreeMap<_, _>>()).map_err(sentence)
 }
 
 fn told(worst: Result<Worst>) -> Result<String, JsValue> {
@@ -79,6 +94,34 @@ async fn gather() -> Result<Worst> {
                 let actual = kernel::masked_gather(x.clone(), dy.clone(), indices.clone(), strategy);
                 let error = excess(&device::read(actual).await?, &expected, 1e-4, 1e-4);
                 worst.insert(format!("{tokens}x{inputs}x{outputs} {density} {strategy:?}"), error);
+            }
+        }
+    }
+    Ok(worst)
+}
+
+async fn products() -> Result<Worst> {
+    let device = open().await?;
+    let mut stream = Stream::new(2, "products");
+    let mut worst = Worst::new();
+    let (tokens, rows, cols) = (70, 132, 160);
+    let mut normals = |count| -> Vec<f32> { (0..count).map(|_| stream.normal() as f32).collect() };
+    let numbers = normals(rows * cols);
+    let packed = [Packing::Bf16, Packing::F16, Packing::Q8, Packing::Q4]
+        .map(|packing| Matrix::Packed(Packed::from_values(&numbers, packing, [rows, cols], &device.handle)));
+    let matrices = packed.into_iter().chain([Matrix::Dense(device.floats(numbers.clone(), [rows, cols]))]);
+    for matrix in matrices {
+        let dense = device::read(matrix.dense()).await?;
+        for along in [true, false] {
+            let (inner, outer) = if along { (cols, rows) } else { (rows, cols) };
+            let x = device.floats(normals(tokens * inner), [tokens, inner]);
+            let rows = device.floats(normals(tokens * outer), [tokens, outer]);
+            let twin = Matrix::Dense(device.floats(dense.clone(), matrix.dims()));
+            let expected = device::read(matrix::composed(x.clone(), &twin, along) + rows.clone()).await?;
+            for variant in [Variant::Block, Variant::Tiled, Variant::Wide, Variant::Rows] {
+                let actual = matrix.linear_by(x.clone(), Some(rows.clone()), along, Some(variant));
+                let error = excess(&device::read(actual).await?, &expected, 1e-5, 2e-5 * (inner as f32).sqrt());
+                worst.insert(format!("{:?} along {along} {variant:?}", matrix.packing()), error);
             }
         }
     }

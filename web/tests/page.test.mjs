@@ -113,6 +113,16 @@ describe("the page", () => {
         for (const [what, error] of Object.entries(worst)) assert.ok(error <= 1, `masked gather ${what}: ${error} times the tolerance`);
     });
 
+    test("the browser takes every shader, and multiplies in every way", async () => {
+        const { page } = browser;
+        const { count, refused } = await page.evaluate(() => agoge.check("shaders"));
+        assert.ok(count > 150, `${count} shaders`);
+        assert.deepEqual(refused, {});
+        const worst = await page.evaluate(() => agoge.check("products"));
+        assert.equal(Object.keys(worst).length, 40);
+        for (const [what, error] of Object.entries(worst)) assert.ok(error <= 1, `product ${what}: ${error} times the tolerance`);
+    });
+
     test("the list of devices says whose the adapter is", async () => {
         const { page } = browser;
         await page.evaluate(() => {

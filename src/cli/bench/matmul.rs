@@ -1,7 +1,9 @@
-//! `agoge bench matmul`: every way to multiply by a frozen matrix, at the linear layers of some models.
+//! `agoge bench matmul`: every way to multiply by a frozen matrix, and to form the gradient of a trained one, at the linear
+//! layers of some models.
 
 use std::process::ExitCode;
 
+use burn::tensor::Tensor;
 use clap::Args;
 use serde_json::json;
 
@@ -10,11 +12,13 @@ use crate::{
     Result,
     device::{self, ComputeDevice, DeviceChoice},
     kernel::{
-        Matrix, Packed, Packing,
+        self, Matrix, Packed, Packing,
         matrix::{
             self,
             choice::{Shape, VARIANTS, Variant},
         },
+        narrow_product,
+        weight_gradient::{self, FORMS, Form},
     },
     rng::Stream,
 };
@@ -75,6 +79,11 @@ const LAYERS: &[(&str, usize, usize)] = &[
     ("Llama-3.2-1B up", 8192, 2048),
     ("Llama-3.2-1B down", 2048, 8192),
     ("head of 8192 words", 8192, 576),
+    ("rank 16 into 576", 16, 576),
+    ("rank 16 out to 1536", 1536, 16),
+    ("rank 16 into 2048", 16, 2048),
+    ("rank 16 out to 8192", 8192, 16),
+    ("rank 64 out to 2048", 2048, 64),
 ];
 
 impl Matmul {
@@ -131,12 +140,81 @@ impl Matmul {
                 }
             }
         }
+        let (gradients, narrow) = (self.gradients(&device)?, self.narrow(&device)?);
         if self.json {
-            println!("{}", json!({ "device": device.facts, "rows": rows }));
+            println!(
+                "{}",
+                json!({ "device": device.facts, "rows": rows, "gradients": gradients, "narrow_products": narrow })
+            );
         }
         Ok(ExitCode::SUCCESS)
     }
+
+    /// The gradients of weights in f32.
+    fn gradients(&self, device: &ComputeDevice) -> Result<Vec<serde_json::Value>> {
+        if !self.json {
+            println!("\nGFLOP/s of the weight's gradient dy^T x in f32\n");
+            print!("{:<23} {:>6} {:>8} {:>8}", "layer", "tokens", "burn", "chosen");
+            FORMS.iter().for_each(|form| print!(" {:>8}", format!("{form:?}").to_lowercase()));
+            println!();
+        }
+        let mut rows = Vec::new();
+        for &(name, outputs, inputs) in LAYERS.iter().filter(|(name, ..)| name.contains(&self.layers)) {
+            for &tokens in &self.tokens {
+                let layer = Layer { outputs, inputs, tokens };
+                let burn = layer.measure_gradient(device, &weight_gradient::composed)?;
+                let by =
+                    |form: Option<Form>| layer.measure_gradient(device, &|x, dy| kernel::weight_gradient(x, dy, form));
+                let chosen = by(None)?;
+                let forms = FORMS.iter().map(|form| by(Some(*form))).collect::<Result<Vec<f64>>>()?;
+                if !self.json {
+                    print!("{name:<23} {tokens:>6} {burn:>8.1} {chosen:>8.1}");
+                    forms.iter().for_each(|speed| print!(" {speed:>8.1}"));
+                    println!();
+                }
+                let named = FORMS.iter().map(|form| format!("{form:?}").to_lowercase());
+                let forms: serde_json::Map<_, _> = named.zip(forms.into_iter().map(|speed| json!(speed))).collect();
+                rows.push(json!({
+                    "layer": name, "tokens": tokens, "outputs": outputs, "inputs": inputs, "burn_gflops": burn,
+                    "chosen_gflops": chosen, "forms": forms,
+                }));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Products into a low rank.
+    fn narrow(&self, device: &ComputeDevice) -> Result<Vec<serde_json::Value>> {
+        let narrow = |&&(name, outputs, inputs): &&(&str, usize, usize)| {
+            name.contains(&self.layers) && outputs.min(inputs) <= NARROW
+        };
+        let mut rows = Vec::new();
+        for &(name, outputs, inputs) in LAYERS.iter().filter(narrow) {
+            for &tokens in &self.tokens {
+                let layer = Layer { outputs, inputs, tokens };
+                // The rank is the outer side of the product: forward of the first factor, backward of the second.
+                let along = outputs < inputs;
+                let burn = layer.measure_narrow(device, along, &narrow_product::composed)?;
+                let own = layer.measure_narrow(device, along, &kernel::narrow_product)?;
+                if !self.json {
+                    if rows.is_empty() {
+                        println!("\nGFLOP/s of products into a low rank, scaled, in f32\n");
+                        println!("{:<23} {:>6} {:>8} {:>8}", "layer", "tokens", "burn", "narrow");
+                    }
+                    println!("{name:<23} {tokens:>6} {burn:>8.1} {own:>8.1}");
+                }
+                rows.push(json!({
+                    "layer": name, "tokens": tokens, "outputs": outputs, "inputs": inputs, "along_rows": along,
+                    "burn_gflops": burn, "narrow_gflops": own,
+                }));
+            }
+        }
+        Ok(rows)
+    }
 }
+
+/// The largest rank of a product into a low rank.
+const NARROW: usize = 64;
 
 /// Numbers from -0.5 to 0.5.
 fn random(count: usize) -> Vec<f32> {
@@ -175,6 +253,36 @@ impl Layer {
             let y = matrix.product_by(x.clone(), along, Some(variant));
             y.slice([0..1, 0..1]).reshape([1])
         })?;
-        Ok(2e-9 * (self.tokens * self.outputs * self.inputs) as f64 / secs)
+        Ok(self.gflops(secs))
+    }
+
+    /// GFLOP/s of one way to form the weight's gradient.
+    fn measure_gradient(
+        &self,
+        device: &ComputeDevice,
+        gradient: &dyn Fn(Tensor<2>, Tensor<2>) -> Tensor<2>,
+    ) -> Result<f64> {
+        let [x, dy] =
+            [self.inputs, self.outputs].map(|width| device.floats(random(self.tokens * width), [self.tokens, width]));
+        let secs = fastest(device, || gradient(x.clone(), dy.clone()).slice([0..1, 0..1]).reshape([1]))?;
+        Ok(self.gflops(secs))
+    }
+
+    /// GFLOP/s of one way into a low rank.
+    fn measure_narrow(
+        &self,
+        device: &ComputeDevice,
+        along: bool,
+        product: &dyn Fn(Tensor<2>, Tensor<2>, bool, f32) -> Tensor<2>,
+    ) -> Result<f64> {
+        let inner = self.outputs.max(self.inputs);
+        let x = device.floats(random(self.tokens * inner), [self.tokens, inner]);
+        let w = device.floats(random(self.outputs * self.inputs), [self.outputs, self.inputs]);
+        let secs = fastest(device, || product(x.clone(), w.clone(), along, 2.0).slice([0..1, 0..1]).reshape([1]))?;
+        Ok(self.gflops(secs))
+    }
+
+    fn gflops(&self, secs: f64) -> f64 {
+        2e-9 * (self.tokens * self.outputs * self.inputs) as f64 / secs
     }
 }

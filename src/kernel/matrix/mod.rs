@@ -32,7 +32,6 @@ pub use choice::Variant;
 pub use packing::Packing;
 pub use split::Split;
 pub use tune::prepare;
-pub(super) use wgsl::padded;
 
 /// How a packed matrix lies in its words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use burn::backend::{
     ops::FloatTensorOps,
     tensor::{FloatTensor, IntTensor},
 };
-use burn::tensor::{Device, FloatDType, Shape as Dims};
+use burn::tensor::{Device, Shape as Dims};
 use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     choice::{Shape, Variant},
     shaders,
 };
-use crate::kernel::launch;
+use crate::kernel::{launch, pad::padded};
 
 /// Tokens and outer numbers of a workgroup.
 fn tile(variant: Variant) -> (usize, usize) {
@@ -31,18 +31,6 @@ fn lanes(variant: Variant) -> u32 {
         Variant::Wide | Variant::Cooperative => 256,
         _ => 64,
     }
-}
-
-/// Rows padded with zeros to a multiple of four columns, which the shaders read as vectors. The widths of real models are
-/// such multiples already.
-pub(in crate::kernel) fn padded(tensor: CubeTensor) -> CubeTensor {
-    let [rows, width] = tensor.meta.shape().dims();
-    let missing = width.next_multiple_of(4) - width;
-    if missing == 0 {
-        return tensor;
-    }
-    let zeros = CubeBackend::float_zeros(Dims::new([rows, missing]), &tensor.device, FloatDType::F32);
-    launch::contiguous(CubeBackend::float_cat(vec![tensor, zeros], 1))
 }
 
 /// What was chosen for the device of `x`.

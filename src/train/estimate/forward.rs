@@ -8,7 +8,7 @@ use super::{
     tape::{Extent, Grad, Input, Part, Tape, to},
 };
 use crate::{
-    kernel::Packing,
+    kernel::{Packing, weight_gradient},
     method::{Means, Planned, delta::layer_dims},
     model::{
         Keeping, Parameter, Transformer,
@@ -52,6 +52,8 @@ pub(super) struct Forward<'a> {
     pub(super) shape: Shape,
     /// Whether this is Burn's CPU backend, where our kernels write over their operands.
     pub(super) cpu: bool,
+    /// Whether the shaders run on the processor.
+    software: bool,
     /// How the weights are kept.
     pub(super) keeping: Keeping,
     /// Bytes that the device binds at once, if there is a limit.
@@ -66,9 +68,9 @@ pub(super) struct Forward<'a> {
 
 impl<'a> Forward<'a> {
     pub(super) fn new(transformer: &'a Transformer, tape: Tape, shape: Shape, work: &Work) -> Self {
-        let (cpu, keeping, dropout, at_once) = (work.cpu, work.keeping, work.dropout, work.at_once);
-        let (binding, hooks) = (work.binding, HashMap::new());
-        Self { transformer, tape, shape, cpu, keeping, binding, dropout, at_once, planned: &[], hooks }
+        let Work { cpu, software, keeping, binding, dropout, at_once, .. } = *work;
+        let hooks = HashMap::new();
+        Self { transformer, tape, shape, cpu, software, keeping, binding, dropout, at_once, planned: &[], hooks }
     }
 
     /// Hooks in what is trained; with gradients only if `tracked`.
@@ -120,7 +122,7 @@ impl<'a> Forward<'a> {
             return y;
         }
         let [outputs, inputs] = layer_dims(parameter).expect("weights are matrices").map(|side| side as u64);
-        let tokens = x.numbers / inputs;
+        let (width, tokens) = (inputs, x.numbers / inputs);
         let new = |this: &Self, width: u64| this.tape.new_tensor(tokens * width, part);
         let dx = |x: &Extent| Grad::New(x.numbers);
         let mut inputs: Vec<Input> = addend.iter().map(|(addend, grad)| to(addend, *grad)).collect();
@@ -143,7 +145,9 @@ impl<'a> Forward<'a> {
             }
             Some((Means::Whole, leaves)) => {
                 let y = new(self, outputs);
-                inputs.extend([to(&leaves[0], dx(&leaves[0])), to(&x, dx(&x))]);
+                let scratch = self.parts_of_a_gradient(tokens, [outputs, width]);
+                inputs.push(Input { of: &leaves[0], grad: dx(&leaves[0]), scratch });
+                inputs.push(to(&x, dx(&x)));
                 // The input is kept only for the gradient of what is trained.
                 let kept = if leaves[0].is_tracked() { &[&x][..] } else { &[] };
                 self.tape.record(y, &inputs, kept)
@@ -159,15 +163,47 @@ impl<'a> Forward<'a> {
                 } else {
                     x
                 };
-                let narrow = new(self, rank as u64);
-                let narrow = self.tape.record(narrow, &[to(&leaves[0], dx(&leaves[0])), to(&x, dx(&x))], &[&x]);
-                let narrow = self.tape.scale(narrow);
-                let wide = new(self, outputs);
-                let inputs = [to(&leaves[1], dx(&leaves[1])), to(&narrow, dx(&narrow))];
-                let wide = self.tape.record(wide, &inputs, &[&narrow]);
-                self.tape.add(frozen, wide)
+                self.low_rank(frozen, &leaves, &x, [outputs, width, rank as u64], part)
             }
         }
+    }
+
+    /// The product with a low-rank matrix, added to `onto`: what lies between its two factors is kept, and its gradient is there
+    /// while `A` and the input get theirs.
+    pub(super) fn low_rank(
+        &mut self,
+        onto: Extent,
+        leaves: &[Extent],
+        x: &Extent,
+        dims: [u64; 3],
+        part: Part,
+    ) -> Extent {
+        let [outputs, inputs, rank] = dims;
+        let tokens = x.numbers / inputs;
+        let between = tokens * if self.cpu { rank } else { rank.next_multiple_of(4) };
+        let narrow = self.tape.new_tensor(between, part);
+        // A rank of whole fours is taken as it is.
+        let filled = if between == tokens * rank { 0 } else { rank.next_multiple_of(4) };
+        let b = self.tape.new_tensor(outputs * filled, part);
+        let wide = self.tape.new_tensor(tokens * outputs, part);
+        let [of_a, of_b] = [[rank, inputs], [outputs, rank]].map(|dims| self.parts_of_a_gradient(tokens, dims));
+        let gradients = [
+            Input { of: &leaves[1], grad: Grad::New(leaves[1].numbers), scratch: of_b },
+            Input { of: &leaves[0], grad: Grad::New(leaves[0].numbers), scratch: between + of_a },
+            Input { of: x, grad: Grad::New(x.numbers), scratch: between + filled * inputs },
+            to(&onto, Grad::Same),
+        ];
+        let trained = leaves[0].is_tracked();
+        let kept = if trained { &[x, &narrow, &b][..] } else { &[] };
+        self.tape.record(wide, &gradients, kept)
+    }
+
+    /// Numbers of the sums that the gradient of a weight is made of on a GPU.
+    fn parts_of_a_gradient(&self, tokens: u64, dims: [u64; 2]) -> u64 {
+        if self.cpu {
+            return 0;
+        }
+        weight_gradient::scratch(tokens as usize, dims.map(|side| side as usize), self.software) as u64
     }
 
     /// The watch on a product whose weight is trained sparsely: it changes nothing and keeps the product's input.

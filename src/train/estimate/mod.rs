@@ -196,6 +196,7 @@ impl<'a> Estimator<'a> {
             transformer: &self.transformer,
             planned: &self.planned,
             cpu: self.device.kind == Kind::Cpu,
+            software: self.device.kind == Kind::SoftwareGpu,
             keeping: self.keeping(),
             dropout: self.config.lora_dropout > 0.0,
             at_once: positions_at_once(self.transformer.architecture.vocab_size, self.device),

@@ -45,14 +45,7 @@ impl Forward<'_> {
                     let grad = self.own(from.numbers);
                     x = self.tape.record(dropped, &[to(&from, grad)], &[]);
                 }
-                let narrow = self.tape.new_tensor(tokens * rank as u64, Part::Activations);
-                let inputs = [to(&leaves[0], Grad::New(leaves[0].numbers)), to(&x, Grad::New(x.numbers))];
-                let narrow = self.tape.record(narrow, &inputs, &[&x]);
-                let narrow = self.tape.scale(narrow);
-                let wide = self.tape.new_tensor(tokens * outputs, part);
-                let inputs = [to(&leaves[1], Grad::New(leaves[1].numbers)), to(&narrow, Grad::New(narrow.numbers))];
-                let wide = self.tape.record(wide, &inputs, &[&narrow]);
-                self.tape.add(y, wide)
+                self.low_rank(y, &leaves, &x, [outputs, inputs, rank as u64], part)
             }
             Some((_, leaves)) => self.watched(y, &leaves[0], x),
             None => y,

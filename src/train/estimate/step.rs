@@ -20,6 +20,8 @@ pub(super) struct Work<'a> {
     pub planned: &'a [Planned],
     /// Whether it runs on Burn's CPU backend.
     pub cpu: bool,
+    /// Whether it runs on a software adapter.
+    pub software: bool,
     /// How the weights are kept.
     pub keeping: Keeping,
     /// Whether the inputs of low-rank products are dropped.
