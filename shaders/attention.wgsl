@@ -137,8 +137,8 @@ fn main(
         partials[lane] = best;
         workgroupBarrier();
         var next = top;
-        for (var other = 0u; other < 8u; other++) {
-            next = max(next, partials[y * 8u + other]);
+        for (var other = y * 8u; other < y * 8u + 8u; other++) {
+            next = max(next, partials[other]);
         }
         var all_next = next;
         var share = vec4<f32>();
@@ -175,8 +175,8 @@ fn main(
     partials[lane] = total;
     workgroupBarrier();
     var sums = vec4<f32>();
-    for (var other = 0u; other < 8u; other++) {
-        sums += partials[y * 8u + other];
+    for (var other = y * 8u; other < y * 8u + 8u; other++) {
+        sums += partials[other];
     }
     if !place.inside {
         return;

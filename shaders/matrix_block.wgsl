@@ -55,18 +55,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         bottom_2 += w_2 * bottom;
         bottom_3 += w_3 * bottom;
     }
-    // One write in a loop, before which the sums move up: a driver compiles a thirty-second of what all writes would be.
-    for (var i = 0u; i < 8u; i++) {
-        for (var j = 0u; j < 4u; j++) {
-            store(row + 4u * (i / 4u) + j, n + i % 4u, top_0[0]);
-            top_0 = mat4x4<f32>(top_0[1], top_0[2], top_0[3], top_0[3]);
+    // One write in loops, before which the sums move up: a driver compiles a thirty-second of what all writes would be. Bounds
+    // that it does not know keep it from unrolling them again.
+    for (var first = row; first < row + 8u; first += 4u) {
+        for (var four = n; four < n + 4u; four++) {
+            for (var at = first; at < first + 4u; at++) {
+                store(at, four, top_0[0]);
+                top_0 = mat4x4<f32>(top_0[1], top_0[2], top_0[3], top_0[3]);
+            }
+            top_0 = top_1;
+            top_1 = top_2;
+            top_2 = top_3;
+            top_3 = bottom_0;
+            bottom_0 = bottom_1;
+            bottom_1 = bottom_2;
+            bottom_2 = bottom_3;
         }
-        top_0 = top_1;
-        top_1 = top_2;
-        top_2 = top_3;
-        top_3 = bottom_0;
-        bottom_0 = bottom_1;
-        bottom_1 = bottom_2;
-        bottom_2 = bottom_3;
     }
 }

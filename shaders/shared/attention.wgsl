@@ -203,11 +203,13 @@ fn products(sums: mat4x4<f32>, vectors: u32, x: u32, y: u32) -> mat4x4<f32> {
     return result;
 }
 
-// The product of `weights` with one chunk in `right`, spread: four rows, and of each the vector x.
+// The product of `weights` with one chunk in `right`, spread: four rows, and of each the vector x. The loop begins at x because
+// one whose rounds a driver can count is unrolled, which takes software drivers long to compile.
 fn mixture(x: u32, y: u32) -> mat4x4<f32> {
     var result = mat4x4<f32>();
-    for (var v = 0u; v < 8u; v++) {
-        let first = v * PITCH + x;
+    for (var v = x; v < x + 8u; v++) {
+        let first = (v - x) * PITCH + x;
+        let row = y * PITCH + v - x;
         let rows = mat4x4<f32>(
             right[first],
             right[first + 8u * PITCH],
@@ -215,10 +217,10 @@ fn mixture(x: u32, y: u32) -> mat4x4<f32> {
             right[first + 24u * PITCH],
         );
         result += mat4x4<f32>(
-            rows * weights[y * PITCH + v],
-            rows * weights[(y + 8u) * PITCH + v],
-            rows * weights[(y + 16u) * PITCH + v],
-            rows * weights[(y + 24u) * PITCH + v],
+            rows * weights[row],
+            rows * weights[row + 8u * PITCH],
+            rows * weights[row + 16u * PITCH],
+            rows * weights[row + 24u * PITCH],
         );
     }
     return result;
