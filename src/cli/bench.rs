@@ -192,8 +192,18 @@ impl Kernels {
             println!("{} ({}), {} tokens", device.facts.name, device.facts.backend, self.tokens);
             println!("times in ms; x = dense + gather divided by ours; memory beyond the inputs and the mask\n");
             println!(
-                "{:>5} {:>8} {:>9} {:>9} {:>9} {:>9}  {:>7} {:<7} {:>10} {:>10}",
-                "width", "density", "dense", "direct", "turned", "tiled", "x auto", "auto", "mem dense", "mem auto"
+                "{:>5} {:>8} {:>9} {:>9} {:>9} {:>9} {:>9}  {:>7} {:<7} {:>10} {:>10}",
+                "width",
+                "density",
+                "dense",
+                "direct",
+                "dots",
+                "turned",
+                "tiled",
+                "x auto",
+                "auto",
+                "mem dense",
+                "mem auto"
             );
         }
         for &size in &self.sizes.0 {
@@ -209,30 +219,34 @@ impl Kernels {
                 let composed = || masked_gather::composed(x.clone(), dy.clone(), indices.clone());
                 let dense = fastest(&device, composed)?;
                 let direct = fastest(&device, || gather(Strategy::Direct))?;
+                let dots = fastest(&device, || gather(Strategy::Dots))?;
                 let turned = fastest(&device, || gather(Strategy::Turned))?;
                 let tiled = fastest(&device, || gather(Strategy::Tiled))?;
                 let chosen = Strategy::Auto.resolve(Machine::of(&device), self.tokens, size, size, selected);
                 let auto = match chosen {
                     Strategy::Tiled => tiled,
+                    Strategy::Dots => dots,
                     Strategy::Turned => turned,
                     _ => direct,
                 };
                 let (dense_memory, auto_memory) =
                     (reserve(&device, composed)?, reserve(&device, || gather(Strategy::Auto))?);
-                if tiled < direct.min(turned) && crossover.is_none() {
+                if tiled < direct.min(dots).min(turned) && crossover.is_none() {
                     crossover = Some(density);
                 }
                 rows.push(json!({
                     "width": size, "density": density, "tokens": self.tokens, "dense_secs": dense,
-                    "direct_secs": direct, "turned_secs": turned, "tiled_secs": tiled, "chosen": format!("{chosen:?}").to_lowercase(),
+                    "direct_secs": direct, "dots_secs": dots, "turned_secs": turned, "tiled_secs": tiled,
+                    "chosen": format!("{chosen:?}").to_lowercase(),
                     "speedup": dense / auto, "dense_bytes": dense_memory, "bytes": auto_memory,
                     "weight_bytes": 4 * size * size,
                 }));
                 if !self.json {
                     println!(
-                        "{size:>5} {density:>8} {:>9.3} {:>9.3} {:>9.3} {:>9.3}  {:>7.2} {:<7} {:>10} {:>10}",
+                        "{size:>5} {density:>8} {:>9.3} {:>9.3} {:>9.3} {:>9.3} {:>9.3}  {:>7.2} {:<7} {:>10} {:>10}",
                         1e3 * dense,
                         1e3 * direct,
+                        1e3 * dots,
                         1e3 * turned,
                         1e3 * tiled,
                         dense / auto,

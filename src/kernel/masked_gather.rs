@@ -27,12 +27,18 @@ use super::{
 pub(super) const DIRECT: &str = include_str!("../../shaders/masked_gather_direct.wgsl");
 pub(super) const TILED: &str = include_str!("../../shaders/masked_gather_tiled.wgsl");
 pub(super) const TURNED: &str = include_str!("../../shaders/masked_gather_turned.wgsl");
+pub(super) const DOTS: &str = include_str!("../../shaders/masked_gather_dots.wgsl");
 pub(super) const TRANSPOSE: &str = include_str!("../../shaders/transpose.wgsl");
+pub(super) const TRANSPOSE_BLOCK: &str = include_str!("../../shaders/transpose_block.wgsl");
 
 /// Rows and columns of the weight that one workgroup of the tiled shader covers.
 const TILE: usize = 64;
 /// Rows and columns that one workgroup transposes.
 const TURNED_TILE: usize = 32;
+/// Rows, and columns, of the shader that does so without workgroup memory.
+const TURNED_BLOCK: [usize; 2] = [4, 256];
+/// Numbers of activations and gradients that are turned at once on a software adapter at most: 64 MB.
+const MOST_TURNED: usize = 1 << 24;
 /// Lanes that share an entry in the shader of turned activations.
 const SHARERS: usize = 8;
 /// Rows of the weight whose dense gradient exists at one time on the CPU.
@@ -50,7 +56,9 @@ pub enum Strategy {
     Auto,
     /// Dot products of columns for the selected entries only; work grows with their number.
     Direct,
-    /// The same on transposed activations, whose numbers are then neighbours in memory.
+    /// The same on transposed activations, whose numbers are then neighbours in memory; one invocation an entry.
+    Dots,
+    /// The same with several lanes an entry, which read side by side.
     Turned,
     /// Dense tiles formed in registers and discarded; work is that of the dense gradient.
     Tiled,
@@ -90,19 +98,30 @@ impl Strategy {
         let density = count as f64 / (outputs * inputs) as f64;
         let crossover = match machine {
             Machine::Cpu => 0.10,
-            // The direct shader reads x by columns; once x outgrows the cache (about 8 MB), each read costs more.
-            Machine::SoftwareGpu => 0.06 * (f64::from(1 << 21) / (tokens * inputs) as f64).min(1.0),
+            Machine::SoftwareGpu => 0.12,
             // Measured on an NVIDIA H100.
             Machine::Gpu => 0.20,
         };
-        // Few entries: turning all columns would cost more than it gives.
-        let few = 4 * count < outputs + inputs;
+        // Few entries: turning all columns would cost more than it gives. Very many columns: it would take as much memory as
+        // the logits of a large vocabulary, which a computer without a GPU has less of.
+        let few = match machine {
+            Machine::SoftwareGpu => 2 * count < 3 * (outputs + inputs) || tokens * (outputs + inputs) > MOST_TURNED,
+            _ => 4 * count < outputs + inputs,
+        };
         match machine {
             _ if density > crossover => Self::Tiled,
-            Machine::SoftwareGpu => Self::Direct,
             _ if few => Self::Direct,
-            _ => Self::Turned,
+            Machine::Gpu => Self::Turned,
+            _ => Self::Dots,
         }
+    }
+}
+
+/// Numbers that the gather takes besides what it is given and gives, in the way that is expected to be the fastest.
+pub fn scratch(machine: Machine, tokens: usize, outputs: usize, inputs: usize, count: usize) -> usize {
+    match Strategy::Auto.resolve(machine, tokens, outputs, inputs, count) {
+        Strategy::Dots | Strategy::Turned if machine != Machine::Cpu => tokens.next_multiple_of(4) * (outputs + inputs),
+        _ => 0,
     }
 }
 
@@ -162,6 +181,11 @@ impl MaskedGatherOps for CubeBackend {
                 let buffers = [&x.handle, &dy.handle, &indices.handle, &grad.handle];
                 launch::launch(&x, TURNED, 64, launch::groups_for(SHARERS * count, 64), &buffers, &dims);
             }
+            Strategy::Dots => {
+                let (x, dy) = (turned_in_blocks(&x), turned_in_blocks(&dy));
+                let buffers = [&x.handle, &dy.handle, &indices.handle, &grad.handle];
+                launch::launch(&x, DOTS, 64, launch::groups_for(count, 64), &buffers, &dims);
+            }
             _ => {
                 let buffers = [&x.handle, &dy.handle, &indices.handle, &grad.handle];
                 launch::launch(&x, DIRECT, 64, launch::groups_for(count, 64), &buffers, &dims);
@@ -173,11 +197,20 @@ impl MaskedGatherOps for CubeBackend {
 
 /// The columns `[width, rows]` of a tensor `[rows, width]`, each filled up to whole vectors with zeros.
 fn turned_on_device(tensor: &CubeTensor) -> CubeTensor {
+    launched_turn(tensor, TRANSPOSE, 256, [TURNED_TILE, TURNED_TILE])
+}
+
+/// The same on a software adapter.
+fn turned_in_blocks(tensor: &CubeTensor) -> CubeTensor {
+    launched_turn(tensor, TRANSPOSE_BLOCK, 64, TURNED_BLOCK)
+}
+
+fn launched_turn(tensor: &CubeTensor, text: &'static str, lanes: u32, [down, across]: [usize; 2]) -> CubeTensor {
     let [rows, width] = tensor.meta.shape().dims();
     let turned = launch::empty(tensor, Shape::new([width, rows.next_multiple_of(4)]));
-    let groups = (width.div_ceil(TURNED_TILE) as u32, rows.div_ceil(TURNED_TILE) as u32);
+    let groups = (width.div_ceil(across) as u32, rows.div_ceil(down) as u32);
     let dims = launch::words(&[rows, width]);
-    launch::launch(tensor, TRANSPOSE, 256, groups, &[&tensor.handle, &turned.handle], &dims);
+    launch::launch(tensor, text, lanes, groups, &[&tensor.handle, &turned.handle], &dims);
     turned
 }
 
@@ -196,7 +229,7 @@ impl MaskedGatherOps for Flex {
         let (x, dy) = (flex::floats(&x), flex::floats(&dy));
         let grad = match strategy.resolve(Machine::Cpu, tokens, outputs, inputs, indices.len()) {
             Strategy::Tiled => gather_rows(x, dy, &indices, outputs, inputs),
-            Strategy::Turned => gather_dots(x, dy, &indices, outputs, inputs),
+            Strategy::Dots | Strategy::Turned => gather_dots(x, dy, &indices, outputs, inputs),
             Strategy::Direct | Strategy::Auto => gather_streaming(x, dy, &indices, outputs, inputs),
         };
         flex::tensor(grad, [indices.len()])

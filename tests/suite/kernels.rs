@@ -84,7 +84,7 @@ fn masked_gather_equals_dense_gradient() {
                 let dy = device.floats(normals(&mut stream, tokens * outputs), [tokens, outputs]);
                 let indices = device.indices(&mask(&mut stream, inputs * outputs, density));
                 let expected = values(masked_gather::composed(x.clone(), dy.clone(), indices.clone()));
-                for strategy in [Strategy::Auto, Strategy::Direct, Strategy::Turned, Strategy::Tiled] {
+                for strategy in [Strategy::Auto, Strategy::Direct, Strategy::Dots, Strategy::Turned, Strategy::Tiled] {
                     let actual = values(kernel::masked_gather(x.clone(), dy.clone(), indices.clone(), strategy));
                     let what = format!("{} {tokens}x{inputs}x{outputs} {density} {strategy:?}", device.facts.backend);
                     assert_close(&what, &actual, &expected, 1e-4, 1e-4);
@@ -102,7 +102,7 @@ fn masked_gather_reads_transposed_views() {
         let dy = device.floats(normals(&mut stream, 11 * 20), [11, 20]).transpose();
         let indices = device.indices(&[0, 5, 50, 98]);
         let expected = values(masked_gather::composed(x.clone(), dy.clone(), indices.clone()));
-        for strategy in [Strategy::Direct, Strategy::Turned, Strategy::Tiled] {
+        for strategy in [Strategy::Direct, Strategy::Dots, Strategy::Turned, Strategy::Tiled] {
             let actual = values(kernel::masked_gather(x.clone(), dy.clone(), indices.clone(), strategy));
             assert_close(&device.facts.backend, &actual, &expected, 1e-4, 1e-4);
         }

@@ -109,7 +109,7 @@ describe("the page", () => {
             for (const [what, error] of Object.entries(worst)) assert.ok(error <= 1, `${name} ${what}: ${error} times the tolerance`);
         }
         const worst = await page.evaluate(() => agoge.check("gather"));
-        assert.equal(Object.keys(worst).length, 54);
+        assert.equal(Object.keys(worst).length, 72);
         for (const [what, error] of Object.entries(worst)) assert.ok(error <= 1, `masked gather ${what}: ${error} times the tolerance`);
     });
 

@@ -8,7 +8,11 @@ use super::{
     tape::{Extent, Grad, Input, Part, Tape, to},
 };
 use crate::{
-    kernel::{Packing, weight_gradient},
+    kernel::{
+        Packing,
+        masked_gather::{self, Machine},
+        weight_gradient,
+    },
     method::{Means, Planned, delta::layer_dims},
     model::{
         Keeping, Parameter, Transformer,
@@ -140,7 +144,7 @@ impl<'a> Forward<'a> {
                 if packing.is_some_and(Packing::quantized) {
                     self.beside(y, &leaves[0], &x)
                 } else {
-                    self.watched(y, &leaves[0], &x)
+                    self.watched(y, &leaves[0], &x, [outputs, width])
                 }
             }
             Some((Means::Whole, leaves)) => {
@@ -206,11 +210,21 @@ impl<'a> Forward<'a> {
         weight_gradient::scratch(tokens as usize, dims.map(|side| side as usize), self.software) as u64
     }
 
-    /// The watch on a product whose weight is trained sparsely: it changes nothing and keeps the product's input.
-    pub(super) fn watched(&mut self, y: Extent, leaf: &Extent, x: &Extent) -> Extent {
+    /// The watch on a product whose weight `[outputs, inputs]` is trained sparsely: it changes nothing and keeps the product's
+    /// input.
+    pub(super) fn watched(&mut self, y: Extent, leaf: &Extent, x: &Extent, dims: [u64; 2]) -> Extent {
+        let machine = match (self.cpu, self.software) {
+            (true, _) => Machine::Cpu,
+            (_, true) => Machine::SoftwareGpu,
+            _ => Machine::Gpu,
+        };
+        let [outputs, inputs] = dims.map(|side| side as usize);
+        let tokens = x.numbers as usize / inputs;
+        let scratch = masked_gather::scratch(machine, tokens, outputs, inputs, leaf.numbers as usize) as u64;
         let output = y.clone().inner();
         let kept = if leaf.is_tracked() { &[x][..] } else { &[] };
-        self.tape.record(output, &[to(leaf, Grad::New(leaf.numbers)), to(&y, Grad::Same)], kept)
+        let of_leaf = Input { of: leaf, grad: Grad::New(leaf.numbers), scratch };
+        self.tape.record(output, &[of_leaf, to(&y, Grad::Same)], kept)
     }
 
     /// The changes beside a quantized weight, added to the product with it.

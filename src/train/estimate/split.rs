@@ -47,7 +47,7 @@ impl Forward<'_> {
                 }
                 self.low_rank(y, &leaves, &x, [outputs, inputs, rank as u64], part)
             }
-            Some((_, leaves)) => self.watched(y, &leaves[0], x),
+            Some((_, leaves)) => self.watched(y, &leaves[0], x, [outputs, inputs]),
             None => y,
         })
     }
