@@ -75,9 +75,16 @@ fn store(row: u32, n: u32, sums: vec4<f32>) {
     if row >= tokens {
         return;
     }
-    var left_over = sums;
-    for (var at = 4u * n; at < min(4u * n + 4u, outer); at++) {
-        y[row * outer + at] = plus(left_over.x, row, at);
-        left_over = left_over.yzww;
+    let first = 4u * n;
+    let at = row * outer + first;
+    if first + 3u < outer {
+        y[at] = plus(sums.x, row, first);
+        y[at + 1u] = plus(sums.y, row, first + 1u);
+        y[at + 2u] = plus(sums.z, row, first + 2u);
+        y[at + 3u] = plus(sums.w, row, first + 3u);
+        return;
+    }
+    for (var i = 0u; first + i < outer; i++) {
+        y[at + i] = plus(sums[i], row, first + i);
     }
 }

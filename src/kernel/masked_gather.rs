@@ -105,7 +105,7 @@ impl Strategy {
         // Few entries: turning all columns would cost more than it gives. Very many columns: it would take as much memory as
         // the logits of a large vocabulary, which a computer without a GPU has less of.
         let few = match machine {
-            Machine::SoftwareGpu => 2 * count < 3 * (outputs + inputs) || tokens * (outputs + inputs) > MOST_TURNED,
+            Machine::SoftwareGpu => 2 * count < 5 * (outputs + inputs) || tokens * (outputs + inputs) > MOST_TURNED,
             _ => 4 * count < outputs + inputs,
         };
         match machine {
