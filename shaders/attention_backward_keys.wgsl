@@ -134,7 +134,8 @@ fn main(
             logs = vec4<f32>(logs.yzw, of_query.x);
             sums = vec4<f32>(sums.yzw, of_query.y);
         }
-        // Probabilities and gradients of the scores: four keys in turn, each of which then comes last: after four turns all are back in their places.
+        // Probabilities and gradients of the scores: four keys in turn, each of which then comes last. After four turns all are
+        // back in their places.
         for (var key = own; key < first_key + TILE; key += 8u) {
             let scores = scored(raw[0]);
             let seen = vec4<bool>(of_padding.x == 0u) & visible(positions, vec4<u32>(key));

@@ -136,11 +136,7 @@ impl Attention {
             causal: a.causal,
         };
         let mixed = kernel::attention(query, keys, values, layout.padding.clone(), rule);
-        let mixed = mixed.reshape([rows * width, heads * head_dim]);
-        match onto {
-            Some(onto) => self.output.forward_onto(mixed, onto),
-            None => self.output.forward(mixed),
-        }
+        self.output.forward_onto(mixed.reshape([rows * width, heads * head_dim]), onto)
     }
 }
 

@@ -30,10 +30,7 @@ impl FeedForward {
             Some(gate) => kernel::gated(gate.forward(x.clone()), self.up.forward(x), activation),
             None => kernel::activate(self.up.forward(x), activation),
         };
-        match onto {
-            Some(onto) => self.down.forward_onto(hidden, onto),
-            None => self.down.forward(hidden),
-        }
+        self.down.forward_onto(hidden, onto)
     }
 }
 

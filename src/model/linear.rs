@@ -40,11 +40,12 @@ impl Linear {
         self.weight.linear(x, self.bias.as_ref().map(Parameter::small))
     }
 
-    /// The same, added to `rows` `[T, outputs]`.
-    pub fn forward_onto(&self, x: Tensor<2>, rows: Tensor<2>) -> Tensor<2> {
-        match &self.bias {
-            None => self.weight.linear(x, Some(rows)),
-            Some(_) => rows + self.forward(x),
+    /// The same, added to `onto` `[T, outputs]` if that is given.
+    pub fn forward_onto(&self, x: Tensor<2>, onto: Option<Tensor<2>>) -> Tensor<2> {
+        match (onto, &self.bias) {
+            (Some(onto), None) => self.weight.linear(x, Some(onto)),
+            (Some(onto), Some(_)) => onto + self.forward(x),
+            (None, _) => self.forward(x),
         }
     }
 }

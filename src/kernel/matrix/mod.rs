@@ -349,10 +349,10 @@ impl<B: MatrixOps, C: CheckpointStrategy> MatrixOps for Autodiff<B, C> {
     }
 }
 
-/// A product's place in the graph, if it has one.
-fn recorded<B: MatrixOps, C: CheckpointStrategy, const N: usize>(
-    prepared: OpsKind<Product, B, ProductState<B>, C, N>,
-    state: ProductState<B>,
+/// An operation's place in the graph, if it has one.
+fn recorded<B: Backend, C: CheckpointStrategy, O: Backward<B, N>, const N: usize>(
+    prepared: OpsKind<O, B, O::State, C, N>,
+    state: O::State,
     output: FloatTensor<B>,
 ) -> FloatTensor<Autodiff<B, C>> {
     match prepared {
@@ -379,6 +379,16 @@ enum Factor<B: Backend> {
     Packed(IntTensor<B>, Layout, bool),
 }
 
+impl<B: MatrixOps> Factor<B> {
+    /// Gradient of the other factor from that of the product.
+    fn input_gradient(self, dy: FloatTensor<B>) -> FloatTensor<B> {
+        match self {
+            Self::Dense(w, along) => B::dense_product_op(dy, w, !along, None),
+            Self::Packed(words, layout, along) => B::packed_product_op(dy, words, layout, !along, None),
+        }
+    }
+}
+
 /// Gradient of what was added to a product, one row or each, from that of the sum.
 pub(super) fn addend_gradient<B: Backend>(dy: FloatTensor<B>, one_row: bool) -> FloatTensor<B> {
     if one_row { B::float_sum_dim(dy, 0) } else { dy }
@@ -396,11 +406,7 @@ impl<B: MatrixOps, const N: usize> Backward<B, N> for Product {
             grads.register::<B>(node.id, addend_gradient::<B>(dy.clone(), ops.state.adds_one_row));
         }
         if let Some(node) = x_node {
-            let dx = match ops.state.factor {
-                Factor::Dense(w, along) => B::dense_product_op(dy, w, !along, None),
-                Factor::Packed(words, layout, along) => B::packed_product_op(dy, words, layout, !along, None),
-            };
-            grads.register::<B>(node.id, dx);
+            grads.register::<B>(node.id, ops.state.factor.input_gradient(dy));
         }
     }
 }

@@ -3,12 +3,14 @@
 //! A block's product is put to its columns as soon as it is there, and on the way back a block reads its own columns of the
 //! gradient only: beside the whole product, that of one block is all that exists.
 
+use std::ops::Range;
+
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
     autodiff::{
         checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
         grads::Gradients,
-        ops::{Backward, Ops, OpsKind},
+        ops::{Backward, Ops},
     },
     backend_extension,
     tensor::{FloatTensor, IntTensor},
@@ -17,7 +19,7 @@ use burn::tensor::{Slice, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_flex::Flex;
 
-use crate::kernel::matrix::{Layout, Matrix, MatrixOps, Packed};
+use crate::kernel::matrix::{Factor, Layout, Matrix, MatrixOps, Packed, recorded};
 
 /// Columns `first..` of `y` `[T, rows]` become the product of `x` `[T, cols]` along the rows of a block.
 pub(super) fn columns(y: Tensor<2>, x: Tensor<2>, block: &Matrix, first: usize) -> Tensor<2> {
@@ -52,15 +54,10 @@ pub trait ColumnsOps: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// The part `[T, width]` of a tensor's columns that begins at `first`.
-fn columns_from(tokens: usize, first: usize, width: usize) -> [Slice; 2] {
-    [Slice::from(0..tokens), Slice::from(first..first + width)]
-}
-
 /// Puts the product with a block to its columns.
 fn put<B: Backend>(y: FloatTensor<B>, part: FloatTensor<B>, first: usize) -> FloatTensor<B> {
     let [tokens, width] = part.shape().dims();
-    B::float_slice_assign(y, &columns_from(tokens, first, width), part)
+    B::float_slice_assign(y, &[Slice::from(0..tokens), Slice::from(first..first + width)], part)
 }
 
 macro_rules! without_gradients {
@@ -98,15 +95,10 @@ impl<B: ColumnsOps + MatrixOps, C: CheckpointStrategy> ColumnsOps for Autodiff<B
         first: usize,
     ) -> FloatTensor<Self> {
         let w = w.into_primitive();
-        match Columns.prepare::<C>([x.node(), y.node()]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let state = Block::<B> { stored: Stored::Dense(w.clone()), first };
-                prep.finish(state, B::dense_columns_op(y.into_primitive(), x.into_primitive(), w, first))
-            }
-            OpsKind::UnTracked(prep) => {
-                prep.finish(B::dense_columns_op(y.into_primitive(), x.into_primitive(), w, first))
-            }
-        }
+        let columns = first..first + w.shape()[0];
+        let prepared = Columns.prepare::<C>([x.node(), y.node()]).compute_bound().stateful();
+        let state = Block { factor: Factor::Dense(w.clone(), true), columns };
+        recorded(prepared, state, B::dense_columns_op(y.into_primitive(), x.into_primitive(), w, first))
     }
 
     fn packed_columns_op(
@@ -116,32 +108,21 @@ impl<B: ColumnsOps + MatrixOps, C: CheckpointStrategy> ColumnsOps for Autodiff<B
         layout: Layout,
         first: usize,
     ) -> FloatTensor<Self> {
-        match Columns.prepare::<C>([x.node(), y.node()]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let state = Block::<B> { stored: Stored::Packed(words.clone(), layout), first };
-                prep.finish(state, B::packed_columns_op(y.into_primitive(), x.into_primitive(), words, layout, first))
-            }
-            OpsKind::UnTracked(prep) => {
-                prep.finish(B::packed_columns_op(y.into_primitive(), x.into_primitive(), words, layout, first))
-            }
-        }
+        let prepared = Columns.prepare::<C>([x.node(), y.node()]).compute_bound().stateful();
+        let columns = first..first + layout.rows;
+        let state = Block { factor: Factor::Packed(words.clone(), layout, true), columns };
+        recorded(prepared, state, B::packed_columns_op(y.into_primitive(), x.into_primitive(), words, layout, first))
     }
 }
 
 #[derive(Debug)]
 struct Columns;
 
-/// The frozen factor of a product, and where its columns are.
+/// The frozen factor of a product along its rows, and which columns of the whole product are its own.
 #[derive(Clone, Debug)]
 struct Block<B: Backend> {
-    stored: Stored<B>,
-    first: usize,
-}
-
-#[derive(Clone, Debug)]
-enum Stored<B: Backend> {
-    Dense(FloatTensor<B>),
-    Packed(IntTensor<B>, Layout),
+    factor: Factor<B>,
+    columns: Range<usize>,
 }
 
 impl<B: MatrixOps> Backward<B, 2> for Columns {
@@ -151,14 +132,9 @@ impl<B: MatrixOps> Backward<B, 2> for Columns {
         let [x_node, y_node] = ops.parents;
         let dy = grads.consume::<B>(&ops.node);
         let [tokens, _] = dy.shape().dims();
-        let Block { stored, first } = ops.state;
         if let Some(node) = x_node {
-            let of = |width: usize| B::float_slice(dy.clone(), &columns_from(tokens, first, width));
-            let dx = match stored {
-                Stored::Dense(w) => B::dense_product_op(of(w.shape()[0]), w, false, None),
-                Stored::Packed(words, layout) => B::packed_product_op(of(layout.rows), words, layout, false, None),
-            };
-            grads.register::<B>(node.id, dx);
+            let own = B::float_slice(dy.clone(), &[Slice::from(0..tokens), Slice::from(ops.state.columns)]);
+            grads.register::<B>(node.id, ops.state.factor.input_gradient(own));
         }
         // What was in these columns before was written over; each block reads only its own, so the others may see them.
         if let Some(node) = y_node {
