@@ -40,7 +40,7 @@ pub(super) struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Masked gather, direct, turned and tiled, against the dense gradient and a gather
+    /// Masked gather, direct, transposed and tiled, against the dense gradient and a gather
     Kernels(Kernels),
     /// Attention over blocks of keys against all scores at once
     Attention(attention::Attention),
@@ -219,14 +219,14 @@ impl Kernels {
                 let composed = || masked_gather::composed(x.clone(), dy.clone(), indices.clone());
                 let dense = fastest(&device, composed)?;
                 let direct = fastest(&device, || gather(Strategy::Direct))?;
-                let dots = fastest(&device, || gather(Strategy::Dots))?;
-                let turned = fastest(&device, || gather(Strategy::Turned))?;
+                let dots = fastest(&device, || gather(Strategy::DotProducts))?;
+                let turned = fastest(&device, || gather(Strategy::Transposed))?;
                 let tiled = fastest(&device, || gather(Strategy::Tiled))?;
                 let chosen = Strategy::Auto.resolve(Machine::of(&device), self.tokens, size, size, selected);
                 let auto = match chosen {
                     Strategy::Tiled => tiled,
-                    Strategy::Dots => dots,
-                    Strategy::Turned => turned,
+                    Strategy::DotProducts => dots,
+                    Strategy::Transposed => turned,
                     _ => direct,
                 };
                 let (dense_memory, auto_memory) =

@@ -20,7 +20,10 @@ use rayon::prelude::*;
 
 use super::{flex, launch, vector::wide};
 
-pub(super) const SOURCE: &str = include_str!("../../shaders/dropout.wgsl");
+const SOURCE: &str = include_str!("../../shaders/dropout.wgsl");
+
+/// Every shader of this module with its name.
+pub(super) const SHADERS: super::Named = &[("dropout", SOURCE)];
 
 /// Numbers that one task of the CPU takes.
 const CHUNK: usize = 16 * 1024;

@@ -19,7 +19,10 @@ use burn_flex::Flex;
 
 use super::{flex, launch};
 
-pub(super) const SOURCE: &str = include_str!("../../shaders/rope.wgsl");
+const SOURCE: &str = include_str!("../../shaders/rope.wgsl");
+
+/// Every shader of this module with its name.
+pub(super) const SHADERS: super::Named = &[("rope", SOURCE)];
 
 /// Backend dispatch of [`rope`].
 #[backend_extension(Cube, Flex, Autodiff)]

@@ -24,6 +24,10 @@ pub(super) const SOURCE: &str = source!("write_f32");
 pub(super) const SOURCE_BF16: &str = source!("round_bf16", "write_halves");
 pub(super) const SOURCE_F16: &str = source!("round_f16", "write_halves");
 
+/// Every shader of this module with its name.
+pub(super) const SHADERS: super::Named =
+    &[("sparse_step", SOURCE), ("sparse_step bf16", SOURCE_BF16), ("sparse_step f16", SOURCE_F16)];
+
 /// Backend dispatch of [`sparse_step`].
 #[backend_extension(Cube, Flex)]
 pub trait SparseStepOps: Backend {

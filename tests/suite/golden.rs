@@ -4,6 +4,7 @@
 //! Every case in the folder that `AGOGE_GOLDEN` names (default: `tests/golden`) is run, or listed as not supported.
 
 pub mod case;
+mod limits;
 
 use std::{
     cell::RefCell,
@@ -28,10 +29,11 @@ use agoge::{
 };
 use burn::tensor::{Int, Tensor};
 use case::{Case, track_all};
+use limits::devices;
 use pollster::block_on;
 use serde_json::Value;
 
-use crate::support::{assert_close, devices, say};
+use crate::support::{assert_close, say};
 
 /// Cases that must run wherever their folder is there: this list may grow, never shrink.
 const SUPPORTED: &[&str] = &[

@@ -133,3 +133,16 @@ fn a_head_that_goes_there_and_back_in_pieces_gives_the_same_step() {
         }
     }
 }
+
+#[test]
+fn a_step_copies_nothing_that_it_writes_in_place() {
+    let place = Workplace::new();
+    place.write("config.json", &WIDE.replace("TIED", "false"));
+    let folder = place.path("");
+    for method in ["sparta", "lora", "full"] {
+        let config = RunConfig { method: method.into(), density: 0.1, lora_rank: 2, ..RunConfig::default() };
+        let before = agoge::kernel::copies_before_writing();
+        step(&folder, &config, true, gpu());
+        assert_eq!(agoge::kernel::copies_before_writing(), before, "{method}");
+    }
+}

@@ -1,4 +1,4 @@
-// The same gradient as masked_gather_direct.wgsl from turned activations, one invocation an entry, for software adapters: what
+// The same gradient as masked_gather_direct.wgsl from transposed activations, one invocation an entry, for software adapters: what
 // an entry reads lies in lines, and lanes that would share an entry gain nothing there.
 // Composed twin: kernel::masked_gather::composed.
 

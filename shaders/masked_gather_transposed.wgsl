@@ -1,4 +1,4 @@
-// The same gradient as masked_gather_direct.wgsl from turned activations, for GPUs that read memory in lines: eight lanes
+// The same gradient as masked_gather_direct.wgsl from transposed activations, for GPUs that read memory in lines: eight lanes
 // share the tokens of an entry and read them side by side.
 // Composed twin: kernel::masked_gather::composed.
 
