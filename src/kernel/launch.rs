@@ -159,7 +159,7 @@ pub(super) fn words(values: &[usize]) -> Vec<u8> {
     values.iter().flat_map(|&value| u32::try_from(value).expect("fits a shader's u32").to_le_bytes()).collect()
 }
 
-/// An uninitialised f32 tensor beside `like`.
+/// An uninitialised f32 tensor on the device of `like`.
 pub(super) fn empty(like: &CubeTensor, shape: Shape) -> CubeTensor {
     let handle = like.client.empty(shape.num_elements() * size_of::<f32>());
     CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape, handle, DType::F32)
@@ -195,4 +195,27 @@ pub(super) fn first_columns(tensor: CubeTensor, width: usize) -> CubeTensor {
         return tensor;
     }
     CubeBackend::float_slice(tensor, &[Slice::from(0..rows), Slice::from(0..width)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grids_have_room_for_all_and_no_side_too_long() {
+        let sides = [1, 2, 1000, 65_535, 65_536, 70_001, 200_000];
+        for across in sides {
+            for down in sides.into_iter().filter(|down| across * down < 1 << 32) {
+                let (x, y) = grid(across, down);
+                assert!(x.max(y) <= MAX_GROUPS, "{across} x {down} becomes {x} x {y}");
+                assert!(u64::from(x) * u64::from(y) >= (across * down) as u64, "{across} x {down} becomes {x} x {y}");
+            }
+        }
+        assert_eq!(grid(3, 65_535), (3, 65_535));
+        for (items, workgroup) in [(0, 64), (64 * 65_535, 64), (64 * 65_535 + 1, 64), (70_000, 1)] {
+            let (x, y) = groups_for(items, workgroup);
+            let lanes = u64::from(x) * u64::from(y) * u64::from(workgroup);
+            assert!(x.max(y) <= MAX_GROUPS && lanes >= items as u64, "{items} by {workgroup}: {x} x {y}");
+        }
+    }
 }

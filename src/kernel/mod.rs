@@ -4,7 +4,7 @@
 //! - plain Rust on the slices of Burn's CPU backend (`Flex`), where the operation decides the speed;
 //! - a *composed twin* in ordinary Burn operations, which runs on any backend: the oracle in tests.
 //!
-//! Nothing here knows what a model or a run is. Layouts are row-major; `T` tokens, `N` selected numbers.
+//! Nothing here knows what a model or a run is. Layouts are row-major; `T` tokens, `N` selected entries.
 
 mod launch;
 

@@ -1,4 +1,4 @@
-//! Writing values into selected places of a weight: how an adapter is applied and taken off again, bit for bit.
+//! Writing values into selected places of a weight: how an adapter is merged and unmerged, bit for bit.
 
 use burn::backend::{
     Backend, Dispatch, backend_extension,

@@ -50,13 +50,13 @@ pub trait SparseStepOps: Backend {
 pub struct Stepped {
     /// The weight `[outputs, inputs]`, equal to `base + delta` at the mask's indices.
     pub weight: Tensor<2>,
-    /// The trained numbers `[N]`.
+    /// The trainable parameters `[N]`.
     pub delta: Tensor<1>,
     /// AdamW's first and second moments `[2, N]`.
     pub moments: Tensor<2>,
 }
 
-/// One AdamW step of the `N` selected numbers of `state.weight`.
+/// One AdamW step of the `N` selected entries of `state.weight`.
 ///
 /// `indices` `[N]` are flat into the weight and unique; `base` `[N]` are the pretrained values; `grad` `[N]`;
 /// `squared_norm` `[1]` is the squared global norm of all gradients. The buffers of `state` are written in place: on
