@@ -31,4 +31,5 @@ mod split;
 mod steady;
 mod support;
 mod tasks;
+mod translated;
 mod watch;
