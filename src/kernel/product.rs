@@ -255,7 +255,8 @@ mod tests {
 
             // The left matrix by columns, the right one transposed and in panels, added to half of the result.
             let by_columns: Vec<f32> = (0..rows * depth).map(|at| a[at % rows * depth + at / rows]).collect();
-            let right_transposed: Vec<f32> = (0..columns * depth).map(|at| b[at % depth * columns + at / depth]).collect();
+            let right_transposed: Vec<f32> =
+                (0..columns * depth).map(|at| b[at % depth * columns + at / depth]).collect();
             let mut packed = Vec::new();
             transposed(&mut packed, &right_transposed, depth, columns, depth);
             let stride = columns.next_multiple_of(PANEL);
