@@ -37,7 +37,7 @@ fn recorded_runs_are_found_and_compared() {
     let mut window = open(&[], true, &[&first, &second]);
     window.until("both records", |harness| {
         let runs = harness.state().runs();
-        runs.len() == 2 && runs.iter().all(|run| matches!(run.status, Status::Over(_)) && run.steps.places.len() == 200)
+        runs.len() == 2 && runs.iter().all(|run| matches!(run.status, Status::Over(_)) && run.steps.positions.len() == 200)
     });
     window.click("Compare");
     assert_eq!(window.harness.query_all_by_label("1,345,150 (1.00 %)").count(), 2);
@@ -60,7 +60,7 @@ fn random_bytes_in_a_record_never_stop_the_window() {
     let told = events("sparta", 1_345_150, 50, (3.2, 1.1));
     record(&run, &told);
     let mut window = open(&[], true, &[&run]);
-    window.until("the record", |harness| harness.state().runs().iter().any(|run| run.steps.places.len() == 50));
+    window.until("the record", |harness| harness.state().runs().iter().any(|run| run.steps.positions.len() == 50));
     let mut stream = Stream::new(7, "damage");
     let line = serde_json::to_string(&told[10]).expect("JSON");
     let append = |name: &str, bytes: &[u8]| {

@@ -12,7 +12,7 @@ use agoge::{
     demo,
     desk::Desk,
     event::{Ending, messages::RunState},
-    window::{App, Closing, Link, Options, Pace, Remembered, RunView, Status},
+    window::{App, Closing, Link, Options, RepaintInterval, SavedState, RunView, Status},
 };
 use egui::accesskit::Role;
 use egui_kittest::{Harness, kittest::Queryable};
@@ -28,7 +28,7 @@ pub struct Real {
 
 /// Opens it with `form` on its start page.
 pub fn open(form: &[(&str, &str)], is_demo: bool, watch: &[&Path]) -> Real {
-    let mut remembered = Remembered { demo: is_demo, ..Remembered::default() };
+    let mut remembered = SavedState { demo: is_demo, ..SavedState::default() };
     remembered.form = form.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
     let options =
         Options { demo: demo::config(), watch: watch.iter().map(|path| path.to_path_buf()).collect(), ..options() };
@@ -48,7 +48,7 @@ pub fn open(form: &[(&str, &str)], is_demo: bool, watch: &[&Path]) -> Real {
     let harness = Harness::builder()
         .with_size(egui::vec2(1400.0, 2400.0))
         .wgpu()
-        .build_eframe(move |context| App::new(&context.egui_ctx, link, options, remembered, Pace::new(false), decided));
+        .build_eframe(move |context| App::new(&context.egui_ctx, link, options, remembered, RepaintInterval::new(false), decided));
     Real { harness, closing, desk }
 }
 
@@ -206,7 +206,7 @@ fn a_run_is_paused_resumed_steered_stopped_and_taken_up_again() {
             .is_some_and(|run| run.status == Status::Live(RunState::Running) && run.step() > stopped_at)
     });
     let steps = &window.run().steps;
-    assert_eq!(steps.places.len() as u64, window.run().step(), "every step once");
+    assert_eq!(steps.positions.len() as u64, window.run().step(), "every step once");
     window.click("Stop and save");
     window.until_over(Ending::Stopped);
 }

@@ -15,7 +15,7 @@ use agoge::{
         Ending, Event, Metrics, Started, TrainedTensor,
         messages::{Reply, Request},
     },
-    window::{App, Link, Options, Pace, Remembered},
+    window::{App, Link, Options, RepaintInterval, SavedState},
 };
 use egui_kittest::Harness;
 
@@ -72,7 +72,7 @@ pub fn window(
     width: f32,
     height: f32,
     theme: egui::Theme,
-    remembered: Remembered,
+    remembered: SavedState,
     script: &Script,
 ) -> Harness<'static, App> {
     window_with(width, height, theme, remembered, options(), script)
@@ -83,13 +83,13 @@ pub fn window_with(
     width: f32,
     height: f32,
     theme: egui::Theme,
-    remembered: Remembered,
+    remembered: SavedState,
     options: Options,
     script: &Script,
 ) -> Harness<'static, App> {
     let link = script.link();
     Harness::builder().with_size(egui::vec2(width, height)).with_theme(theme).wgpu().build_eframe(move |context| {
-        App::new(&context.egui_ctx, link, options, remembered, Pace::new(false), Arc::new(Mutex::default()))
+        App::new(&context.egui_ctx, link, options, remembered, RepaintInterval::new(false), Arc::new(Mutex::default()))
     })
 }
 

@@ -2,7 +2,7 @@
 
 use agoge::{
     event::messages::{DeviceLine, Estimate, Reply, Request},
-    window::{App, Remembered, Status},
+    window::{App, SavedState, Status},
 };
 use egui::Theme;
 use egui_kittest::{Harness, SnapshotOptions, kittest::Queryable};
@@ -56,7 +56,7 @@ fn answer_check(script: &Script, harness: &mut Harness<'_, App>) {
 #[test]
 fn the_start_page() {
     let script = Script::default();
-    let mut harness = window(1280.0, 720.0, Theme::Dark, Remembered::first(), &script);
+    let mut harness = window(1280.0, 720.0, Theme::Dark, SavedState::first(), &script);
     answer_check(&script, &mut harness);
     same(&mut harness, "start");
 }
@@ -66,7 +66,7 @@ fn three(theme: Theme) -> (Script, Harness<'static, App>) {
     let script = Script::default();
     let mut options = options();
     options.watch = ["runs/sparta", "runs/lora", "runs/full"].map(Into::into).to_vec();
-    let mut harness = window_with(1280.0, 720.0, theme, Remembered::first(), options, &script);
+    let mut harness = window_with(1280.0, 720.0, theme, SavedState::first(), options, &script);
     for (method, trained, low) in [("sparta", 1_345_150, 1.1), ("lora", 1_345_150, 1.2), ("full", 134_515_008, 1.05)] {
         let mut events = events(method, trained, 400, (3.2, low));
         events.push(finished(400));
@@ -157,14 +157,14 @@ fn an_adapter_without_a_run_is_for_use() {
     let folder = place.path().join("given");
     std::fs::create_dir(&folder).expect("a folder");
     let script = Script::default();
-    let mut harness = window(1000.0, 700.0, Theme::Dark, Remembered::first(), &script);
+    let mut harness = window(1000.0, 700.0, Theme::Dark, SavedState::first(), &script);
     harness.state_mut().dropped(&folder);
     assert!(harness.state().runs().is_empty(), "an empty folder is no adapter");
     std::fs::write(folder.join("adapter_config.json"), "{}").expect("a file");
     harness.state_mut().dropped(&folder);
     settle(&mut harness);
     assert!(harness.query_by_label("Use given").is_some());
-    assert_eq!(harness.state().runs()[0].status, Status::Alone);
+    assert_eq!(harness.state().runs()[0].status, Status::AdapterOnly);
     assert!(!script.asked().iter().any(|request| matches!(request, Request::Watch { .. })), "there is no record");
 }
 
@@ -177,7 +177,7 @@ fn a_replay_draws_the_same_picture_as_the_run() {
         let script = Script::default();
         let mut options = options();
         options.watch = vec!["runs/sparta".into()];
-        let mut harness = window_with(1000.0, 700.0, Theme::Dark, Remembered::first(), options, &script);
+        let mut harness = window_with(1000.0, 700.0, Theme::Dark, SavedState::first(), options, &script);
         for piece in all.chunks(all.len().div_ceil(pieces)) {
             let mut piece = piece.to_vec();
             if by_line {

@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::VecDeque, path::PathBuf, rc::Rc, sync::Arc
 use agoge::{
     demo, desk,
     event::messages::Reply,
-    window::{self, App, Host, Kind, Link, Options, Pace, Remembered, Wake},
+    window::{self, App, Host, DialogKind, Link, Options, RepaintInterval, SavedState, Wake},
 };
 use eframe::{WebOptions, WebRunner};
 use js_sys::{Promise, Uint8Array};
@@ -78,11 +78,11 @@ impl Window {
             download: Some(Box::new(move |folder| packs.download_folder(&folder.display().to_string()))),
         };
         let create = move |context: &eframe::CreationContext<'_>| {
-            let pace = Pace::new(is_software);
+            let pace = RepaintInterval::new(is_software);
             REPAINT.set(Some(window::wake(&context.egui_ctx, &pace)));
             let stored =
-                context.storage.and_then(|storage| eframe::get_value::<Remembered>(storage, window::STORAGE_KEY));
-            let remembered = stored.unwrap_or_else(Remembered::first);
+                context.storage.and_then(|storage| eframe::get_value::<SavedState>(storage, window::STORAGE_KEY));
+            let remembered = stored.unwrap_or_else(SavedState::first);
             let app = App::new(&context.egui_ctx, link, options, remembered, pace, Arc::default());
             Ok(Box::new(app) as Box<dyn eframe::App>)
         };
@@ -135,8 +135,8 @@ fn serve(host: &Rc<PageHost>) {
     window::serve(Host {
         choose: Box::new(move |kind, chosen| {
             let choice = chooses.choose(match kind {
-                Kind::Folder => "folder",
-                Kind::Clipboard => "clipboard",
+                DialogKind::Folder => "folder",
+                DialogKind::Clipboard => "clipboard",
                 _ => "files",
             });
             spawn_local(async move {

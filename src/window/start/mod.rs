@@ -1,8 +1,10 @@
-//! The start page: every setting with its explanation, what is wrong beside it, what the run will take, and the command
-//! that does the same.
+//! The start page: every setting with its explanation, errors beside the fields, the memory estimate, and the equivalent
+//! command.
 
 mod field;
 mod form;
+mod method_settings;
 mod page;
 
 pub use form::Form;
+pub use method_settings::COMPARED_METHODS;
