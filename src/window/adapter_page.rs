@@ -8,7 +8,7 @@ use eframe::egui::{
 
 use super::{
     data::run::RunView,
-    dialogs::{Dialogs, DialogKind, Purpose},
+    dialogs::{DialogKind, Dialogs, Purpose},
     theme,
 };
 use crate::event::messages::{Request, TaskEnding};

@@ -1,38 +1,38 @@
-// What the page says outside of its window: while it loads, and when something is the matter.
+// What the page shows outside of its window: loading progress, and messages at the top.
 
 const byId = (id) => document.getElementById(id);
 
-/// How much of the program has come; `undefined` where that is not known.
-export function progress(share) {
+/// The downloaded share of the program; `undefined` where it is not known.
+export function showProgress(share) {
     const element = byId("progress");
     if (share === undefined) element.removeAttribute("value");
     else element.value = share;
 }
 
-/// What is being done.
-export function doing(text) {
-    byId("doing").textContent = text;
+/// What the page is doing while it loads.
+export function showStatus(text) {
+    byId("status").textContent = text;
 }
 
-/// Shows or hides what is shown while the page loads.
-export function welcome(isShown) {
+/// Shows or hides the welcome screen, which is shown while the page loads.
+export function showWelcome(isShown) {
     byId("welcome").classList.toggle("hidden", !isShown);
 }
 
-/// A bar at the upper edge; one with the same name takes its place.
-export function bar(name, text, { fault = false, action = undefined }) {
-    const id = `bar-${name}`;
+/// A message at the top; it replaces the one with the same name.
+export function showMessage(name, text, { isFault = false, action = undefined } = {}) {
+    const id = `message-${name}`;
     byId(id)?.remove();
     const element = document.createElement("div");
     element.id = id;
-    element.className = fault ? "bar fault" : "bar";
-    element.setAttribute("role", fault ? "alert" : "status");
-    const words = document.createElement("p");
-    words.textContent = text;
-    element.append(words);
+    element.className = isFault ? "message fault" : "message";
+    element.setAttribute("role", isFault ? "alert" : "status");
+    const paragraph = document.createElement("p");
+    paragraph.textContent = text;
+    element.append(paragraph);
     if (action) element.append(button(action.text, action.run));
     element.append(button("Dismiss", () => element.remove()));
-    byId("bars").append(element);
+    byId("messages").append(element);
 }
 
 function button(text, run) {

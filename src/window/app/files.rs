@@ -67,7 +67,14 @@ impl App {
         }
     }
 
-    fn save_chart(&self, ctx: &egui::Context, name: &'static str, extension: &'static str, title: &str, content: Vec<u8>) {
+    fn save_chart(
+        &self,
+        ctx: &egui::Context,
+        name: &'static str,
+        extension: &'static str,
+        title: &str,
+        content: Vec<u8>,
+    ) {
         let purpose = Purpose::Save(format!("{name}.{extension}"), content);
         self.dialogs.open(ctx, DialogKind::NewFile(name, extension), title, purpose);
     }

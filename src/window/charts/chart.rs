@@ -6,7 +6,7 @@ use egui_plot::{
 };
 
 use super::{
-    metric::{TraceStyle, Metric, short},
+    metric::{Metric, TraceStyle, short},
     settings::ChartSettings,
 };
 use crate::{
@@ -36,7 +36,13 @@ const MIN_SPACING: f32 = 24.0;
 const LABELS: egui::Rangef = egui::Rangef { min: 12.0, max: 22.0 };
 
 /// Draws `metric` of the visible runs into a card of `height` points.
-pub fn chart(ui: &mut Ui, metric: Metric, runs: &[RunView], settings: &mut ChartSettings, height: f32) -> Option<ChartExport> {
+pub fn chart(
+    ui: &mut Ui,
+    metric: Metric,
+    runs: &[RunView],
+    settings: &mut ChartSettings,
+    height: f32,
+) -> Option<ChartExport> {
     let card = theme::card(ui.visuals());
     let margins = card.total_margin().sum().y;
     let mut export = None;
@@ -52,7 +58,13 @@ pub fn chart(ui: &mut Ui, metric: Metric, runs: &[RunView], settings: &mut Chart
     export
 }
 
-fn header(ui: &mut Ui, metric: Metric, runs: &[RunView], settings: &mut ChartSettings, export: &mut Option<ChartExport>) {
+fn header(
+    ui: &mut Ui,
+    metric: Metric,
+    runs: &[RunView],
+    settings: &mut ChartSettings,
+    export: &mut Option<ChartExport>,
+) {
     ui.horizontal(|ui| {
         ui.spacing_mut().interact_size.y = 18.0;
         ui.spacing_mut().button_padding = vec2(5.0, 1.0);
@@ -232,7 +244,14 @@ fn zoom(plot: &mut egui_plot::PlotUi<'_>, auto: Vec2b) {
     }
 }
 
-fn draw(plot: &mut egui_plot::PlotUi<'_>, label: &str, id: &str, points: Vec<[f64; 2]>, style: TraceStyle, color: Color32) {
+fn draw(
+    plot: &mut egui_plot::PlotUi<'_>,
+    label: &str,
+    id: &str,
+    points: Vec<[f64; 2]>,
+    style: TraceStyle,
+    color: Color32,
+) {
     let id = Id::unique((label, id));
     let line = |points: Vec<[f64; 2]>| Line::new(label, PlotPoints::from(points)).id(id).allow_hover(false);
     match style {
@@ -328,7 +347,8 @@ fn tooltip(ui: &Ui, response: &egui::Response, metric: Metric, runs: &[&RunView]
                 ui.weak(format!("and {} more", runs.len() - at));
                 break;
             }
-            let positions = if run.steps.positions.is_empty() { &run.evaluations.positions } else { &run.steps.positions };
+            let positions =
+                if run.steps.positions.is_empty() { &run.evaluations.positions } else { &run.steps.positions };
             let Some(row) = positions.nearest(settings.axis, x) else { continue };
             let value = |axis| positions.by(axis)[row];
             ui.horizontal(|ui| {

@@ -2,7 +2,7 @@
 
 use crate::{
     format,
-    window::data::{columns::Positions, series::Series, run::RunView},
+    window::data::{columns::Positions, run::RunView, series::Series},
 };
 
 /// One chart.
@@ -105,7 +105,8 @@ impl Metric {
     pub fn traces(self, run: &RunView, smoothed: bool) -> Vec<Trace<'_>> {
         let (steps, evaluations) = (&run.steps, &run.evaluations);
         let step = |name, series, style| Trace { name, positions: &steps.positions, series, style };
-        let evaluation = |name, series| Trace { name, positions: &evaluations.positions, series, style: TraceStyle::Points };
+        let evaluation =
+            |name, series| Trace { name, positions: &evaluations.positions, series, style: TraceStyle::Points };
         match self {
             Self::Loss if smoothed => vec![
                 step("training, raw", &steps.loss, TraceStyle::Faint),
@@ -120,7 +121,10 @@ impl Metric {
             Self::GradNorm => vec![step("gradient norm", &steps.grad_norm, TraceStyle::Primary)],
             Self::Speed => vec![step("tokens per second", &steps.speed, TraceStyle::Primary)],
             Self::Memory => {
-                vec![step("in use", &steps.in_use, TraceStyle::Primary), step("reserved", &steps.reserved, TraceStyle::Secondary)]
+                vec![
+                    step("in use", &steps.in_use, TraceStyle::Primary),
+                    step("reserved", &steps.reserved, TraceStyle::Secondary),
+                ]
             }
         }
     }

@@ -49,7 +49,8 @@ impl Positions {
     fn push(&mut self, metrics: &Metrics) {
         self.steps.push(metrics.step as f64);
         // A damaged record may have values out of order; positions that decrease cannot be searched.
-        for (positions, position) in [(&mut self.tokens, metrics.tokens as f64), (&mut self.secs, metrics.elapsed_secs)] {
+        for (positions, position) in [(&mut self.tokens, metrics.tokens as f64), (&mut self.secs, metrics.elapsed_secs)]
+        {
             let last = positions.last().copied().unwrap_or(0.0);
             positions.push(if position.is_finite() { position.clamp(last, LARGEST.max(last)) } else { last });
         }

@@ -44,7 +44,10 @@ impl Status {
 
     /// Whether it trains, or is paused and can be resumed.
     pub fn is_under_way(&self) -> bool {
-        matches!(self, Self::OtherProcess | Self::Live(RunState::Preparing { .. } | RunState::Running | RunState::Paused))
+        matches!(
+            self,
+            Self::OtherProcess | Self::Live(RunState::Preparing { .. } | RunState::Running | RunState::Paused)
+        )
     }
 }
 
@@ -156,7 +159,11 @@ impl RunView {
                 self.steps.push(metrics);
                 self.update_latest(metrics);
                 if [metrics.loss, metrics.grad_norm].into_iter().flatten().any(|value| !value.is_finite()) {
-                    self.add_log_line(metrics.step, "the loss or the gradient norm is not a finite number".into(), true);
+                    self.add_log_line(
+                        metrics.step,
+                        "the loss or the gradient norm is not a finite number".into(),
+                        true,
+                    );
                 }
             }
             Event::Evaluated { metrics, best, .. } => self.evaluated(metrics, *best),

@@ -40,7 +40,9 @@ pub fn data(ui: &mut Ui, run: &RunView) {
             ),
             warn(split.skipped_rows, format!("{} rows could not be used", count(split.skipped_rows))),
         ];
-        lines.extend(split.classes.iter().take(30).map(|class| (&class.name[..], format!("{} rows", count(class.rows)))));
+        lines.extend(
+            split.classes.iter().take(30).map(|class| (&class.name[..], format!("{} rows", count(class.rows)))),
+        );
         name_value_table(ui, ("split", title), lines);
         for fault in faults.into_iter().flatten() {
             ui.colored_label(ui.visuals().warn_fg_color, fault);

@@ -38,8 +38,7 @@ pub fn list(ui: &mut Ui, runs: &mut [RunView], selected: Option<usize>) -> Optio
     ui.horizontal(|ui| {
         ui.strong("Runs");
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            if ui.button("Open…").on_hover_text("Open the folder of a run, training or finished (Ctrl+O)").clicked()
-            {
+            if ui.button("Open…").on_hover_text("Open the folder of a run, training or finished (Ctrl+O)").clicked() {
                 click = Some(RunListAction::Open);
             }
             if ui.button("New").on_hover_text("Start a run (Ctrl+N)").clicked() {

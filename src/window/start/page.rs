@@ -259,7 +259,10 @@ fn memory(ui: &mut Ui, estimate: &Estimate) {
         }
     });
     if !fits {
-        ui.colored_label(ui.visuals().error_fg_color, "This does not fit into the memory of the device. To make it fit:");
+        ui.colored_label(
+            ui.visuals().error_fg_color,
+            "This does not fit into the memory of the device. To make it fit:",
+        );
     }
     for advice in &estimate.advice {
         ui.add(Label::new(RichText::new(advice).small()).wrap());
