@@ -59,6 +59,8 @@ pub(super) fn open(start: Option<Setup>, watch: Vec<PathBuf>) -> Result<ExitCode
         demo: demo::config(),
         offers_resume: false,
         choices: desk::choices(),
+        method_settings: desk::method_settings(),
+        comparisons: desk::comparisons(),
         layouts: desk::layouts(),
         adapter_files: desk::adapter_files(),
         start,

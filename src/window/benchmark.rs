@@ -112,7 +112,7 @@ pub fn measure_frames(runs: usize, points: usize, frames: usize) -> Result<Measu
         }
         let to = (*step + 2000).min(points);
         let mut events = if *step == 0 { vec![Event::Started(Box::new(started(points)))] } else { Vec::new() };
-        events.extend((*step..to).map(|at| Event::Step(figures(*run, at, points))));
+        events.extend((*step..to).map(|at| Event::Step(metrics(*run, at, points))));
         let reply = Reply::Watched { folder: folder(*run), events, anew: false, running: true, problem: None };
         *step = to;
         if to == points {
@@ -150,7 +150,7 @@ fn started(points: usize) -> Started {
 }
 
 /// A loss as noisy as a real one, different in every run.
-fn figures(run: usize, at: usize, points: usize) -> Metrics {
+fn metrics(run: usize, at: usize, points: usize) -> Metrics {
     let share = at as f64 / points as f64;
     let noise = ((at * 7919 + run * 104_729) % 10_007) as f64 / 10_007.0 - 0.5;
     Metrics {

@@ -16,6 +16,11 @@ pub struct Options {
     pub demo: RunConfig,
     /// Values of the settings that take a name: setting, then the names.
     pub choices: Vec<(&'static str, Vec<String>)>,
+    /// Methods, and the settings that each reads of those that not every method reads.
+    pub method_settings: Vec<(&'static str, &'static [&'static str])>,
+    /// For a chosen method, the two methods that can be compared: the second is trained after the first, with as many
+    /// trainable parameters.
+    pub comparisons: Vec<(&'static str, [&'static str; 2])>,
     /// Formats that an adapter can be exported to: name and description.
     pub layouts: Vec<(String, String)>,
     /// Files by which a folder is known to hold an adapter.

@@ -61,6 +61,8 @@ pub fn options() -> Options {
             ("method", ["sparta", "lora", "full", "head"].map(str::to_owned).to_vec()),
             ("mask", ["random", "magnitude-low"].map(str::to_owned).to_vec()),
         ],
+        method_settings: vec![("sparta", &["sparsity", "mask"]), ("lora", &["lora_rank"])],
+        comparisons: vec![("sparta", ["lora", "sparta"]), ("lora", ["lora", "sparta"])],
         adapter_files: vec!["adapter.json", "adapter_config.json"],
         layouts: ["peft", "sparta", "agoge"].map(|name| (name.to_owned(), String::new())).to_vec(),
         ..Options::default()

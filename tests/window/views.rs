@@ -62,6 +62,19 @@ fn the_start_page() {
     same(&mut harness, "start");
 }
 
+#[test]
+fn the_start_page_shows_the_settings_that_the_method_reads() {
+    for (method, shown, hidden) in [("sparta", "Sparsity", "Lora rank"), ("lora", "Lora rank", "Sparsity")] {
+        let form = vec![("method".to_owned(), method.to_owned())];
+        let saved = SavedState { form, ..SavedState::first() };
+        let mut harness = window(1280.0, 720.0, Theme::Dark, saved, &Script::default());
+        settle(&mut harness);
+        assert!(harness.query_by_label(shown).is_some(), "{method} reads {shown}");
+        assert!(harness.query_by_label(hidden).is_none(), "{method} does not read {hidden}");
+        assert!(harness.query_by_label("Compare lora with sparta").is_some());
+    }
+}
+
 /// Three recorded runs.
 fn three(theme: Theme) -> (Script, Harness<'static, App>) {
     let script = Script::default();

@@ -15,8 +15,8 @@ pub fn on_panic(report: Function) {
     ON_PANIC.set(Some(report));
     std::panic::set_hook(Box::new(|info| {
         let text = info.payload_as_str().unwrap_or("no message");
-        let place = info.location().map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
-        let sentence = agoge::panics::describe(&format!("{text}{place}"));
+        let location = info.location().map(|at| format!(" ({}:{})", at.file(), at.line())).unwrap_or_default();
+        let sentence = agoge::panics::describe(&format!("{text}{location}"));
         ON_PANIC.with_borrow(|report| {
             if let Some(report) = report {
                 let _ = report.call1(&JsValue::NULL, &JsValue::from_str(&sentence));

@@ -62,6 +62,8 @@ impl Window {
             watch: watch.into_iter().map(PathBuf::from).collect(),
             demo: demo::config(),
             choices: desk::choices(),
+            method_settings: desk::method_settings(),
+            comparisons: desk::comparisons(),
             layouts: desk::layouts(),
             adapter_files: desk::adapter_files(),
             offers_resume: true,

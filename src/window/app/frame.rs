@@ -26,8 +26,10 @@ impl App {
             Page::Start => {
                 if let Some(request) = self.form.page(ui, &self.options, &self.dialogs, busy) {
                     match request {
-                        Request::Start { .. } if self.form.compares_methods() => self.start_method_comparison(),
-                        Request::Start { setup } => self.start(*setup),
+                        Request::Start { setup } => match self.form.compared_setups() {
+                            Some(setups) => self.start_method_comparison(setups),
+                            None => self.start(*setup),
+                        },
                         other => self.send(other),
                     }
                 }

@@ -1,19 +1,14 @@
-//! Two methods compared: one run after the other, the second with as many trainable parameters as the first. Low-rank
-//! matrices come first, because their rank allows only some numbers of parameters and a sparse selection allows any.
+//! Two methods compared: one run after the other, the second with as many trainable parameters as the first.
 
 use super::state::App;
 use crate::{
-    event::Ending,
-    window::{
-        data::run::{RunView, Status},
-        start::COMPARED_METHODS,
-    },
+    event::{Ending, messages::Setup},
+    window::data::run::{RunView, Status},
 };
 
 impl App {
     /// Starts the first run; the second starts when it is complete.
-    pub(super) fn start_method_comparison(&mut self) {
-        let [first, second] = COMPARED_METHODS.map(|method| self.form.setup_with_method(method));
+    pub(super) fn start_method_comparison(&mut self, [first, second]: [Setup; 2]) {
         self.start(first);
         self.next_run = Some(second);
     }

@@ -301,8 +301,8 @@ fn clip_range(metric: Metric, runs: &[&RunView], settings: &ChartSettings, low: 
     seen.sort_unstable_by(f64::total_cmp);
     let at = |share: f64| seen[((seen.len() - 1) as f64 * share) as usize];
     let (bottom, top) = (at(0.02), at(0.98));
-    let room = 0.25 * (top - bottom).max(1e-12 * top.abs());
-    let (bottom, top) = (bottom - room, top + room);
+    let margin = 0.25 * (top - bottom).max(1e-12 * top.abs());
+    let (bottom, top) = (bottom - margin, top + margin);
     let (bottom, top) = (bottom.max(seen[0]), top.min(seen[seen.len() - 1]));
     Some((kept.iter().copied().fold(bottom, f64::min), kept.iter().copied().fold(top, f64::max)))
 }
@@ -363,8 +363,8 @@ fn tooltip(ui: &Ui, response: &egui::Response, metric: Metric, runs: &[&RunView]
             });
             for trace in metric.traces(run, settings.smoothing > 0.0) {
                 let Some(row) = trace.positions.nearest(settings.axis, x) else { continue };
-                let Some(&figure) = trace.series.values().get(row) else { continue };
-                let text = if figure.is_finite() { metric.value(figure) } else { "—".into() };
+                let Some(&value) = trace.series.values().get(row) else { continue };
+                let text = if value.is_finite() { metric.value(value) } else { "—".into() };
                 let at = match trace.style {
                     TraceStyle::Points => format!(" at step {}", trace.positions.by(XAxis::Step)[row]),
                     _ => String::new(),

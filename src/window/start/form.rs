@@ -8,7 +8,6 @@ use std::{
 
 use web_time::Instant;
 
-use super::method_settings::{self, COMPARED_METHODS};
 use crate::{
     Result,
     config::{self, OF_MODEL_AND_DATA, RunConfig, SettingInfo},
@@ -33,6 +32,8 @@ pub struct Form {
     /// The typed texts, by setting; a setting that is not here is at its default.
     typed: BTreeMap<String, String>,
     runs_folder: PathBuf,
+    method_settings: Vec<(&'static str, &'static [&'static str])>,
+    comparisons: Vec<(&'static str, [&'static str; 2])>,
     plain_base: RunConfig,
     demo_base: RunConfig,
     /// Devices to choose from.
@@ -60,6 +61,8 @@ impl Form {
             settings: config::settings(),
             typed: saved.form.iter().cloned().collect(),
             runs_folder: options.runs_folder.clone(),
+            method_settings: options.method_settings.clone(),
+            comparisons: options.comparisons.clone(),
             plain_base: RunConfig::default(),
             demo_base: options.demo.clone(),
             devices: Vec::new(),
@@ -129,7 +132,10 @@ impl Form {
 
     /// Whether a run with this method reads the setting; the form shows only those that are read.
     fn is_read_by(&self, method: &str, name: &str) -> bool {
-        !(self.demo && OF_MODEL_AND_DATA.contains(&name)) && method_settings::reads(method, name)
+        let lists_it = |settings: &[&str]| settings.contains(&name);
+        let mut listing = self.method_settings.iter().filter(|(_, settings)| lists_it(settings)).peekable();
+        let is_read = listing.peek().is_none() || listing.any(|(reading, _)| *reading == method);
+        is_read && !(self.demo && OF_MODEL_AND_DATA.contains(&name))
     }
 
     /// Whether the run in the form reads the setting.
@@ -183,7 +189,7 @@ impl Form {
     }
 
     /// The run described by the form, but with this method, in a folder of its own.
-    pub fn setup_with_method(&self, method: &str) -> Setup {
+    fn setup_with_method(&self, method: &str) -> Setup {
         let (mut config, _) = self.config_with_method(method);
         if self.is_typed("out") {
             config.out = PathBuf::from(format!("{}-{method}", config.out.display()));
@@ -191,14 +197,15 @@ impl Form {
         Setup { config, demo: self.demo, resume: false, overwrite: self.overwrite }
     }
 
-    /// Whether the method is one of the two that can be compared.
-    pub fn can_compare_methods(&self) -> bool {
-        COMPARED_METHODS.contains(&self.text("method").as_str())
+    /// The two methods that can be compared, if the chosen one is one of them.
+    pub fn comparison(&self) -> Option<[&'static str; 2]> {
+        let chosen = self.text("method");
+        self.comparisons.iter().find(|(method, _)| *method == chosen).map(|(_, methods)| *methods)
     }
 
-    /// Whether both methods are to be trained.
-    pub fn compares_methods(&self) -> bool {
-        self.compare && self.can_compare_methods()
+    /// The two runs of a comparison, if one is wanted.
+    pub fn compared_setups(&self) -> Option<[Setup; 2]> {
+        self.comparison().filter(|_| self.compare).map(|methods| methods.map(|method| self.setup_with_method(method)))
     }
 
     /// The command that starts the same run.
@@ -278,7 +285,13 @@ mod tests {
 
     fn form() -> Form {
         let demo = RunConfig { model: "agoge-demo".into(), learning_rate: 1e-2, ..RunConfig::default() };
-        let options = Options { runs_folder: "nowhere/runs".into(), demo, ..Options::default() };
+        let options = Options {
+            runs_folder: "nowhere/runs".into(),
+            demo,
+            method_settings: vec![("sparta", &["sparsity", "quantize"]), ("lora", &["lora_rank", "quantize"])],
+            comparisons: vec![("lora", ["lora", "sparta"])],
+            ..Options::default()
+        };
         Form::new(&options, &SavedState::first())
     }
 
@@ -303,17 +316,23 @@ mod tests {
         form.set("lora_rank", "16".into());
         form.set("sparsity", "0.9".into());
         let default = RunConfig::default();
-        assert!(form.is_read("sparsity") && !form.is_read("lora_rank") && form.is_read("steps"));
+        let read = |form: &Form| ["sparsity", "lora_rank", "quantize", "steps", "data"].map(|name| form.is_read(name));
+        assert_eq!(read(&form), [true, false, true, true, false], "the demo has its own data");
         assert_eq!((form.config().0.sparsity, form.config().0.lora_rank), (0.9, default.lora_rank));
         assert!(!form.command_line().contains("lora-rank"), "{}", form.command_line());
         form.set("method", "lora".into());
-        assert!(!form.is_read("sparsity") && form.is_read("lora_rank"));
+        assert_eq!(read(&form), [false, true, true, true, false]);
         assert_eq!((form.config().0.sparsity, form.config().0.lora_rank), (default.sparsity, 16));
-        let [lora, sparta] = COMPARED_METHODS.map(|method| form.setup_with_method(method).config);
+        assert!(form.compared_setups().is_none());
+        form.compare = true;
+        let [lora, sparta] = form.compared_setups().expect("a comparison").map(|setup| setup.config);
+        assert_eq!([&lora.method[..], &sparta.method[..]], ["lora", "sparta"]);
         assert_eq!([lora.lora_rank, sparta.lora_rank], [16, default.lora_rank]);
         assert_eq!([lora.sparsity, sparta.sparsity], [default.sparsity, 0.9]);
         assert_ne!(lora.out, sparta.out);
-        assert!(!form.is_read("data"), "the demo has its own");
+        form.set("method", "full".into());
+        assert_eq!(read(&form), [false, false, false, true, false]);
+        assert!(form.compared_setups().is_none());
     }
 
     #[test]

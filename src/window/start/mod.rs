@@ -3,8 +3,6 @@
 
 mod field;
 mod form;
-mod method_settings;
 mod page;
 
 pub use form::Form;
-pub use method_settings::COMPARED_METHODS;

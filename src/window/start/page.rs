@@ -5,7 +5,6 @@ use eframe::egui::{self, Button, CollapsingHeader, Grid, Label, Panel, RichText,
 use super::{
     field::{field, title},
     form::Form,
-    method_settings::COMPARED_METHODS,
 };
 use crate::{
     event::messages::{Estimate, Request},
@@ -182,8 +181,7 @@ impl Form {
         let size = vec2(ui.available_width(), 38.0);
         let start = ui.add_enabled_ui(enabled, |ui| ui.add_sized(size, button)).inner;
         let start = start.on_hover_text(hover).on_disabled_hover_text(hover).clicked();
-        if self.can_compare_methods() {
-            let [first, second] = COMPARED_METHODS;
+        if let Some([first, second]) = self.comparison() {
             ui.checkbox(&mut self.compare, format!("Compare {first} with {second}")).on_hover_text(format!(
                 "Two runs, one after the other, in the same charts: {first}, then {second} with as many trainable parameters"
             ));
