@@ -12,7 +12,7 @@ import { after, before, describe, test } from "node:test";
 import { agoge, events, load, open, reply, root, serve } from "./browser.mjs";
 
 const ICD = process.env.SWIFTSHADER_ICD ?? "/usr/lib/chromium/vk_swiftshader_icd.json";
-/// Small enough for software on two cores; what is compared needs no more.
+/// Small enough for a software adapter on two cores.
 const SETTINGS = { target_modules: ["all-linear"], batch_size: 4, learning_rate: 1e-2, warmup_steps: 3, logging_steps: 5, save_steps: 10, max_seq_length: 64, seed: 3, device: "gpu" };
 const PROMPT = "What is the strongest wall?";
 
@@ -82,7 +82,7 @@ describe("the page", () => {
         assert.match(device, /WebGpu/);
     });
 
-    test("an adapter of the page writes the same words in the program", async () => {
+    test("an adapter of the page generates the same text in the program", async () => {
         const { page } = browser;
         const zip = Buffer.from(await page.evaluate(async () => [...(await agoge.zip("runs/equal"))]));
         const there = folder();
@@ -123,7 +123,7 @@ describe("the page", () => {
         for (const [what, error] of Object.entries(worst)) assert.ok(error <= 1, `product ${what}: ${error} times the tolerance`);
     });
 
-    test("the list of devices says whose the adapter is", async () => {
+    test("the list of devices names the adapter", async () => {
         const { page } = browser;
         await page.evaluate(() => {
             received.length = 0;
@@ -271,7 +271,7 @@ describe("what the page does for a run", () => {
             };
             Object.defineProperty(navigator, "wakeLock", { value: { request } });
             globalThis.hide = (isHidden) => {
-                // A browser gives no light to what nobody sees.
+                // A browser refuses a wake lock to a hidden page.
                 if (isHidden) awake.locks.forEach((lock) => lock.release());
                 Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
                 document.dispatchEvent(new Event("visibilitychange"));
@@ -282,7 +282,7 @@ describe("what the page does for a run", () => {
         await reply(page, `(reply) => reply.reply === "event" && reply.event.event === "step"`);
         const wakeLocks = () => page.evaluate(() => [awake.asked, awake.locks.map((lock) => lock.released)]);
         assert.deepEqual(await wakeLocks(), [["screen"], [false]]);
-        // Long enough to know the run's pace.
+        // Long enough to measure the speed of the run.
         await page.waitForTimeout(7000);
         await page.evaluate(() => hide(true));
         await reply(page, `(reply) => reply.reply === "event" && reply.event.event === "saved"`);
@@ -303,7 +303,7 @@ describe("what the page does for a run", () => {
     });
 
     test("steps are not queued without bound on a slow device", async () => {
-        // The device says late that it is done. What was read from it is done in any case.
+        // The device reports late that it is done. What was read from it is done in any case.
         const script = `
             self.ends = { asked: 0, waiting: 0, most: 0, reads: 0 };
             const end = GPUQueue.prototype.onSubmittedWorkDone;
@@ -429,7 +429,7 @@ async function drop(page, folder, files) {
     }, [folder, files]);
 }
 
-/// A tokenizer that knows words by their place in a list.
+/// A tokenizer whose tokens are whole words.
 function tinyTokenizer(size) {
     const words = ["<unk>", "the", "cat", "sat", "on", "mat", "dog", "ran"];
     const vocab = Object.fromEntries([...words, ...Array.from({ length: size - words.length }, (_, at) => `w${at}`)].map((word, at) => [word, at]));

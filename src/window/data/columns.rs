@@ -101,7 +101,7 @@ impl Positions {
     }
 }
 
-/// What is measured at every step.
+/// The metrics of every step.
 #[derive(Clone, Debug, Default)]
 pub struct Steps {
     /// The horizontal positions of the rows.
@@ -163,7 +163,7 @@ impl Steps {
     }
 }
 
-/// What is measured at every evaluation.
+/// The metrics of every evaluation.
 #[derive(Clone, Debug, Default)]
 pub struct Evaluations {
     /// The horizontal positions of the rows.

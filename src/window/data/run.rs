@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::columns::{Evaluations, Steps};
 use crate::event::{DataReport, Ending, Event, Metrics, Started, messages::RunState};
 
-/// What a run is doing, as far as the window knows.
+/// The status of a run, as far as the window knows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Status {
     /// This window's own run.
@@ -18,7 +18,7 @@ pub enum Status {
     Failed(String),
     /// No process trains it, and its record has no end: it was killed, or the machine was switched off.
     Interrupted,
-    /// Nothing is known yet.
+    /// Its record has not been read yet.
     Opening,
     /// An adapter without the record of a run.
     Alone,
@@ -82,7 +82,7 @@ pub struct RunView {
     pub visible: bool,
     /// Index of its colour in the palette.
     pub color: usize,
-    /// What it is doing.
+    /// Its status.
     pub status: Status,
     /// Model, method and device, once it has started.
     pub started: Option<Started>,
@@ -96,7 +96,7 @@ pub struct RunView {
     pub latest: Option<Metrics>,
     /// Lowest validation loss and the step it was reached at.
     pub best: Option<(f64, u64)>,
-    /// Most memory seen in use, in bytes.
+    /// Most memory in use at any report, in bytes.
     pub peak_bytes: u64,
     /// Generated samples by prompt.
     pub samples: Vec<Answers>,
@@ -105,7 +105,7 @@ pub struct RunView {
 }
 
 impl RunView {
-    /// A run of which nothing is known yet.
+    /// A run without events.
     pub fn new(folder: PathBuf, color: usize) -> Self {
         let name = folder.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
         Self {

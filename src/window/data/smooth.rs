@@ -34,7 +34,7 @@ impl Smoothed {
         &self.line
     }
 
-    /// What was smoothed last.
+    /// The smoothed series.
     pub fn line(&self) -> &Series {
         &self.line
     }
