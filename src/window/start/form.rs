@@ -143,6 +143,12 @@ impl Form {
         self.is_read_by(&self.text("method"), name)
     }
 
+    /// The setting that the chosen method lists first: the one that people change first.
+    pub fn main_setting(&self) -> Option<&'static str> {
+        let chosen = self.text("method");
+        self.method_settings.iter().find(|(method, _)| *method == chosen)?.1.first().copied()
+    }
+
     /// The settings that were typed, and those that cannot be parsed.
     pub fn config(&self) -> (RunConfig, Vec<Fault>) {
         self.config_with_method(&self.text("method"))

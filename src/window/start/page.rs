@@ -12,11 +12,8 @@ use crate::{
     window::{dialogs::Dialogs, options::Options, theme, widgets::dot},
 };
 
-/// The settings at the top; the others are in collapsed sections by heading.
-const FIRST: [&str; 12] = [
-    "method",
-    "sparsity",
-    "lora_rank",
+/// The settings at the top, below the method and its main setting; the others are in collapsed sections by heading.
+const FIRST: [&str; 9] = [
     "target_modules",
     "steps",
     "epochs",
@@ -82,10 +79,8 @@ impl Form {
         });
         ui.add_space(8.0);
         grid("first").show(ui, |ui| {
-            for name in FIRST {
-                if self.is_read(name) {
-                    field(ui, self, name, options, dialogs);
-                }
+            for name in self.first() {
+                field(ui, self, name, options, dialogs);
             }
         });
         ui.add_space(8.0);
@@ -123,9 +118,16 @@ impl Form {
         }
     }
 
+    /// The settings that are shown at the top.
+    fn first(&self) -> Vec<&'static str> {
+        let main = self.main_setting().filter(|name| !FIRST.contains(name));
+        ["method"].into_iter().chain(main).chain(FIRST.into_iter().filter(|name| self.is_read(name))).collect()
+    }
+
     /// The settings of a heading that are not shown above.
     fn rest(&self, heading: &str) -> Vec<String> {
-        let above = |name: &str| FIRST.contains(&name) || PATHS.contains(&name) || name == "out";
+        let first = self.first();
+        let above = |name: &str| first.contains(&name) || PATHS.contains(&name) || name == "out";
         let here = self.settings.iter().filter(|info| info.heading == heading && !above(&info.name));
         here.filter(|info| self.is_read(&info.name)).map(|info| info.name.clone()).collect()
     }
