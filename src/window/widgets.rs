@@ -14,7 +14,7 @@ pub fn name_button(response: &egui::Response, name: &str) {
 }
 
 /// A table of names and values, one pair a row.
-pub fn name_value_table(ui: &mut Ui, id: impl std::hash::Hash, rows: Vec<(&str, String)>) {
+pub fn name_value_table(ui: &mut Ui, id: impl egui::AsIdSalt, rows: Vec<(&str, String)>) {
     Grid::new(id).num_columns(2).spacing([12.0, 3.0]).min_row_height(0.0).show(ui, |ui| {
         ui.spacing_mut().interact_size.y = 0.0;
         for (name, value) in rows {

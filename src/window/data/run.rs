@@ -11,7 +11,7 @@ pub enum Status {
     /// This window's own run.
     Live(RunState),
     /// Another process trains it.
-    Elsewhere,
+    OtherProcess,
     /// It is over.
     Over(Ending),
     /// It went wrong.
@@ -21,7 +21,7 @@ pub enum Status {
     /// Its record has not been read yet.
     Opening,
     /// An adapter without the record of a run.
-    Alone,
+    AdapterOnly,
 }
 
 impl Status {
