@@ -69,8 +69,8 @@ fn the_start_page_shows_the_settings_that_the_method_reads() {
         let saved = SavedState { form, ..SavedState::first() };
         let mut harness = window(1280.0, 720.0, Theme::Dark, saved, &Script::default());
         settle(&mut harness);
-        assert!(harness.query_by_label(shown).is_some(), "{method} reads {shown}");
-        assert!(harness.query_by_label(hidden).is_none(), "{method} does not read {hidden}");
+        assert!(harness.query_all_by_label(shown).next().is_some(), "{method} reads {shown}");
+        assert!(harness.query_all_by_label(hidden).next().is_none(), "{method} does not read {hidden}");
         assert!(harness.query_by_label("Compare lora with sparta").is_some());
     }
 }
