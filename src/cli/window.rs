@@ -57,8 +57,10 @@ pub(super) fn open(start: Option<Setup>, watch: Vec<PathBuf>) -> Result<ExitCode
     let options = Options {
         runs_folder: runs_folder(),
         demo: demo::config(),
-        offers_to_go_on: false,
+        offers_resume: false,
         choices: desk::choices(),
+        method_settings: desk::method_settings(),
+        comparisons: desk::comparisons(),
         layouts: desk::layouts(),
         adapter_files: desk::adapter_files(),
         start,
@@ -98,13 +100,13 @@ pub(super) fn connect() -> (Rc<RefCell<Option<Desk>>>, impl FnOnce(Wake) -> Link
         *held.borrow_mut() = Some(Desk::open(move || wake()));
         let (asks, hears) = (held.clone(), held);
         Link {
-            ask: Box::new(move |request| {
+            send: Box::new(move |request| {
                 if let Some(desk) = &*asks.borrow() {
                     desk.ask(request);
                 }
             }),
-            hear: Box::new(move || hears.borrow().as_ref()?.hear()),
-            download: None,
+            receive: Box::new(move || hears.borrow().as_ref()?.hear()),
+            download_folder: None,
         }
     };
     (desk, connect)

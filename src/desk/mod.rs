@@ -45,6 +45,20 @@ pub fn choices() -> Vec<(&'static str, Vec<String>)> {
     vec![("method", methods), ("mask", masks)]
 }
 
+/// Methods, and the settings that each reads of those that not every method reads.
+pub fn method_settings() -> Vec<(&'static str, &'static [&'static str])> {
+    vec![
+        ("sparta", &["sparsity", "density", "trainable_parameters", "mask", "trainable_tokens", "explicit_indices"]),
+        ("lora", &["lora_rank", "lora_alpha", "lora_dropout", "lora_rs"]),
+    ]
+}
+
+/// For a method, the two that can be compared: the second takes the number of trainable parameters of the first, so it is
+/// one that can train any number of them.
+pub fn comparisons() -> Vec<(&'static str, [&'static str; 2])> {
+    ["sparta", "lora"].map(|method| (method, ["lora", "sparta"])).to_vec()
+}
+
 /// Layouts that an adapter can be exported in, with a word on each; the program's own is the last.
 pub fn layouts() -> Vec<(String, String)> {
     FORMATS.iter().rev().map(|format| (format.name.into(), format.about.into())).collect()

@@ -16,7 +16,7 @@ use crate::{
         Event,
         messages::{Reply, Request, RunState, Setup},
     },
-    window::{Options, probe},
+    window::{Options, benchmark},
 };
 
 /// Arguments of `agoge bench window`.
@@ -47,7 +47,7 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let seen = probe::frames(self.runs, self.points, self.frames)?;
+        let seen = benchmark::measure_frames(self.runs, self.points, self.frames)?;
         let (cost, between) = (Quantiles::of(seen.frame_secs), Quantiles::of(seen.between_secs));
         let (mut alone, mut watched) = (Vec::new(), Vec::new());
         for _ in 0..self.repeats {
@@ -108,7 +108,7 @@ impl Window {
     fn windowed(&self) -> Result<f64> {
         let options = Options { demo: demo::config(), start: Some(self.setup()), ..Options::default() };
         let (_desk, line) = connect();
-        let seen = probe::watch_a_run(options, line)?;
+        let seen = benchmark::measure_run(options, line)?;
         seen.trained_secs.ok_or_else(|| Error::Run("the window has heard nothing of the run".into()))
     }
 }

@@ -1,18 +1,18 @@
-// Files that a person gives to the page: told apart by what they are called, and laid where the program looks for them.
+// Files that a person drops, chooses or pastes: recognized by their names, with the paths under which the program finds them.
 
 /// Every file of a drop, with its path inside what was dropped.
-export async function fromTransfer(transfer) {
+export async function filesOfDrop(transfer) {
     const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
     if (entries.length === 0) return [...transfer.files].map((file) => ({ name: file.name, file }));
     const found = [];
-    const walk = async (entry, above) => {
-        const name = above ? `${above}/${entry.name}` : entry.name;
+    const walk = async (entry, parent) => {
+        const name = parent ? `${parent}/${entry.name}` : entry.name;
         if (entry.isFile) {
             found.push({ name, file: await new Promise((done, fail) => entry.file(done, fail)) });
             return;
         }
         const reader = entry.createReader();
-        // A reader gives a hundred entries at a time.
+        // A reader returns a hundred entries at a time.
         for (;;) {
             const some = await new Promise((done, fail) => reader.readEntries(done, fail));
             if (some.length === 0) return;
@@ -24,20 +24,20 @@ export async function fromTransfer(transfer) {
 }
 
 /// Files by which a folder is known to hold an adapter: the program's own, PEFT's, and that of the SpaRTA authors' package.
-export const ADAPTERS = ["adapter.json", "adapter_config.json", "sparse_deltas.safetensors"];
+export const ADAPTER_FILES = ["adapter.json", "adapter_config.json", "sparse_deltas.safetensors"];
 
-/// Where these files go: runs and adapters, models, and data each have their folder. `undefined` where there are none.
-export function gather(found) {
+/// The paths of these files in the page's storage: runs and adapters, models, and data each have a folder. `undefined`
+/// where there are no files.
+export function assignPaths(found) {
     const files = found.filter(({ name }) => !name.split("/").pop().startsWith("."));
     if (files.length === 0) return undefined;
     const base = files.map(({ name }) => name.split("/").pop());
     const has = (name) => base.includes(name);
     const top = files[0].name.includes("/") ? files[0].name.split("/")[0] : undefined;
     const isRun = has("metrics.jsonl");
-    const adapter = ADAPTERS.find(has);
+    const adapter = ADAPTER_FILES.find(has);
     const isModel = has("config.json") && base.some((name) => name.endsWith(".safetensors"));
     if (isRun || adapter || isModel) {
-        // Only what lies right in the folder, and the checkpoints of a run.
         const folder = isRun || adapter ? `runs/${top ?? (isRun ? "given" : `given-${adapter.split(".")[0]}`)}` : `models/${top ?? "model"}`;
         const inside = files.map(({ name, file }) => ({ path: `${folder}/${top ? name.slice(top.length + 1) : name}`, file }));
         return { path: folder, files: inside };

@@ -1,4 +1,4 @@
-//! The worker's side: the desk.
+//! The worker's side: the program's workers.
 
 use std::cell::RefCell;
 
@@ -12,13 +12,13 @@ thread_local! {
     static WAKE: RefCell<Option<Function>> = const { RefCell::new(None) };
 }
 
-/// The desk of a page.
+/// The workers of a page.
 #[wasm_bindgen]
-pub struct Desk(desk::Desk);
+pub struct Workers(desk::Desk);
 
 #[wasm_bindgen]
-impl Desk {
-    /// Opens it; `wake` is called whenever there is something to hear.
+impl Workers {
+    /// Starts them; `wake` is called whenever there is a reply.
     #[wasm_bindgen(constructor)]
     pub fn open(wake: Function) -> Self {
         WAKE.set(Some(wake));
@@ -31,15 +31,15 @@ impl Desk {
         }))
     }
 
-    /// Asks for something, in the words of the desk's protocol.
-    pub fn ask(&self, request: &str) -> Result<(), JsValue> {
+    /// Sends a request, as JSON.
+    pub fn send(&self, request: &str) -> Result<(), JsValue> {
         let request: Request = serde_json::from_str(request).map_err(sentence)?;
         self.0.ask(request);
         Ok(())
     }
 
-    /// The next reply, if there is one.
-    pub fn hear(&self) -> Option<String> {
+    /// The next reply as JSON, if there is one.
+    pub fn receive(&self) -> Option<String> {
         self.0.hear().and_then(|reply| serde_json::to_string(&reply).ok())
     }
 }

@@ -1,4 +1,4 @@
-//! The window measured: what a frame costs with much to draw, and how long a run takes under its eyes. For benchmarks.
+//! Benchmarks of the window: the time of a frame with many points, and of a run that the window shows.
 
 use std::{
     cell::RefCell,
@@ -10,9 +10,10 @@ use eframe::egui::{Ui, ViewportCommand};
 use web_time::Instant;
 
 use super::{
-    app::{App, Options},
+    app::App,
     link::{Link, Wake},
     open::show,
+    options::Options,
 };
 use crate::{
     Error, Result,
@@ -22,10 +23,10 @@ use crate::{
 /// Frames that are drawn before the measured ones.
 const WARM_UP: usize = 20;
 
-/// What a probe has seen.
+/// What a benchmark has measured.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
-    /// What each frame cost the window's thread (layout, tessellation, submission), in seconds.
+pub struct Measured {
+    /// Time that each frame took on the window's thread (layout, tessellation, submission), in seconds.
     pub frame_secs: Vec<f64>,
     /// From one frame to the next, in seconds; waiting for the screen included.
     pub between_secs: Vec<f64>,
@@ -33,26 +34,26 @@ pub struct Seen {
     pub trained_secs: Option<f64>,
 }
 
-/// When a probe closes its window.
+/// When a benchmark closes its window.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Until {
     /// After so many frames, drawn one after the other.
     Frames(usize),
-    /// When the first run in the list is over; frames come as they are needed.
+    /// When the first run in the list is over; frames are drawn as needed.
     RunIsOver,
 }
 
-struct Probe {
+struct Benchmark {
     app: App,
     until: Until,
     /// Rows that the runs must have before anything is measured.
     rows: usize,
     drawn: usize,
     last: Option<Instant>,
-    seen: Arc<Mutex<Seen>>,
+    measured: Arc<Mutex<Measured>>,
 }
 
-impl eframe::App for Probe {
+impl eframe::App for Benchmark {
     fn logic(&mut self, ctx: &eframe::egui::Context, frame: &mut eframe::Frame) {
         self.app.logic(ctx, frame);
     }
@@ -61,7 +62,7 @@ impl eframe::App for Probe {
         self.app.ui(ui, frame);
         let now = Instant::now();
         let runs = self.app.runs();
-        let is_loaded = !runs.is_empty() && runs.iter().all(|run| run.steps.places.len() >= self.rows);
+        let is_loaded = !runs.is_empty() && runs.iter().all(|run| run.steps.positions.len() >= self.rows);
         let over = match self.until {
             Until::Frames(frames) => {
                 ui.ctx().request_repaint();
@@ -70,12 +71,12 @@ impl eframe::App for Probe {
             }
             Until::RunIsOver => runs.first().is_some_and(|run| run.step() > 0 && !run.status.is_under_way()),
         };
-        if let Ok(mut seen) = self.seen.lock() {
+        if let Ok(mut measured) = self.measured.lock() {
             if let (Until::Frames(_), true, Some(last)) = (self.until, self.drawn > WARM_UP, self.last) {
-                seen.frame_secs.extend(frame.info().cpu_usage.map(f64::from));
-                seen.between_secs.push((now - last).as_secs_f64());
+                measured.frame_secs.extend(frame.info().cpu_usage.map(f64::from));
+                measured.between_secs.push((now - last).as_secs_f64());
             }
-            seen.trained_secs = runs.first().and_then(|run| Some(run.latest.as_ref()?.elapsed_secs));
+            measured.trained_secs = runs.first().and_then(|run| Some(run.latest.as_ref()?.elapsed_secs));
         }
         self.last = Some(now);
         if over {
@@ -84,34 +85,34 @@ impl eframe::App for Probe {
     }
 }
 
-fn probe(options: Options, connect: impl FnOnce(Wake) -> Link, until: Until, rows: usize) -> Result<Seen> {
-    let seen = Arc::<Mutex<Seen>>::default();
-    let told = seen.clone();
-    // The person's own memory of the window stays as it is.
-    let memory = tempfile::NamedTempFile::new().map_err(|e| Error::file("create", &std::env::temp_dir(), e))?;
-    show(options, connect, Some(memory.path().to_path_buf()), move |app| {
-        Box::new(Probe { app, until, rows, drawn: 0, last: None, seen: told })
+fn measure(options: Options, connect: impl FnOnce(Wake) -> Link, until: Until, rows: usize) -> Result<Measured> {
+    let measured = Arc::<Mutex<Measured>>::default();
+    let shared = measured.clone();
+    // The saved state of the person's own window stays as it is.
+    let state = tempfile::NamedTempFile::new().map_err(|e| Error::file("create", &std::env::temp_dir(), e))?;
+    show(options, connect, Some(state.path().to_path_buf()), move |app| {
+        Box::new(Benchmark { app, until, rows, drawn: 0, last: None, measured: shared })
     })?;
-    let seen = seen.lock().map(|seen| seen.clone()).unwrap_or_default();
-    Ok(seen)
+    let measured = measured.lock().map(|measured| measured.clone()).unwrap_or_default();
+    Ok(measured)
 }
 
-/// Draws `frames` frames of `runs` runs with `points` steps each, one after the other.
+/// Measures `frames` frames of `runs` runs with `points` steps each, one after the other.
 ///
 /// # Errors
 /// As [`open`](super::open::open).
-pub fn frames(runs: usize, points: usize, frames: usize) -> Result<Seen> {
+pub fn measure_frames(runs: usize, points: usize, frames: usize) -> Result<Measured> {
     let folder = |run: usize| PathBuf::from(format!("runs/{run}"));
     let options = Options { watch: (0..runs).map(folder).collect(), ..Options::default() };
-    let told = RefCell::new((0, 0));
-    let hear = move || {
-        let (run, step) = &mut *told.borrow_mut();
+    let progress = RefCell::new((0, 0));
+    let receive = move || {
+        let (run, step) = &mut *progress.borrow_mut();
         if *run == runs {
             return None;
         }
         let to = (*step + 2000).min(points);
         let mut events = if *step == 0 { vec![Event::Started(Box::new(started(points)))] } else { Vec::new() };
-        events.extend((*step..to).map(|at| Event::Step(figures(*run, at, points))));
+        events.extend((*step..to).map(|at| Event::Step(metrics(*run, at, points))));
         let reply = Reply::Watched { folder: folder(*run), events, anew: false, running: true, problem: None };
         *step = to;
         if to == points {
@@ -119,16 +120,16 @@ pub fn frames(runs: usize, points: usize, frames: usize) -> Result<Seen> {
         }
         Some(reply)
     };
-    let link = Link { ask: Box::new(|_| {}), hear: Box::new(hear), download: None };
-    probe(options, |_| link, Until::Frames(frames), points)
+    let link = Link { send: Box::new(|_| {}), receive: Box::new(receive), download_folder: None };
+    measure(options, |_| link, Until::Frames(frames), points)
 }
 
-/// Opens the window on the run that `options` start and closes it when that is over.
+/// Opens the window on the run that `options` start, and closes it when that run is over.
 ///
 /// # Errors
 /// As [`open`](super::open::open).
-pub fn watch_a_run(options: Options, connect: impl FnOnce(Wake) -> Link) -> Result<Seen> {
-    probe(options, connect, Until::RunIsOver, 0)
+pub fn measure_run(options: Options, connect: impl FnOnce(Wake) -> Link) -> Result<Measured> {
+    measure(options, connect, Until::RunIsOver, 0)
 }
 
 fn started(points: usize) -> Started {
@@ -149,7 +150,7 @@ fn started(points: usize) -> Started {
 }
 
 /// A loss as noisy as a real one, different in every run.
-fn figures(run: usize, at: usize, points: usize) -> Metrics {
+fn metrics(run: usize, at: usize, points: usize) -> Metrics {
     let share = at as f64 / points as f64;
     let noise = ((at * 7919 + run * 104_729) % 10_007) as f64 / 10_007.0 - 0.5;
     Metrics {

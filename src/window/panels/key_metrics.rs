@@ -1,4 +1,4 @@
-//! The figures of the chosen run that a person looks for first, large.
+//! The most important metrics of the selected run, large.
 
 use eframe::egui::{self, RichText, Ui};
 
@@ -7,17 +7,17 @@ use crate::{
     window::{data::run::RunView, theme},
 };
 
-/// Least width of a figure, in points.
-const LEAST_WIDTH: f32 = 100.0;
+/// Minimum width of a card, in points.
+const MIN_WIDTH: f32 = 100.0;
 
-/// Draws the row of figures.
-pub fn tiles(ui: &mut Ui, run: &RunView) {
+/// Draws a card for each metric.
+pub fn key_metrics(ui: &mut Ui, run: &RunView) {
     let latest = run.latest.as_ref();
     let dash = || "—".to_owned();
     let loss =
         run.steps.loss.values().iter().rfind(|loss| loss.is_finite()).map_or_else(dash, |loss| format!("{loss:.3}"));
     let steps = run.started.as_ref().map_or(0, |started| started.steps);
-    let mut figures = vec![
+    let mut cards = vec![
         (
             "Step",
             format!("{} / {}", count(run.step() as usize), if steps > 0 { count(steps as usize) } else { dash() }),
@@ -26,24 +26,24 @@ pub fn tiles(ui: &mut Ui, run: &RunView) {
         ("Best validation", run.best.map_or_else(dash, |(loss, _)| format!("{loss:.3}"))),
         ("Tokens/s", latest.map_or_else(dash, |metrics| count(metrics.tokens_per_sec.max(0.0) as usize))),
         ("Memory", latest.map_or_else(dash, |metrics| bytes(metrics.memory_in_use_bytes))),
-        ("Trained", run.trained_share().map_or_else(dash, percent)),
+        ("Trainable", run.trainable_share().map_or_else(dash, percent)),
     ];
-    figures.push(match latest {
+    cards.push(match latest {
         Some(metrics) if run.status.is_under_way() => ("Time left", seconds(metrics.remaining_secs)),
         Some(metrics) => ("Time", seconds(metrics.elapsed_secs)),
         None => ("Time left", dash()),
     });
     if let Some(accuracy) = run.evaluations.accuracy.values().iter().rfind(|value| value.is_finite()) {
-        figures.insert(3, ("Accuracy", percent(*accuracy)));
+        cards.insert(3, ("Accuracy", percent(*accuracy)));
     }
-    // The first ones count most; the others are among the facts too.
-    let room = (ui.available_width() / LEAST_WIDTH).max(1.0) as usize;
-    figures.truncate(room);
-    ui.columns(figures.len(), |columns| {
-        for (ui, (name, value)) in columns.iter_mut().zip(figures) {
-            let mut card = theme::card(ui.visuals());
-            card.inner_margin = egui::Margin::symmetric(8, 5);
-            card.show(ui, |ui| {
+    // The first ones are the most important; the others are in the details too.
+    let columns = (ui.available_width() / MIN_WIDTH).max(1.0) as usize;
+    cards.truncate(columns);
+    ui.columns(cards.len(), |columns| {
+        for (ui, (name, value)) in columns.iter_mut().zip(cards) {
+            let mut frame = theme::card(ui.visuals());
+            frame.inner_margin = egui::Margin::symmetric(8, 5);
+            frame.show(ui, |ui| {
                 ui.set_width(ui.available_width());
                 ui.spacing_mut().item_spacing.y = 0.0;
                 ui.add(egui::Label::new(RichText::new(name).small().weak()).truncate());

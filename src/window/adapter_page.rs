@@ -1,4 +1,4 @@
-//! What one does with a trained adapter: generate with it and without it side by side, merge it, export it.
+//! The page that uses a trained adapter: generate with and without it, merge it, export it.
 
 use std::path::{Path, PathBuf};
 
@@ -8,50 +8,50 @@ use eframe::egui::{
 
 use super::{
     data::run::RunView,
-    dialogs::{Dialogs, Kind, Purpose},
+    dialogs::{DialogKind, Dialogs, Purpose},
     theme,
 };
 use crate::event::messages::{Request, TaskEnding};
 
-/// One side of a generation.
+/// The text generated with or without the adapter.
 #[derive(Clone, Debug, Default)]
 struct Answer {
     text: String,
     done: bool,
 }
 
-/// A task that was asked for.
+/// A merge, an export or a generation that was requested.
 #[derive(Clone, Debug)]
 struct Task {
     number: u64,
-    /// The folder that it writes.
+    /// The folder it writes.
     out: Option<PathBuf>,
     text: String,
     ending: Option<TaskEnding>,
 }
 
-/// The page's state.
-pub struct Workbench {
-    /// What is continued.
+/// The state of the page.
+pub struct AdapterPage {
+    /// The prompt to continue.
     pub prompt: String,
     temperature: f32,
     max_tokens: usize,
     seed: u64,
-    /// Number of the generation whose text is shown, and its two sides: without and with the adapter.
+    /// Number of the generation that is shown, and its texts: without and with the adapter.
     generation: Option<u64>,
     answers: [Answer; 2],
-    /// Where the merged model goes, as text.
+    /// The folder for the merged model, as text.
     pub merge_into: String,
-    /// Where the exported adapter goes, as text.
+    /// The folder for the exported adapter, as text.
     pub export_into: String,
     layout: usize,
     tasks: Vec<Task>,
     number: u64,
-    /// Folder of the run that all this is about.
+    /// Folder of the run that is shown.
     folder: PathBuf,
 }
 
-impl Default for Workbench {
+impl Default for AdapterPage {
     fn default() -> Self {
         Self {
             prompt: String::new(),
@@ -70,9 +70,9 @@ impl Default for Workbench {
     }
 }
 
-impl Workbench {
-    /// Takes in a stretch of text.
-    pub fn text(&mut self, number: u64, adapted: bool, text: &str, done: bool) {
+impl AdapterPage {
+    /// Appends generated text.
+    pub fn append_text(&mut self, number: u64, adapted: bool, text: &str, done: bool) {
         if self.generation == Some(number) {
             let answer = &mut self.answers[usize::from(adapted)];
             answer.text += text;
@@ -80,8 +80,8 @@ impl Workbench {
         }
     }
 
-    /// Takes in how far a task is.
-    pub fn task(&mut self, number: u64, text: String, ending: Option<TaskEnding>) {
+    /// Updates the progress of a task.
+    pub fn update_task(&mut self, number: u64, text: String, ending: Option<TaskEnding>) {
         if self.generation == Some(number) && ending.is_some() {
             self.answers.iter_mut().for_each(|answer| answer.done = true);
         }
@@ -91,22 +91,22 @@ impl Workbench {
         }
     }
 
-    /// What was written of another run is of no use for this one.
-    fn turn_to(&mut self, run: &RunView) {
+    /// Shows another run: texts and folders of the last one are dropped.
+    fn show_run(&mut self, run: &RunView) {
         self.folder.clone_from(&run.folder);
         (self.generation, self.answers) = (None, Default::default());
-        self.merge_into = beside(run, "merged");
-        self.export_into = beside(run, "exported");
+        self.merge_into = sibling_folder(run, "merged");
+        self.export_into = sibling_folder(run, "exported");
     }
 
     /// A new task that writes a folder.
-    fn write(&mut self, out: &Path) -> u64 {
-        let number = self.next();
+    fn new_task(&mut self, out: &Path) -> u64 {
+        let number = self.next_number();
         self.tasks.push(Task { number, out: Some(out.to_path_buf()), text: "waiting".into(), ending: None });
         number
     }
 
-    fn next(&mut self) -> u64 {
+    fn next_number(&mut self) -> u64 {
         self.number += 1;
         self.number
     }
@@ -131,7 +131,7 @@ impl Workbench {
             return requests;
         };
         if self.folder != run.folder {
-            self.turn_to(run);
+            self.show_run(run);
         }
         if self.prompt.is_empty()
             && let Some(answers) = run.samples.first()
@@ -141,7 +141,7 @@ impl Workbench {
         ScrollArea::vertical().id_salt("workbench").auto_shrink(false).show(ui, |ui| {
             ui.heading(format!("Use {}", run.name));
             if run.status.is_under_way() {
-                ui.weak("The run is under way: what is used is the best adapter so far.");
+                ui.weak("The run is in progress: the best adapter so far is used.");
             }
             ui.add_space(4.0);
             self.generate(ui, run, &mut requests);
@@ -153,7 +153,7 @@ impl Workbench {
             if let Some(download) = download {
                 ui.add_space(12.0);
                 ui.strong("Download");
-                ui.weak("The run with its adapter, as the program and this page open it: settings, curves, trained numbers.");
+                ui.weak("The run with its adapter, as the program and this page open it: settings, metrics and adapter weights.");
                 if ui.button("Download the adapter").clicked() {
                     download(&run.folder);
                 }
@@ -167,15 +167,15 @@ impl Workbench {
         let label = ui.label("Prompt");
         ui.add(TextEdit::multiline(&mut self.prompt).desired_rows(3).desired_width(f32::INFINITY))
             .labelled_by(label.id);
-        let by_key = ui.input_mut(|input| input.consume_key(egui::Modifiers::COMMAND, egui::Key::Enter));
+        let shortcut = ui.input_mut(|input| input.consume_key(egui::Modifiers::COMMAND, egui::Key::Enter));
         ui.horizontal_wrapped(|ui| {
             let generating = self.is_generating();
-            let go = ui.add_enabled(!generating, Button::new(RichText::new("Generate").strong()));
-            if (go.on_hover_text("Continue the prompt with the adapter and without it (Ctrl+Enter)").clicked()
-                || by_key)
+            let generate = ui.add_enabled(!generating, Button::new(RichText::new("Generate").strong()));
+            if (generate.on_hover_text("Continue the prompt with the adapter and without it (Ctrl+Enter)").clicked()
+                || shortcut)
                 && !generating
             {
-                let number = self.next();
+                let number = self.next_number();
                 self.generation = Some(number);
                 self.answers = Default::default();
                 requests.push(Request::Generate {
@@ -194,8 +194,8 @@ impl Workbench {
             let label = ui.label("Temperature");
             ui.add(Slider::new(&mut self.temperature, 0.0..=2.0).fixed_decimals(2))
                 .labelled_by(label.id)
-                .on_hover_text("0 always takes the most likely token; higher is more varied");
-            let label = ui.label("Most tokens");
+                .on_hover_text("0 always takes the most likely token; higher values give more varied text");
+            let label = ui.label("Max tokens");
             ui.add(DragValue::new(&mut self.max_tokens).range(1..=4096)).labelled_by(label.id);
             let label = ui.label("Seed");
             ui.add(DragValue::new(&mut self.seed)).labelled_by(label.id);
@@ -231,7 +231,7 @@ impl Workbench {
                         } else {
                             "…"
                         }),
-                        // Columns would spread the words over the line.
+                        // A column would justify the words.
                         false => ui.vertical(|ui| ui.add(Label::new(answer.text.trim()).wrap().selectable(true))).inner,
                     };
                 });
@@ -241,11 +241,11 @@ impl Workbench {
 
     fn merge(&mut self, ui: &mut Ui, run: &RunView, dialogs: &Dialogs, requests: &mut Vec<Request>) {
         ui.strong("Merge");
-        ui.weak("Fold the adapter into the base model and write a model folder.");
+        ui.weak("Merge the adapter into the base model and write a model folder.");
         let path = path_field(ui, "Into the folder", &mut self.merge_into, dialogs, Purpose::MergeInto);
         ui.horizontal(|ui| {
             if ui.button("Merge").clicked() {
-                requests.push(Request::Merge { number: self.write(&path), folder: run.folder.clone(), out: path });
+                requests.push(Request::Merge { number: self.new_task(&path), folder: run.folder.clone(), out: path });
             }
         });
     }
@@ -259,10 +259,10 @@ impl Workbench {
         requests: &mut Vec<Request>,
     ) {
         ui.strong("Export");
-        ui.weak("Write the adapter in the layout of another program.");
+        ui.weak("Write the adapter in the format of another program.");
         let path = path_field(ui, "To the folder", &mut self.export_into, dialogs, Purpose::ExportInto);
         ui.horizontal_wrapped(|ui| {
-            let label = ui.label("Layout");
+            let label = ui.label("Format");
             let chosen = layouts.get(self.layout).map_or("", |(name, _)| name);
             let combo = ComboBox::from_id_salt("layout").selected_text(chosen).show_ui(ui, |ui| {
                 for (at, (name, about)) in layouts.iter().enumerate() {
@@ -272,7 +272,7 @@ impl Workbench {
             combo.response.labelled_by(label.id);
             if ui.button("Export").clicked() {
                 let format = chosen.to_owned();
-                let number = self.write(&path);
+                let number = self.new_task(&path);
                 requests.push(Request::Export { number, folder: run.folder.clone(), format, out: path });
             }
         });
@@ -302,8 +302,8 @@ impl Workbench {
     }
 }
 
-/// A folder beside that of the run.
-fn beside(run: &RunView, what: &str) -> String {
+/// A folder next to that of the run.
+fn sibling_folder(run: &RunView, what: &str) -> String {
     let parent = run.folder.parent().map(PathBuf::from).unwrap_or_default();
     parent.join(format!("{}-{what}", run.name)).display().to_string()
 }
@@ -313,9 +313,9 @@ fn path_field(ui: &mut Ui, title: &str, text: &mut String, dialogs: &Dialogs, pu
     ui.horizontal(|ui| {
         let width = (ui.available_width() - 90.0).max(80.0);
         ui.add(TextEdit::singleline(text).desired_width(width)).labelled_by(label.id);
-        // A page has no folders to choose from; what it writes is downloaded.
+        // A page has no folders to choose from: its output is downloaded.
         if cfg!(not(target_arch = "wasm32")) && ui.button("Browse…").clicked() {
-            dialogs.open(ui.ctx(), Kind::Folder, title, purpose);
+            dialogs.open(ui.ctx(), DialogKind::Folder, title, purpose);
         }
     });
     PathBuf::from(text.trim())

@@ -1,23 +1,26 @@
-//! What a run is: device, model, method, how far it is, and where its trained numbers are.
+//! Details of a run: device, model, method, progress, and its trainable parameters by tensor.
 
-use eframe::egui::{Grid, RichText, Ui};
+use eframe::egui::Ui;
 
-use super::map;
+use super::heatmap;
 use crate::{
     format::{bytes, count, percent, seconds},
-    window::data::run::{RunView, Status},
+    window::{
+        data::run::{RunView, Status},
+        widgets::name_value_table,
+    },
 };
 
-/// Draws the facts of a run.
-pub fn facts(ui: &mut Ui, run: &RunView) {
+/// Draws the details of a run.
+pub fn details(ui: &mut Ui, run: &RunView) {
     if let Status::Failed(message) = &run.status {
         ui.colored_label(ui.visuals().error_fg_color, message);
         ui.add_space(6.0);
     }
     let Some(started) = &run.started else {
         ui.weak(match run.status {
-            Status::Alone => "An adapter without the record of its training: it can be used.",
-            _ => "Nothing is known of this run yet.",
+            Status::AdapterOnly => "An adapter without the record of its run. It can be used.",
+            _ => "This run has not started yet.",
         });
         return;
     };
@@ -25,14 +28,14 @@ pub fn facts(ui: &mut Ui, run: &RunView) {
     let (device, reason) = started.device.split_once(": ").unwrap_or((&started.device, ""));
     lines.push(("Device", device.to_owned()));
     if !reason.is_empty() {
-        lines.push(("Chosen", reason.to_owned()));
+        lines.push(("Chosen as", reason.to_owned()));
     }
     lines.push(("Model", started.model.clone()));
     lines.push(("Parameters", count(started.total_parameters)));
     lines.push(("Method", started.method.clone()));
-    let share = started.trained_parameters as f64 / started.total_parameters.max(1) as f64;
-    lines.push(("Trained", format!("{} ({})", count(started.trained_parameters), percent(share))));
-    lines.push(("In", format!("{} tensors", started.trained.len())));
+    let share = run.trainable_share().unwrap_or(0.0);
+    lines.push(("Trainable", format!("{} ({})", count(started.trained_parameters), percent(share))));
+    lines.push(("Tensors", count(started.trained.len())));
     lines.push(("Step", format!("{} of {}", count(run.step() as usize), count(started.steps as usize))));
     if started.batches_per_epoch > 0 && started.steps > 0 {
         let epochs = run.step() as f64 / started.batches_per_epoch as f64;
@@ -56,15 +59,8 @@ pub fn facts(ui: &mut Ui, run: &RunView) {
     if !run.folder.as_os_str().is_empty() {
         lines.push(("Folder", run.folder.display().to_string()));
     }
-    Grid::new("facts").num_columns(2).spacing([12.0, 3.0]).min_row_height(0.0).show(ui, |ui| {
-        ui.spacing_mut().interact_size.y = 0.0;
-        for (name, value) in lines {
-            ui.label(RichText::new(name).weak());
-            ui.add(eframe::egui::Label::new(value).wrap());
-            ui.end_row();
-        }
-    });
+    name_value_table(ui, "details", lines);
     ui.add_space(10.0);
-    ui.strong("Where the trained numbers are");
-    map::map(ui, &started.trained);
+    ui.strong("Trainable parameters");
+    heatmap::heatmap(ui, &started.trained);
 }

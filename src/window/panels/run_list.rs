@@ -5,22 +5,23 @@ use eframe::egui::{self, Align, Layout, RichText, ScrollArea, Sense, Ui, Vec2};
 use crate::window::{
     data::run::{RunView, Status},
     theme,
+    widgets::name_button,
 };
 
-/// What a person does in the list.
+/// An action in the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Click {
-    /// Look at this run.
+pub enum RunListAction {
+    /// Select this run.
     Select(usize),
-    /// Take this run off the list; its files stay.
+    /// Remove this run from the list; its files stay.
     Remove(usize),
     /// Open the folder of a run.
     Open,
-    /// Go to the start page.
+    /// Show the start page.
     New,
 }
 
-/// The colour that goes with what a run is doing.
+/// The colour of a status.
 pub fn status_color(ui: &Ui, status: &Status) -> egui::Color32 {
     let visuals = ui.visuals();
     match status.label() {
@@ -32,17 +33,16 @@ pub fn status_color(ui: &Ui, status: &Status) -> egui::Color32 {
 }
 
 /// Draws the list; `selected` is the run that the window looks at.
-pub fn list(ui: &mut Ui, runs: &mut [RunView], selected: Option<usize>) -> Option<Click> {
+pub fn list(ui: &mut Ui, runs: &mut [RunView], selected: Option<usize>) -> Option<RunListAction> {
     let mut click = None;
     ui.horizontal(|ui| {
         ui.strong("Runs");
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            if ui.button("Open…").on_hover_text("Open the folder of a run that is running or over (Ctrl+O)").clicked()
-            {
-                click = Some(Click::Open);
+            if ui.button("Open…").on_hover_text("Open the folder of a run, training or finished (Ctrl+O)").clicked() {
+                click = Some(RunListAction::Open);
             }
             if ui.button("New").on_hover_text("Start a run (Ctrl+N)").clicked() {
-                click = Some(Click::New);
+                click = Some(RunListAction::New);
             }
         });
     });
@@ -63,7 +63,7 @@ pub fn list(ui: &mut Ui, runs: &mut [RunView], selected: Option<usize>) -> Optio
     click
 }
 
-fn row(ui: &mut Ui, at: usize, run: &mut RunView, is_selected: bool) -> Option<Click> {
+fn row(ui: &mut Ui, at: usize, run: &mut RunView, is_selected: bool) -> Option<RunListAction> {
     let mut click = None;
     let visuals = ui.visuals();
     let fill = if is_selected { visuals.selection.bg_fill } else { egui::Color32::TRANSPARENT };
@@ -73,15 +73,15 @@ fn row(ui: &mut Ui, at: usize, run: &mut RunView, is_selected: bool) -> Option<C
         ui.spacing_mut().button_padding = egui::vec2(4.0, 1.0);
         ui.horizontal(|ui| {
             let color = theme::run_color(ui.visuals(), run.color);
-            if eye(ui, run.visible, color, &run.name).clicked() {
+            if visibility_toggle(ui, run.visible, color, &run.name).clicked() {
                 run.visible = !run.visible;
             }
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 if !matches!(run.status, Status::Live(_)) || !run.status.is_under_way() {
                     let remove = ui.add(egui::Button::new(RichText::new("×").weak()).frame(false));
-                    crate::window::charts::name_button(&remove, &format!("Take {} off the list", run.name));
-                    if remove.on_hover_text("Take it off the list; its files stay").clicked() {
-                        click = Some(Click::Remove(at));
+                    name_button(&remove, &format!("Remove {} from the list", run.name));
+                    if remove.on_hover_text("Remove it from the list; its files stay").clicked() {
+                        click = Some(RunListAction::Remove(at));
                     }
                 }
                 ui.with_layout(Layout::top_down(Align::Min), |ui| {
@@ -89,7 +89,7 @@ fn row(ui: &mut Ui, at: usize, run: &mut RunView, is_selected: bool) -> Option<C
                     let name = RichText::new(&run.name).strong();
                     let label = ui.add(egui::Button::selectable(false, name).frame(false).truncate());
                     if label.on_hover_text(run.folder.display().to_string()).clicked() {
-                        click = Some(Click::Select(at));
+                        click = Some(RunListAction::Select(at));
                     }
                     let best = run.best.map_or_else(String::new, |(loss, _)| format!(" · best {loss:.3}"));
                     let method =
@@ -108,8 +108,8 @@ fn row(ui: &mut Ui, at: usize, run: &mut RunView, is_selected: bool) -> Option<C
     click
 }
 
-/// A dot that is full when the run is shown.
-fn eye(ui: &mut Ui, shown: bool, color: egui::Color32, run: &str) -> egui::Response {
+/// A dot that is filled when the curves of the run are shown.
+fn visibility_toggle(ui: &mut Ui, shown: bool, color: egui::Color32, run: &str) -> egui::Response {
     let (rect, response) = ui.allocate_exact_size(Vec2::splat(18.0), Sense::click());
     if shown {
         ui.painter().circle_filled(rect.center(), 6.0, color);
