@@ -4,9 +4,6 @@ use super::records::Visit;
 use super::source::Source;
 use crate::error::{Error, Result};
 
-/// How a Parquet file begins (and ends).
-pub(crate) const MAGIC: &[u8] = b"PAR1";
-
 /// Refuses the file.
 pub(crate) fn read(source: &Source, _visit: &mut Visit) -> Result<()> {
     Err(Error::input(format!(

@@ -22,6 +22,8 @@ mod memory;
 mod packed;
 mod program;
 mod quantized;
+mod reports;
+mod resuming;
 mod runs;
 mod split;
 mod steady;

@@ -93,7 +93,7 @@ pub struct RunView {
     pub latest: Option<Metrics>,
     /// Lowest validation loss and the step it was reached at.
     pub best: Option<(f64, u64)>,
-    /// Most memory seen in use, in bytes.
+    /// Most memory that the allocator (on the CPU the process) has held, in bytes.
     pub peak_bytes: u64,
     /// What it says to its prompts.
     pub samples: Vec<Answers>,
@@ -208,7 +208,7 @@ impl RunView {
     }
 
     fn take(&mut self, metrics: &Metrics) {
-        self.peak_bytes = self.peak_bytes.max(metrics.memory_in_use_bytes);
+        self.peak_bytes = self.peak_bytes.max(metrics.memory_reserved_bytes);
         self.latest = Some(metrics.clone());
     }
 
