@@ -1,6 +1,6 @@
 //! Parquet on a page: its decompressors are C, which no page has.
 
-use super::records::Visit;
+use super::record::Visit;
 use super::source::Source;
 use crate::error::{Error, Result};
 
