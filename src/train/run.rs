@@ -132,7 +132,6 @@ impl Run {
             let data = Digests::of(&inputs.dataset, &inputs.tokenizer);
             if resume {
                 let (found, state) = latest_checkpoint(&config.out)?;
-                refuse_other_data(&config.out, found.data.as_ref(), &data)?;
                 if found.base_fingerprint != inputs.base.fingerprint {
                     return Err(Error::input(format!(
                         "--resume {}: the weights in {} are not those that this run started from; put the original \
@@ -141,6 +140,7 @@ impl Run {
                         config.model.display()
                     )));
                 }
+                refuse_other_data(&config.out, found.data.as_ref(), &data)?;
                 method.restore(&mut inputs.base.transformer, &state)?;
                 progress = found;
                 saved = Some(progress.step);
