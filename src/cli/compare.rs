@@ -169,7 +169,7 @@ impl Compare {
             .follow(&mut run, stop, |event| {
                 if let Event::Step(metrics) = event {
                     losses.extend(metrics.loss);
-                    peak_memory_bytes = peak_memory_bytes.max(metrics.memory_in_use_bytes);
+                    peak_memory_bytes = peak_memory_bytes.max(metrics.memory_reserved_bytes);
                 }
             })
             .await?;

@@ -84,16 +84,16 @@ impl Story {
     fn hear(&mut self, event: &Event) {
         match event {
             Event::Started(started) => self.trained = (started.trained_parameters, started.total_parameters),
-            Event::Step(metrics) => {
-                self.losses.extend(metrics.loss);
-                self.tokens_per_sec = metrics.tokens_per_sec;
-            }
+            Event::Step(metrics) => self.losses.extend(metrics.loss),
             Event::Evaluated { metrics, .. } => self.valid.extend(metrics.eval_loss),
             Event::Sample { prompt, text, .. } => {
                 let answer = self.answers.entry(prompt.clone()).or_insert_with(|| (text.clone(), String::new()));
                 answer.1.clone_from(text);
             }
-            Event::Finished { elapsed_secs, .. } => self.elapsed_secs = *elapsed_secs,
+            Event::Finished { elapsed_secs, tokens, .. } => {
+                self.elapsed_secs = *elapsed_secs;
+                self.tokens_per_sec = *tokens as f64 / elapsed_secs.max(1e-9);
+            }
             _ => {}
         }
     }

@@ -73,6 +73,7 @@ impl Evaluate {
         let settings = data_settings(&config, architecture.max_positions)?;
         let dataset = Dataset::from_sources(source, None, &settings, &tokenizer)?;
         dataset.check_vocabulary(architecture.vocab_size)?;
+        dataset.check_token_types(architecture.token_types)?;
         let result = evaluate(&base, &dataset.train, self.batch_size, 0, &device).await?;
         if self.json {
             println!("{}", serde_json::json!(result));

@@ -171,7 +171,7 @@ fn run(folder: &Path, config: Option<Value>, has_adapter: bool) -> Result<(Value
             last.step,
             count(last.tokens as usize),
             seconds(last.elapsed_secs),
-            count(last.tokens_per_sec as usize)
+            count((last.tokens as f64 / last.elapsed_secs.max(1e-9)) as usize)
         ));
         facts["last"] = json!(last);
     }

@@ -184,7 +184,7 @@ impl Terminal {
             m.loss.unwrap_or(f64::NAN),
             m.learning_rate.unwrap_or(0.0),
             count(m.tokens_per_sec as usize),
-            bytes(m.memory_in_use_bytes),
+            format_args!("{} held", bytes(m.memory_reserved_bytes)),
             seconds(m.remaining_secs)
         );
         match &self.bar {

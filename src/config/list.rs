@@ -172,10 +172,12 @@ settings! {
     /// Seed of masks, data order, fresh weights and samples
     #[arg(help_heading = "Training")] seed: u64 = 0;
 
-    /// Learn only the answers: auto (where rows have a prompt), true or false
+    /// Mask prompt tokens, so that only the answers are trained on: auto (where rows have a prompt), true or false
     #[arg(help_heading = "Data", num_args = 0..=1, default_missing_value = "true")] mask_prompt: MaskPrompt = MaskPrompt::Auto;
     /// Count and skip rows that cannot be used instead of stopping
     #[arg(help_heading = "Data", num_args = 0..=1, default_missing_value = "true")] skip_bad_rows: bool = false;
+    /// Date for a chat template that asks for today's, such as 2024-07-26 [default: the day on which the run starts]
+    #[arg(help_heading = "Data", value_name = "DATE")] chat_date: String = String::new();
 
     /// Steps between evaluations of the validation data; 0 = only before and after
     #[arg(help_heading = "Run")] eval_steps: u64 = 100;

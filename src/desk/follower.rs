@@ -10,7 +10,7 @@ use super::tail::{Change, Tail};
 use crate::{
     event::{Event, Metrics},
     storage,
-    train::{journal::EVENTS, lock, metrics},
+    train::{event_log::EVENTS, lock, metrics},
 };
 
 /// Bytes of each file that one look reads.

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     event::{Command, messages::Reply},
     panics,
-    train::{letterbox, lock},
+    train::{command_file, lock},
 };
 
 /// Pause between two looks at all folders.
@@ -59,7 +59,7 @@ fn hear(wish: Wish, followed: &mut Vec<Followed>, voice: &Voice) {
         }
         Wish::Forget(folder) => followed.retain(|one| one.follower.folder() != folder),
         Wish::Tell(folder, command) => {
-            if let Err(error) = letterbox::put(&folder, command) {
+            if let Err(error) = command_file::send(&folder, command) {
                 let running = lock::is_held(&folder);
                 let problem = Some(error.to_string());
                 voice.say(Reply::Watched { folder, events: Vec::new(), anew: false, running, problem });

@@ -205,9 +205,11 @@ impl Pretrained {
         self.folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     }
 
-    /// The id that fills padded places: the configuration's, else 0 (padding never reaches the loss).
+    /// The id that fills padded places: the configuration's, else 0. Padding never reaches the loss, so any id of the
+    /// vocabulary will do where the configuration names one outside of it.
     pub fn pad_id(&self) -> u32 {
-        Fields { json: &self.config }.token("pad_token_id").unwrap_or(0)
+        let vocabulary = self.transformer.architecture.vocab_size;
+        Fields { json: &self.config }.token("pad_token_id").filter(|&id| (id as usize) < vocabulary).unwrap_or(0)
     }
 }
 

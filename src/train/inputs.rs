@@ -68,7 +68,7 @@ impl Inputs {
         let folder = model_folder(config)?;
         let (_, architecture) = read_architecture(&folder)?;
         tell("reading the tokenizer and the data");
-        let tokenizer = Tokenizer::from_folder(&folder)?;
+        let tokenizer = Tokenizer::from_folder(&folder)?.with_chat_date(&config.chat_date)?;
         let settings = DataSettings { with_test, ..data_settings(config, architecture.max_positions)? };
         let dataset = Dataset::load(&settings, &tokenizer)?;
         let purpose = purpose(config, &dataset.classes, &tokenizer)?;
@@ -88,7 +88,7 @@ impl Inputs {
     pub fn embedded(config: &RunConfig, device: ComputeDevice) -> Result<Self> {
         let weights = demo::WEIGHTS.to_vec();
         let base = Pretrained::from_bytes_as(demo::NAME, demo::CONFIG, weights, keeping(config), &device)?;
-        let tokenizer = embedded_tokenizer()?;
+        let tokenizer = embedded_tokenizer()?.with_chat_date(&config.chat_date)?;
         let settings = data_settings(config, base.transformer.architecture.max_positions)?;
         let source = |name: &str, text: &'static str| Source::from_bytes(name, text.as_bytes());
         let (train, valid) = (source("demo train", demo::TRAIN)?, source("demo valid", demo::VALID)?);
@@ -134,7 +134,7 @@ impl Outlook {
             let rows = Rows::unknown(config, &architecture)?;
             return Ok(Self { architecture, classes: config.classes.0.len(), rows });
         }
-        let tokenizer = Tokenizer::from_folder(&folder)?;
+        let tokenizer = Tokenizer::from_folder(&folder)?.with_chat_date(&config.chat_date)?;
         let dataset = Dataset::load(&data_settings(config, architecture.max_positions)?, &tokenizer)?;
         dataset.check_vocabulary(architecture.vocab_size)?;
         Ok(Self { architecture, classes: dataset.classes.len(), rows: Rows::of(&dataset) })

@@ -3,12 +3,12 @@
 mod calibrate;
 pub mod checkpoint;
 pub mod classification;
+pub mod command_file;
 pub mod estimate;
 pub mod evaluate;
+pub mod event_log;
 pub mod folder;
 pub mod inputs;
-pub mod journal;
-pub mod letterbox;
 pub mod lock;
 pub mod metrics;
 pub mod objective;

@@ -36,6 +36,25 @@ pub fn optimizer_step(
     recompute_blocks: bool,
     device: &ComputeDevice,
 ) -> Result<Outcome> {
+    optimizer_step_observed(transformer, method, window, first_pass, settings, recompute_blocks, device, &mut || {})
+}
+
+/// As [`optimizer_step`]; calls `observe` when the gradients are there and nothing is updated yet, which is about when a
+/// step holds most memory.
+///
+/// # Errors
+/// As [`optimizer_step`].
+#[expect(clippy::too_many_arguments, reason = "those of a step, and the observer")]
+pub fn optimizer_step_observed(
+    transformer: &mut Transformer,
+    method: &mut dyn Method,
+    window: &[Batch],
+    first_pass: u64,
+    settings: &AdamW,
+    recompute_blocks: bool,
+    device: &ComputeDevice,
+    observe: &mut dyn FnMut(),
+) -> Result<Outcome> {
     let target_tokens: usize = window.iter().map(|batch| batch.target_tokens).sum();
     let scale = 1.0 / target_tokens.max(1) as f64;
 
@@ -55,6 +74,7 @@ pub fn optimizer_step(
             None => part,
         });
     }
+    observe();
     let squared_norm = method::update(method, transformer, settings)?;
     Ok(Outcome { loss: loss.unwrap_or_else(|| Tensor::zeros([1], &device.handle)), squared_norm })
 }

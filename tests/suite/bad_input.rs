@@ -259,7 +259,7 @@ fn data_rows() {
         (b"{\"text\": \"ab\"}\n{\"label\": 1}\n", "", &["rows.jsonl:2", "\"text\" is missing", "same keys"]),
         (b"{\"label\": 1}\n", "", &["rows.jsonl:1", "only label", "prompt and completion"]),
         (b"{\"text\": \"ab\"}\n{\"text\": 3}\n", "", &["rows.jsonl:2", "\"text\" is a number, not a string"]),
-        (b"{\"text\": \"ab\"}\n{\"text\": \"\"}\n", "", &["rows.jsonl:2", "nothing in this row can be learnt"]),
+        (b"{\"text\": \"ab\"}\n{\"text\": \"\"}\n", "", &["rows.jsonl:2", "nothing in this row can be trained on"]),
         (
             b"{\"prompt\": \"ab\", \"completion\": \"c\"}\n{\"prompt\": \"abcdefghij\", \"completion\": \"c\"}\n",
             "--max-seq-length 8",
@@ -267,7 +267,9 @@ fn data_rows() {
         ),
         (b"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n", "", &["rows.jsonl:1", "\"assistant\""]),
         (b"{\"text\": \"ab\"}\n{\"text\": \"a\xff\"}\n", "", &["rows.jsonl:2", "0xFF is not UTF-8"]),
-        (b"plain\n\ntext\nand \xfe\n", "", &["rows.jsonl:4", "0xFE is not UTF-8"]),
+        // A name that promises JSON is never plain text.
+        (b"Once upon a time\n\nthere was\n", "", &["rows.jsonl:1", "not valid JSON", "plain text", ".txt"]),
+        (b"[1, 2]\n", "", &["rows.jsonl:1", "not a JSON object"]),
         (
             b"{bad\n{\"x\": 1}\n{\"text\": 3}\n\xff\n",
             "--skip-bad-rows",
@@ -280,6 +282,31 @@ fn data_rows() {
         place.write("rows.jsonl", rows);
         place.refuse(&train(&format!("--data rows.jsonl {extra}")), words);
         place.refuse(&train(&format!("--valid-data rows.jsonl {extra}")), words);
+    }
+    place.write("rows.txt", b"plain\n\ntext\nand \xfe\n");
+    place.refuse(&train("--data rows.txt"), &["rows.txt:4", "0xFE is not UTF-8"]);
+    for name in ["rows.json", "rows.ndjson", "rows.jsonl.gz"] {
+        place.write(name, "the quick brown fox\n\njumps\n");
+        place.refuse(&train(&format!("--data {name}")), &[&format!("{name}:1"), "not valid JSON"]);
+    }
+}
+
+#[test]
+fn a_tokenizer_that_panics_when_it_is_used() {
+    let place = Place::new();
+    place.copy("model", "broken");
+    // The library reads these decoders without complaint, and panics on a token that is too short for them.
+    for decoder in [
+        r#"{"type":"Strip","content":"a","start":1,"stop":1}"#,
+        r#"{"type":"Sequence","decoders":[{"type":"Strip","content":"z","start":0,"stop":9}]}"#,
+    ] {
+        place.write(
+            "broken/tokenizer.json",
+            tokenizer(29).replace("\"decoder\":null", &format!("\"decoder\":{decoder}")),
+        );
+        let words = ["broken/tokenizer.json", "damaged", "download"];
+        place.refuse(&train("--model broken"), &words);
+        place.refuse("generate --device cpu --model broken --prompt ab", &words);
     }
 }
 
@@ -490,6 +517,8 @@ fn settings() {
         ("--trainable-tokens 3,67", &["--trainable-tokens 67", "only 67 tokens"]),
         ("--trainable-tokens 3,x", &["--trainable-tokens", "x: invalid digit"]),
         ("--trainable-tokens 1,2,3,4,5,6", &["192 numbers", "177", "--sparsity", "at most 0.98"]),
+        ("--chat-date yesterday", &["--chat-date yesterday", "not a date", "2024-07-26"]),
+        ("--chat-date 2024-07-26", &["--chat-date 2024-07-26", "no chat template that asks for a date"]),
         ("--batch-size 0", &["--batch-size 0", "at least 1"]),
         ("--batch-size -1", &["'-1'", "--batch-size"]),
         ("--grad-accumulation-steps 0", &["--grad-accumulation-steps 0", "at least 1"]),

@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("panics", &["error"]),
     ("files", &["error", "storage"]),
     ("device", &["error"]),
-    ("data", &["error", "storage", "rng"]),
+    ("data", &["error", "panics", "storage", "rng"]),
     ("hub", &["error"]),
     // Only what a person can ask for as a device.
     ("config", &["error", "storage", "device"]),

@@ -25,6 +25,8 @@ mod not_finite;
 mod packed;
 mod program;
 mod quantized;
+mod reports;
+mod resuming;
 mod runs;
 mod shaders;
 mod split;

@@ -132,6 +132,26 @@ fn resuming_a_finished_run_adds_nothing() {
 }
 
 #[test]
+fn a_padding_id_outside_the_vocabulary_is_as_good_as_any() {
+    for device in devices() {
+        let place = Workplace::new();
+        let path = place.path("model/config.json");
+        let mut json: serde_json::Value = serde_json::from_slice(&read(&path)).expect("JSON");
+        let mut told = Vec::new();
+        for pad in [None, Some(67u32), Some(1_000_000), Some(u32::MAX)] {
+            json["pad_token_id"] = pad.into();
+            std::fs::write(&path, json.to_string()).expect("written");
+            let out = place.path(&format!("out-{pad:?}"));
+            let (run, events) = train(&RunConfig { out, steps: 3, ..place.config("") }, &device);
+            let rows: Vec<usize> = run.inputs().dataset.train.lengths();
+            assert!(rows.iter().min() < rows.iter().max(), "rows of one length need no padding");
+            told.push((steps(&events), evaluations(&events)));
+        }
+        assert!(told.iter().all(|one| *one == told[0]), "{}: {told:?}", device.facts.backend);
+    }
+}
+
+#[test]
 fn commands_are_obeyed_and_remembered() {
     let device = ComputeDevice::cpu();
     let place = Workplace::new();

@@ -96,7 +96,7 @@ pub struct RunView {
     pub latest: Option<Metrics>,
     /// Lowest validation loss and the step it was reached at.
     pub best: Option<(f64, u64)>,
-    /// Most memory in use at any report, in bytes.
+    /// Most memory that the allocator (on the CPU the process) has held, in bytes.
     pub peak_bytes: u64,
     /// Generated samples by prompt.
     pub samples: Vec<Answers>,
@@ -214,7 +214,7 @@ impl RunView {
     }
 
     fn update_latest(&mut self, metrics: &Metrics) {
-        self.peak_bytes = self.peak_bytes.max(metrics.memory_in_use_bytes);
+        self.peak_bytes = self.peak_bytes.max(metrics.memory_reserved_bytes);
         self.latest = Some(metrics.clone());
     }
 

@@ -43,7 +43,7 @@ const COLUMNS: [(Column, &str, bool); 9] = [
     (Column::Step, "Step", false),
     (Column::Time, "Time", true),
     (Column::Speed, "Tokens/s", false),
-    (Column::Memory, "Peak memory", true),
+    (Column::Memory, "Most memory held", true),
 ];
 
 /// The number behind a cell, for sorting.

@@ -49,9 +49,9 @@ pub fn details(ui: &mut Ui, run: &RunView) {
         }
         lines.push((
             "Memory",
-            format!("{} in use, {} reserved", bytes(metrics.memory_in_use_bytes), bytes(metrics.memory_reserved_bytes)),
+            format!("{} in use, {} held", bytes(metrics.memory_in_use_bytes), bytes(metrics.memory_reserved_bytes)),
         ));
-        lines.push(("Peak", bytes(run.peak_bytes)));
+        lines.push(("Most memory held", bytes(run.peak_bytes)));
     }
     if let Some((loss, step)) = run.best {
         lines.push(("Best validation", format!("{loss:.4} at step {step}")));

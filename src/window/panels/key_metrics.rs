@@ -25,7 +25,7 @@ pub fn key_metrics(ui: &mut Ui, run: &RunView) {
         ("Loss", loss),
         ("Best validation", run.best.map_or_else(dash, |(loss, _)| format!("{loss:.3}"))),
         ("Tokens/s", latest.map_or_else(dash, |metrics| count(metrics.tokens_per_sec.max(0.0) as usize))),
-        ("Memory", latest.map_or_else(dash, |metrics| bytes(metrics.memory_in_use_bytes))),
+        ("Memory held", latest.map_or_else(dash, |metrics| bytes(metrics.memory_reserved_bytes))),
         ("Trainable", run.trainable_share().map_or_else(dash, percent)),
     ];
     cards.push(match latest {

@@ -43,11 +43,11 @@ impl Tokenizer {
     pub(crate) fn encode_pairs(&self, pairs: &[TextPair], max_length: usize) -> Result<Vec<EncodedPair>> {
         let inputs: Vec<EncodeInput> = pairs.iter().map(TextPair::input).collect();
         #[cfg(not(target_arch = "wasm32"))]
-        let encodings = self.inner.encode_batch_fast(inputs, true).map_err(|e| cannot_encode(&e))?;
+        let encodings = self.guarded(|inner| inner.encode_batch_fast(inputs, true))?.map_err(|e| cannot_encode(&e))?;
         #[cfg(target_arch = "wasm32")]
         let encodings = inputs
             .into_iter()
-            .map(|input| self.inner.encode_fast(input, true).map_err(|e| cannot_encode(&e)))
+            .map(|input| self.guarded(|inner| inner.encode_fast(input, true))?.map_err(|e| cannot_encode(&e)))
             .collect::<Result<Vec<_>>>()?;
         let fit = |(pair, encoding): (&TextPair, Encoding)| {
             let cut = encoding.len() > max_length;
@@ -60,21 +60,25 @@ impl Tokenizer {
 
     /// Whether the post-processor writes anything between two texts.
     pub(crate) fn separates_pairs(&self) -> bool {
-        let ids = |input: EncodeInput| self.inner.encode_fast(input, true).map(|encoding| encoding.len());
+        let ids = |input: EncodeInput| {
+            let encoded = self.guarded(|inner| inner.encode_fast(input, true))?;
+            encoded.map(|encoding| encoding.len()).map_err(|e| cannot_encode(&e))
+        };
         let (Ok(pair), Ok(single)) = (ids(("a", "a").into()), self.encode("a", false)) else { return true };
         pair > 2 * single.len() + self.prefix().len() + self.suffix().len()
     }
 
     /// Encodes the texts alone, cuts them to what the special tokens leave, and puts these around them.
     fn cut_pair(&self, pair: &TextPair, max_length: usize) -> Result<Encoding> {
-        let added =
-            self.inner.get_post_processor().map_or(0, |processor| processor.added_tokens(pair.second.is_some()));
+        let added = self.guarded(|inner| {
+            inner.get_post_processor().map_or(0, |processor| processor.added_tokens(pair.second.is_some()))
+        })?;
         let room = max_length.checked_sub(added).filter(|&room| room > 0).ok_or_else(|| {
             Error::input(format!(
                 "max_seq_length is {max_length}, but the tokenizer's own {added} tokens leave no room for text: raise it"
             ))
         })?;
-        let alone = |text: &str| self.inner.encode_fast(text, false).map_err(|e| cannot_encode(&e));
+        let alone = |text: &str| self.guarded(|inner| inner.encode_fast(text, false))?.map_err(|e| cannot_encode(&e));
         let first = alone(&pair.first)?;
         let second = match &pair.second {
             Some(text) => {
@@ -91,7 +95,7 @@ impl Tokenizer {
         if let Some(second) = &mut second {
             second.take_overflowing();
         }
-        self.inner.post_process(first, second, true).map_err(|e| cannot_encode(&e))
+        self.guarded(|inner| inner.post_process(first, second, true))?.map_err(|e| cannot_encode(&e))
     }
 }
 

@@ -1,4 +1,4 @@
-//! How a run judges itself: the validation loss, and what the model says to prompts.
+//! How a run is evaluated: the validation loss, and what the model writes behind prompts.
 
 use super::Run;
 use crate::{
@@ -33,14 +33,14 @@ impl Run {
                 eval_accuracy: result.classification.map(|figures| figures.accuracy),
                 ..self.metrics_at(step, self.progress.tokens)
             };
-            self.say(Event::Evaluated { metrics, perplexity: result.perplexity, best })?;
+            self.emit(Event::Evaluated { metrics, perplexity: result.perplexity, best })?;
             if !finite {
                 return Err(self.not_finite(step, "validation loss", result.loss));
             }
         }
         for prompt in self.config.sample_prompts.0.clone() {
             let text = self.sample(&prompt).await?;
-            self.say(Event::Sample { step, prompt, text })?;
+            self.emit(Event::Sample { step, prompt, text })?;
         }
         Ok(stop_early)
     }

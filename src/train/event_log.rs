@@ -1,4 +1,4 @@
-//! The record of a run for whoever follows it: figures in `metrics.jsonl`, everything else that it tells in
+//! The event log of a run for whoever follows it: figures in `metrics.jsonl`, every other event in
 //! `events.jsonl`, one line each, appended as it happens.
 
 use std::{
@@ -18,14 +18,14 @@ use crate::{
 /// Name of the file of events.
 pub const EVENTS: &str = "events.jsonl";
 
-/// An open record.
-pub struct Journal {
+/// An open event log.
+pub struct EventLog {
     metrics: Lines,
     events: Lines,
 }
 
-impl Journal {
-    /// Opens the record in the folder `out` for what comes after step `done`. What a run that was killed or failed told
+impl EventLog {
+    /// Opens the log in the folder `out` for what comes after step `done`. What a run that was killed or failed wrote
     /// after its last checkpoint is removed first, and half-written lines.
     ///
     /// # Errors
@@ -42,7 +42,7 @@ impl Journal {
                 session_holds
             }
             Ok(Event::Data { .. }) => session_holds,
-            // The run goes on: it has not failed after all.
+            // The run is resumed: it has not failed after all.
             Ok(Event::Failed { .. }) | Err(_) => false,
             Ok(event) => done > 0 && event.step().is_some_and(|step| step <= done),
         })?;
@@ -131,37 +131,37 @@ mod tests {
         let stopped =
             Event::Finished { ending: Ending::Stopped, step: 4, best_eval: None, elapsed_secs: 1.0, tokens: 8 };
         let failed = Event::Failed { message: "step 6".into() };
-        let told =
+        let written =
             [started(0), sample(0), step(1), step(2), sample(2), stopped.clone(), started(4), step(5), sample(5)];
-        let mut journal = Journal::open(out, 0).expect("a record");
-        told.iter().chain([&failed]).for_each(|event| journal.write(event).expect("written"));
-        drop(journal);
+        let mut log = EventLog::open(out, 0).expect("a log");
+        written.iter().chain([&failed]).for_each(|event| log.write(event).expect("written"));
+        drop(log);
         let mut file = storage::append(out.join(EVENTS)).expect("a file");
         file.write_all(b"{\"event\":\"sam").expect("half a line");
 
-        let mut journal = Journal::open(out, 4).expect("a record");
-        journal.write(&sample(6)).expect("written");
+        let mut log = EventLog::open(out, 4).expect("a log");
+        log.write(&sample(6)).expect("written");
         assert_eq!(events(out), [started(0), sample(0), sample(2), stopped, started(4), sample(6)]);
         let steps: Vec<u64> =
             metrics::read(&out.join(metrics::FILE)).expect("figures").iter().map(|m| m.step).collect();
         assert_eq!(steps, [1, 2]);
-        // A run that starts anew tells everything again.
-        drop(Journal::open(out, 0).expect("a record"));
+        // A run that starts anew writes everything again.
+        drop(EventLog::open(out, 0).expect("a log"));
         assert_eq!(events(out), []);
     }
 
     #[cfg(unix)]
     #[test]
-    fn a_record_that_is_good_stays_the_same_file() {
+    fn a_log_that_is_good_stays_the_same_file() {
         use std::os::unix::fs::MetadataExt;
         let folder = tempfile::tempdir().expect("a folder");
         let inode = || std::fs::metadata(folder.path().join(EVENTS)).expect("a file").ino();
-        let mut journal = Journal::open(folder.path(), 0).expect("a record");
-        [started(0), sample(3)].iter().for_each(|event| journal.write(event).expect("written"));
+        let mut log = EventLog::open(folder.path(), 0).expect("a log");
+        [started(0), sample(3)].iter().for_each(|event| log.write(event).expect("written"));
         let before = inode();
-        drop(Journal::open(folder.path(), 3).expect("a record"));
+        drop(EventLog::open(folder.path(), 3).expect("a log"));
         assert_eq!(inode(), before);
-        drop(Journal::open(folder.path(), 2).expect("a record"));
+        drop(EventLog::open(folder.path(), 2).expect("a log"));
         assert_ne!(inode(), before);
     }
 }
