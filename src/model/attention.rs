@@ -3,7 +3,7 @@
 use burn::tensor::{Int, Tensor};
 
 use super::{
-    architecture::{Architecture, BlockKind},
+    architecture::{Architecture, BlockFacts, QkNorm},
     linear::{Linear, Norm},
     parameter::{ParameterSource, Role, parts},
     rope::RopeTables,
@@ -23,7 +23,7 @@ pub struct Attention {
     pub(crate) value: Option<Linear>,
     /// `[D, H * head_dim]`.
     pub(crate) output: Linear,
-    /// Norms of queries and keys, over `head_dim` numbers each.
+    /// Norms of queries and keys, over a head or over all of them.
     pub(crate) norms: Option<[Norm; 2]>,
 }
 
@@ -62,6 +62,7 @@ impl Attention {
     ) -> Self {
         let (d, q, kv) = (a.hidden_size, a.heads * a.head_dim, a.kv_heads * a.head_dim);
         let names = a.names;
+        let normed = |heads: usize| if a.qk_norm == Some(QkNorm::Width) { heads * a.head_dim } else { a.head_dim };
         let mut projection = |wanted: bool, name: &str, outputs: usize| {
             wanted.then(|| Linear::new(source, &path(name), [outputs, d], a.qkv_bias, role))
         };
@@ -74,9 +75,10 @@ impl Attention {
             key,
             value,
             output: Linear::new(source, &path(names.output), [d, q], a.output_bias, role),
-            norms: a
-                .qk_norm
-                .then(|| [names.query_norm, names.key_norm].map(|name| Norm::new(source, &path(name), a, a.head_dim))),
+            norms: a.qk_norm.map(|_| {
+                [(names.query_norm, a.heads), (names.key_norm, a.kv_heads)]
+                    .map(|(name, heads)| Norm::new(source, &path(name), a, normed(heads)))
+            }),
         }
     }
 
@@ -86,6 +88,11 @@ impl Attention {
             return [query.forward(x.clone()), key.forward(x.clone()), value.forward(x)];
         }
         let fused = self.fused.as_ref().expect("projections are separate or fused").forward(x);
+        if a.qkv_by_head {
+            let [tokens, width] = fused.dims();
+            let by_head = fused.reshape([tokens, a.heads, 3, a.head_dim]);
+            return [0, 1, 2].map(|part| by_head.clone().slice_dim(2, part..part + 1).reshape([tokens, width / 3]));
+        }
         let (q, kv) = (a.heads * a.head_dim, a.kv_heads * a.head_dim);
         [0..q, q..q + kv, q + kv..q + 2 * kv].map(|part| fused.clone().slice_dim(1, part))
     }
@@ -95,7 +102,7 @@ impl Attention {
     pub(super) fn forward(
         &self,
         a: &Architecture,
-        kind: BlockKind,
+        facts: BlockFacts,
         x: Tensor<2>,
         onto: Option<Tensor<2>>,
         layout: &Layout,
@@ -103,20 +110,23 @@ impl Attention {
     ) -> Tensor<2> {
         let (rows, width, head_dim) = (layout.rows, layout.width, a.head_dim);
         let (heads, kv_heads) = (a.heads, a.kv_heads);
-        let rotate = |x: Tensor<2>| match layout.ropes.get(kind.rope) {
-            Some(rope) => kernel::rope(x, rope.cos.clone(), rope.sin.clone()),
+        let rotate = |x: Tensor<2>| match facts.rope.and_then(|rope| layout.ropes.get(rope)) {
+            Some(rope) => kernel::rope(x, rope.cos.clone(), rope.sin.clone(), head_dim),
             None => x,
         };
         let split = |x: Tensor<2>, heads: usize| x.reshape([rows, width, heads, head_dim]);
 
         let [mut query, mut keys, values] = self.project(a, x);
         if let Some([query_norm, key_norm]) = &self.norms {
-            let by_head = |x: Tensor<2>, norm: &Norm, heads: usize| {
+            let normed = |x: Tensor<2>, norm: &Norm, heads: usize| {
+                if a.qk_norm == Some(QkNorm::Width) {
+                    return norm.forward(x);
+                }
                 let x = x.reshape([rows * width * heads, head_dim]);
                 norm.forward(x).reshape([rows * width, heads * head_dim])
             };
-            query = by_head(query, query_norm, heads);
-            keys = by_head(keys, key_norm, kv_heads);
+            query = normed(query, query_norm, heads);
+            keys = normed(keys, key_norm, kv_heads);
         }
         let query = split(rotate(query), heads);
         let mut keys = split(rotate(keys), kv_heads);
@@ -132,7 +142,7 @@ impl Attention {
         let rule = AttentionRule {
             scale: a.attention_scale as f32,
             softcap: a.attention_softcap.map(|cap| cap as f32),
-            window: kind.window,
+            window: facts.window,
             causal: a.causal,
         };
         let mixed = kernel::attention(query, keys, values, layout.padding.clone(), rule);

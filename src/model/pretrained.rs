@@ -6,9 +6,11 @@ use safetensors::Dtype;
 use serde_json::Value;
 
 use super::{
-    architecture::{Architecture, Fields, NormKind},
+    architecture::{Architecture, NormKind},
     classifier::{Purpose, WithHead},
-    family, fingerprint,
+    family::{self, left_over},
+    fields::Fields,
+    fingerprint,
     parameter::{Parameter, ParameterSource, Role},
     transformer::Transformer,
     weights::{Keeping, Loader, Weights, packing_of},
@@ -179,7 +181,9 @@ impl Pretrained {
         let mut source =
             WithHead { body: &mut loader, architecture: &described, purpose: &purpose, weights: Some(weights), device };
         let transformer = Transformer::new(architecture, purpose.head(), device, &mut source);
-        loader.finish(folder, |name| may_be_left_over(name, &described, &purpose))?;
+        let family = family::find(&described.model_type).expect("a described family");
+        let classifying = classifier.is_some();
+        loader.finish(folder, |name| left_over::problem(family, &described, classifying, weights, name))?;
         in_folder(folder, some_are_quantized(&transformer, keeping))?;
         let fingerprint = fingerprint::of(weights)?;
         transformer.prepare_products(adapter);
@@ -207,7 +211,7 @@ impl Pretrained {
 
     /// The id that fills padded places: the configuration's, else 0 (padding never reaches the loss).
     pub fn pad_id(&self) -> u32 {
-        Fields { json: &self.config }.token("pad_token_id").unwrap_or(0)
+        Fields::new(&self.config).token("pad_token_id").unwrap_or(0)
     }
 }
 
@@ -239,22 +243,6 @@ fn check_fits(
             limit / 1_000_000
         ))),
     }
-}
-
-/// Tensors of a checkpoint that the model has no use for, but that do not make it another model: buffers, heads of the
-/// pretraining, a copy of the tied head, the head of another number of classes.
-fn may_be_left_over(name: &str, a: &Architecture, purpose: &Purpose) -> bool {
-    let last_parts = |tail: &str| name.ends_with(tail);
-    let buffer = last_parts("rotary_emb.inv_freq")
-        || last_parts("embeddings.position_ids")
-        || last_parts(".attn.masked_bias")
-        || (a.fused_qkv && last_parts(".attn.bias"));
-    let language_model_head = name.strip_suffix(".weight") == Some("lm_head");
-    let pretraining_head = !a.causal && name.starts_with("cls.");
-    let classifying = matches!(purpose, Purpose::Classify(_));
-    let other_classifier =
-        classifying && name.strip_prefix(a.names.classifier).is_some_and(|rest| rest.starts_with('.'));
-    buffer || pretraining_head || other_classifier || (language_model_head && (a.tied_head || classifying))
 }
 
 /// Refuses to quantize where no layer can be.

@@ -314,38 +314,50 @@ impl<'a> Forward<'a> {
     }
 
     fn feed_forward(&mut self, layer: &FeedForward, x: Extent, onto: Option<Extent>) -> Extent {
-        let hidden = match &layer.gate {
-            Some(gate) => {
-                let gate = self.linear(gate, x.clone());
-                let up = self.linear(&layer.up, x);
+        let (inward, down) = match layer {
+            FeedForward::Plain([up, down]) => ([None, Some(up)], down),
+            FeedForward::Gated([gate, up, down]) => ([Some(gate), Some(up)], down),
+            FeedForward::GatedFused([both, down]) => ([Some(both), None], down),
+        };
+        let hidden = match inward {
+            [Some(gate), up] => {
+                let (gate, up) = match up {
+                    Some(up) => (self.linear(gate, x.clone()), self.linear(up, x)),
+                    None => {
+                        let both = self.linear(gate, x);
+                        let half = both.numbers / 2;
+                        (self.tape.part_of(&both, half, false), self.tape.part_of(&both, half, false))
+                    }
+                };
                 let numbers = gate.numbers;
                 let (y, gate) = self.own_room(gate, up.is_tracked());
                 let grad = if self.cpu { Grad::OverKept(1, numbers) } else { Grad::New(numbers) };
                 let inputs = [to(&gate, grad), to(&up, self.own(numbers))];
                 self.tape.record(y, &inputs, &[&gate, &up])
             }
-            None => {
-                let up = self.linear(&layer.up, x);
+            [None, up] => {
+                let up = self.linear(up.expect("an inward layer"), x);
                 let keeps = up.is_tracked();
                 let (y, up) = self.own_room(up, keeps);
                 let grad = self.own(up.numbers);
                 self.tape.record(y, &[to(&up, grad)], &[&up])
             }
         };
-        self.linear_onto(&layer.down, hidden, onto)
+        self.linear_onto(down, hidden, onto)
     }
 
     /// One block, `[B * T, D]` to `[B * T, D]`.
     pub(super) fn block(&mut self, index: usize, x: Extent) -> Extent {
         let block = &self.transformer.blocks[index];
-        let around = self.transformer.architecture.placement == NormPlacement::Around;
-        let onto = |x: &Extent| (!around).then(|| x.clone());
+        let (attention_norms, feed_forward_norms) = (block.facts.attention_norms, block.facts.feed_forward_norms);
+        let onto = |placed: NormPlacement, x: &Extent| (!placed.after).then(|| x.clone());
         let normed = self.before(&block.attention_norm, x.clone());
-        let attended = self.attention(&block.attention, normed, onto(&x));
-        let x = self.join(&block.attention_output_norm, x, attended);
+        let attended = self.attention(&block.attention, normed, onto(attention_norms, &x));
+        let x = self.join(&block.attention_output_norm, attention_norms, x, attended);
         let normed = self.before(&block.feed_forward_norm, x.clone());
-        let fed = self.feed_forward(&block.feed_forward, normed, onto(&x));
-        self.join(&block.feed_forward_output_norm, x, fed)
+        let fed = self.feed_forward(&block.feed_forward, normed, onto(feed_forward_norms, &x));
+        let x = self.join(&block.feed_forward_output_norm, feed_forward_norms, x, fed);
+        self.before(&block.final_norm, x)
     }
 
     fn before(&mut self, norm: &Option<Norm>, x: Extent) -> Extent {
@@ -355,9 +367,9 @@ impl<'a> Forward<'a> {
         }
     }
 
-    fn join(&mut self, norm: &Option<Norm>, x: Extent, part: Extent) -> Extent {
-        match (self.transformer.architecture.placement, norm) {
-            (NormPlacement::Around, Some(norm)) => {
+    fn join(&mut self, norm: &Option<Norm>, placed: NormPlacement, x: Extent, part: Extent) -> Extent {
+        match (placed.after, norm) {
+            (true, Some(norm)) => {
                 let part = self.norm(norm, part);
                 self.tape.add(x, part)
             }
