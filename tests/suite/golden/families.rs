@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 use agoge::{
     Error, Result,
     device::ComputeDevice,
+    files,
     method::targets,
-    model::{Pretrained, Role, classifier::Purpose, family, pretrained::read_config, save},
+    model::{
+        Pretrained, Role, architecture::Positions, classifier::Purpose, family, pretrained::read_config, save,
+        weights::Weights,
+    },
 };
 use pollster::block_on;
 use safetensors::Dtype;
@@ -156,6 +160,67 @@ fn weights_are_targets_under_the_names_of_the_checkpoint() -> Result<()> {
             assert_eq!(fused.len(), model.transformer.blocks.len());
         }
         assert!(model.transformer.parameters().iter().any(|p| p.role == Role::Norm));
+        Ok(())
+    })
+}
+
+/// Writes the weights of `case` with another tensor beside them.
+fn with_tensor(case: &Case, name: &str, dtype: Dtype, dims: &[usize], bytes: &[u8]) {
+    let path = case.folder.join("model.safetensors");
+    let weights = Weights::from_bytes("case", std::fs::read(&path).expect("weights")).expect("weights");
+    let stored: Vec<_> = weights
+        .names()
+        .filter(|stored| *stored != name)
+        .map(|name| {
+            let bytes = weights.bytes(name).expect("bytes").into_owned();
+            (
+                name.to_owned(),
+                weights.dtype(name).expect("a type"),
+                weights.dims(name).expect("a shape").to_vec(),
+                bytes,
+            )
+        })
+        .collect();
+    let views = stored.iter().map(|(name, dtype, dims, bytes)| (name.clone(), *dtype, dims.clone(), &bytes[..]));
+    let views = views.chain([(name.to_owned(), dtype, dims.to_vec(), bytes)]);
+    std::fs::write(&path, files::safetensors(views, &[]).expect("safetensors")).expect("model.safetensors");
+}
+
+fn f32_bytes(values: impl IntoIterator<Item = f64>) -> Vec<u8> {
+    values.into_iter().flat_map(|value| (value as f32).to_le_bytes()).collect()
+}
+
+#[test]
+fn tensors_left_over_are_what_their_names_promise() -> Result<()> {
+    supported(|case| {
+        let architecture = case.load(&ComputeDevice::cpu())?.transformer.architecture;
+        let refused = |name: &str, words: &str| {
+            let said = case.load(&ComputeDevice::cpu()).expect_err(name).to_string();
+            assert!(said.contains(name) && said.contains(words), "{said}");
+        };
+        if case.info["model_type"] == "gpt_neox" {
+            let (mask, hidden) = ("gpt_neox.layers.0.attention.bias", "gpt_neox.layers.1.attention.masked_bias");
+            let below: Vec<u8> = (0..16).map(|at| u8::from(at % 4 <= at / 4)).collect();
+            with_tensor(case, mask, Dtype::U8, &[1, 1, 4, 4], &below);
+            with_tensor(case, hidden, Dtype::F32, &[], &f32_bytes([-1e9]));
+            case.load(&ComputeDevice::cpu())?;
+            with_tensor(case, mask, Dtype::U8, &[1, 1, 4, 4], &[1; 16]);
+            refused(mask, "is not a mask of later positions");
+            with_tensor(case, mask, Dtype::U8, &[1, 1, 4, 4], &below);
+            with_tensor(case, hidden, Dtype::F32, &[], &f32_bytes([0.0]));
+            refused(hidden, "is not the score of hidden positions");
+        } else if let Positions::Rotary(ropes) = &architecture.positions {
+            let name = "model.layers.0.self_attn.rotary_emb.inv_freq";
+            let rotated = ropes[0].rotated(architecture.head_dim);
+            let plain = |theta: f64| (0..rotated / 2).map(move |i| theta.powf(-2.0 * i as f64 / rotated as f64));
+            with_tensor(case, name, Dtype::F32, &[rotated / 2], &f32_bytes(plain(ropes[0].theta)));
+            case.load(&ComputeDevice::cpu())?;
+            // Two frequencies at least: the first is 1 with any base.
+            if rotated > 2 {
+                with_tensor(case, name, Dtype::F32, &[rotated / 2], &f32_bytes(plain(3.0 * ropes[0].theta)));
+                refused(name, "has other rotary frequencies");
+            }
+        }
         Ok(())
     })
 }
