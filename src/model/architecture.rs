@@ -186,6 +186,8 @@ pub enum QkNorm {
     Head,
     /// All heads of a token together, before they are split.
     Width,
+    /// Each head for itself by LayerNorm, with a scale `[head_dim]` of its own and no bias (StableLM).
+    OwnScales,
 }
 
 /// What of a row a classification head reads.

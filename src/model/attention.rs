@@ -3,9 +3,10 @@
 use burn::tensor::{Int, Tensor};
 
 use super::{
-    architecture::{Architecture, BlockFacts, QkNorm},
-    linear::{Linear, Norm},
+    architecture::{Architecture, BlockFacts},
+    linear::Linear,
     parameter::{ParameterSource, Role, parts},
+    qk_norm::HeadNorm,
     rope::RopeTables,
 };
 use crate::kernel::{self, AttentionRule};
@@ -23,8 +24,8 @@ pub struct Attention {
     pub(crate) value: Option<Linear>,
     /// `[D, H * head_dim]`.
     pub(crate) output: Linear,
-    /// Norms of queries and keys, over a head or over all of them.
-    pub(crate) norms: Option<[Norm; 2]>,
+    /// Norms of queries and keys.
+    pub(crate) norms: Option<[HeadNorm; 2]>,
 }
 
 parts!(Attention: fused, query, key, value, output, norms);
@@ -62,7 +63,6 @@ impl Attention {
     ) -> Self {
         let (d, q, kv) = (a.hidden_size, a.heads * a.head_dim, a.kv_heads * a.head_dim);
         let names = a.names;
-        let normed = |heads: usize| if a.qk_norm == Some(QkNorm::Width) { heads * a.head_dim } else { a.head_dim };
         let mut projection = |wanted: bool, name: &str, outputs: usize| {
             wanted.then(|| Linear::new(source, &path(name), [outputs, d], a.qkv_bias, role))
         };
@@ -75,9 +75,9 @@ impl Attention {
             key,
             value,
             output: Linear::new(source, &path(names.output), [d, q], a.output_bias, role),
-            norms: a.qk_norm.map(|_| {
+            norms: a.qk_norm.map(|kind| {
                 [(names.query_norm, a.heads), (names.key_norm, a.kv_heads)]
-                    .map(|(name, heads)| Norm::new(source, &path(name), a, normed(heads)))
+                    .map(|(name, heads)| HeadNorm::new(source, kind, &path(name), a, heads))
             }),
         }
     }
@@ -118,15 +118,8 @@ impl Attention {
 
         let [mut query, mut keys, values] = self.project(a, x);
         if let Some([query_norm, key_norm]) = &self.norms {
-            let normed = |x: Tensor<2>, norm: &Norm, heads: usize| {
-                if a.qk_norm == Some(QkNorm::Width) {
-                    return norm.forward(x);
-                }
-                let x = x.reshape([rows * width * heads, head_dim]);
-                norm.forward(x).reshape([rows * width, heads * head_dim])
-            };
-            query = normed(query, query_norm, heads);
-            keys = normed(keys, key_norm, kv_heads);
+            query = query_norm.forward(query, head_dim);
+            keys = key_norm.forward(keys, head_dim);
         }
         let query = split(rotate(query), heads);
         let mut keys = split(rotate(keys), kv_heads);

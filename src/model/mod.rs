@@ -22,6 +22,7 @@ pub mod linear;
 pub mod names;
 pub mod parameter;
 pub mod pretrained;
+pub mod qk_norm;
 pub mod rope;
 pub mod sample;
 pub mod save;

@@ -8,8 +8,9 @@ use super::{
 use crate::{
     Result,
     model::{
-        architecture::{Architecture, NormKind, NormPlacement, Positions, Rope},
+        architecture::{Architecture, NormKind, NormPlacement, Positions, QkNorm, Rope},
         fields::Fields,
+        names::Names,
     },
 };
 
@@ -23,10 +24,11 @@ pub(super) static STABLELM: Family = Family {
     gguf: Some(Gguf::plain("stablelm")),
 };
 
+static NAMES: Names =
+    Names { query_norm: "self_attn.q_layernorm.norms", key_norm: "self_attn.k_layernorm.norms", ..llama::NAMES };
+
 /// Reads the fields of transformers' `StableLmConfig`, with its defaults.
 fn describe(fields: &Fields) -> Result<Architecture> {
-    // A norm of its own for each head.
-    fields.refuse(&["qk_layernorm"])?;
     let mut architecture = Architecture {
         norm: NormKind::Layer,
         norm_eps: fields.number_or("layer_norm_eps", 1e-5)?,
@@ -35,6 +37,8 @@ fn describe(fields: &Fields) -> Result<Architecture> {
             ..fields.rope()?
         }]),
         qkv_bias: fields.flag_or("use_qkv_bias", false)?,
+        qk_norm: fields.flag_or("qk_layernorm", false)?.then_some(QkNorm::OwnScales),
+        names: &NAMES,
         ..llama::describe(fields)?
     };
     if fields.flag_or("use_parallel_residual", false)? {

@@ -41,6 +41,7 @@ const SUPPORTED: &[&str] = &[
     "olmo2",
     "qwen2-classify",
     "stablelm",
+    "stablelm-parallel",
 ];
 
 fn root() -> PathBuf {
