@@ -97,14 +97,14 @@ impl Attention {
         [0..q, q..q + kv, q + kv..q + 2 * kv].map(|part| fused.clone().slice_dim(1, part))
     }
 
-    /// Attention over `x` `[B * T, D]`, added to `onto` if that is given; with `past`, over the earlier positions as well,
+    /// Attention over `x` `[B * T, D]`, added to `residual` if that is given; with `past`, over the earlier positions as well,
     /// which it then extends.
     pub(super) fn forward(
         &self,
         a: &Architecture,
         facts: BlockFacts,
         x: Tensor<2>,
-        onto: Option<Tensor<2>>,
+        residual: Option<Tensor<2>>,
         layout: &Layout,
         past: Option<&mut Option<KeyValues>>,
     ) -> Tensor<2> {
@@ -139,7 +139,7 @@ impl Attention {
             causal: a.causal,
         };
         let mixed = kernel::attention(query, keys, values, layout.padding.clone(), rule);
-        self.output.forward_onto(mixed.reshape([rows * width, heads * head_dim]), onto)
+        self.output.forward_onto(mixed.reshape([rows * width, heads * head_dim]), residual)
     }
 }
 

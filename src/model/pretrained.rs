@@ -229,8 +229,8 @@ fn check_fits(
     let needed = |parameter: &Parameter| {
         let packing = outline.packing(parameter, keeping).filter(|_| !device.is_cpu());
         let [rows, cols] = parameter.matrix_dims();
-        let numbers = if parameter.role.by_rows() { cols } else { rows * cols };
-        4 * packing.map_or(numbers, |packing| packing.words(numbers)) as u64
+        let entries = if parameter.role.by_rows() { cols } else { rows * cols };
+        4 * packing.map_or(entries, |packing| packing.words(entries)) as u64
     };
     match outline.parameters().into_iter().find(|parameter| needed(parameter) > limit) {
         None => Ok(()),
@@ -256,7 +256,7 @@ fn some_are_quantized(transformer: &Transformer, keeping: Keeping) -> Result<()>
     match keeping.quantized.filter(|packing| !fits(*packing)) {
         None => Ok(()),
         Some(_) => Err(Error::input(
-            "--quantize: no linear layer of this model has rows of whole groups of 32 numbers; leave it out",
+            "--quantize: no linear layer of this model has rows of whole groups of 32 entries; leave it out",
         )),
     }
 }
