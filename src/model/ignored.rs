@@ -18,7 +18,7 @@ const GENERATION: &str = "use_cache cache_implementation bos_token_id eos_token_
     prefix max_length min_length max_new_tokens do_sample early_stopping num_beams num_beam_groups \
     diversity_penalty temperature top_k top_p typical_p repetition_penalty length_penalty no_repeat_ngram_size \
     encoder_no_repeat_ngram_size bad_words_ids num_return_sequences suppress_tokens begin_suppress_tokens \
-    exponential_decay_length_penalty";
+    exponential_decay_length_penalty model_max_length max_sequence_length seq_length";
 
 /// Dropout of the pretraining. No model here drops anything of its own: the dropout of a method is a setting of the run.
 const DROPOUT: &str = "dropout attention_dropout hidden_dropout embedding_dropout mlp_dropout residual_dropout classifier_dropout \
@@ -30,7 +30,7 @@ const IMPLEMENTATION: &str = "pretraining_tp attn_implementation _attn_implement
     _attn_implementation_internal _flash_attn_2_enabled deterministic_flash_attn reference_compile \
     repad_logits_with_grad reorder_and_upcast_attn gradient_checkpointing chunk_size_feed_forward torchscript \
     use_bfloat16 return_dict output_attentions output_hidden_states output_scores return_dict_in_generate \
-    remove_invalid_values tf_legacy_loss";
+    remove_invalid_values tf_legacy_loss output_past keys_to_ignore_at_inference";
 
 /// Fresh weights that another program would draw.
 const FRESH: &str = "initializer_range initializer_factor initializer_cutoff_factor";

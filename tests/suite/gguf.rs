@@ -461,6 +461,14 @@ fn pieces_have_scores_in_the_order_of_their_merges() {
     refuse(&folder, &config, "tokenizer.json: it is missing");
 }
 
+#[test]
+fn families_without_a_place_are_refused() {
+    let place = Workplace::new();
+    let bert = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/bert-classify/config.json");
+    let bert = serde_json::from_str(&read_text(&bert)).expect("JSON");
+    refuse(&place.path("model"), &bert, "model_type \"bert\" cannot be written as GGUF; these can: llama, mistral");
+}
+
 fn refuse(folder: &Path, config: &Value, words: &str) {
     let weights = Weights::open(folder).expect("weights");
     let path = folder.join("refused.gguf");

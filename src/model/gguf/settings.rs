@@ -72,8 +72,7 @@ pub fn describe(gguf: &Gguf, a: &Architecture, name: &str, encoding: Encoding) -
         settings.put("use_parallel_residual", Value::Bool(a.blocks.iter().all(|block| block.parallel)));
     }
     if layer_norm && a.activation == Activation::Gelu {
-        notes
-            .push("llama.cpp approximates the gelu of this model by tanh: its logits differ in the third digit".into());
+        notes.push("llama.cpp approximates the gelu of this model by tanh: its logits differ a little".into());
     }
     if let Positions::Rotary(ropes) = &a.positions {
         rotary(&mut settings, a, ropes)?;
