@@ -5,6 +5,7 @@
 
 pub mod case;
 mod families;
+mod published;
 
 use std::{
     cell::RefCell,
