@@ -167,8 +167,8 @@ fn pooled(batch: &Batch, pooling: Pooling) -> Vec<i32> {
 /// What each position adds to the mean of its row: equal parts of those that are not padding.
 fn shares(batch: &Batch) -> Vec<f32> {
     let of_row = |row: &[u8]| {
-        let kept = row.iter().filter(|&&kept| kept != 0).count().max(1) as f32;
-        row.iter().map(|&kept| if kept != 0 { 1.0 / kept } else { 0.0 }).collect::<Vec<f32>>()
+        let count = row.iter().filter(|&&kept| kept != 0).count().max(1) as f32;
+        row.iter().map(|&kept| if kept != 0 { 1.0 / count } else { 0.0 }).collect::<Vec<f32>>()
     };
     batch.attention_mask.chunks(batch.width).flat_map(of_row).collect()
 }
