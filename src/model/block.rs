@@ -6,20 +6,23 @@ use super::{
     architecture::{Activation, Architecture, BlockFacts, FeedForwardKind, NormPlacement},
     attention::{Attention, KeyValues, Layout},
     linear::{Linear, Norm},
-    parameter::{Parameter, ParameterSource, Parts, Role, parts},
+    parameter::{ParameterSource, Role, parts},
 };
 use crate::kernel;
 
 /// Feed-forward layer.
 #[derive(Debug)]
-pub enum FeedForward {
-    /// `up` `[F, D]`, `down` `[D, F]`.
-    Plain([Linear; 2]),
-    /// `gate` and `up` `[F, D]`, `down` `[D, F]` (Shazeer 2020); the gate is activated.
-    Gated([Linear; 3]),
-    /// `gate` above `up` `[2 F, D]`, `down` `[D, F]`.
-    GatedFused([Linear; 2]),
+pub struct FeedForward {
+    /// `[F, D]`, the activated projection of a gated layer.
+    pub gate: Option<Linear>,
+    /// `[F, D]`, or `[2 F, D]` where the gate is its first half.
+    pub up: Linear,
+    /// `[D, F]`.
+    pub down: Linear,
+    pub(crate) kind: FeedForwardKind,
 }
+
+parts!(FeedForward: gate, up, down);
 
 impl FeedForward {
     fn new(
@@ -31,51 +34,32 @@ impl FeedForward {
     ) -> Self {
         let (names, d, f) = (a.names, a.hidden_size, a.intermediate_size);
         let mut layer = |name: &str, dims: [usize; 2]| Linear::new(source, &path(name), dims, a.mlp_bias, role);
-        match kind {
-            FeedForwardKind::Plain => Self::Plain([layer(names.up, [f, d]), layer(names.down, [d, f])]),
-            FeedForwardKind::Gated => {
-                Self::Gated([layer(names.gate, [f, d]), layer(names.up, [f, d]), layer(names.down, [d, f])])
-            }
-            FeedForwardKind::GatedFused => {
-                Self::GatedFused([layer(names.gate_up, [2 * f, d]), layer(names.down, [d, f])])
-            }
-        }
-    }
-
-    /// Its layers, in the order in which they compute.
-    fn layers(&self) -> &[Linear] {
-        match self {
-            Self::Plain(layers) | Self::GatedFused(layers) => layers,
-            Self::Gated(layers) => layers,
+        Self {
+            gate: (kind == FeedForwardKind::Gated).then(|| layer(names.gate, [f, d])),
+            up: match kind {
+                FeedForwardKind::GatedFused => layer(names.gate_up, [2 * f, d]),
+                _ => layer(names.up, [f, d]),
+            },
+            down: layer(names.down, [d, f]),
+            kind,
         }
     }
 
     /// Added to `residual` if that is given.
     fn forward(&self, x: Tensor<2>, activation: Activation, residual: Option<Tensor<2>>) -> Tensor<2> {
-        let (hidden, down) = match self {
-            Self::Plain([up, down]) => (kernel::activate(up.forward(x), activation), down),
-            Self::Gated([gate, up, down]) => (kernel::gated(gate.forward(x.clone()), up.forward(x), activation), down),
-            Self::GatedFused([gate_up, down]) => {
-                let both = gate_up.forward(x);
+        let hidden = match (self.kind, &self.gate) {
+            (FeedForwardKind::Gated, Some(gate)) => {
+                kernel::gated(gate.forward(x.clone()), self.up.forward(x), activation)
+            }
+            (FeedForwardKind::GatedFused, _) => {
+                let both = self.up.forward(x);
                 let [_, width] = both.dims();
                 let [gate, up] = [0..width / 2, width / 2..width].map(|part| both.clone().slice_dim(1, part));
-                (kernel::gated(gate, up, activation), down)
+                kernel::gated(gate, up, activation)
             }
+            _ => kernel::activate(self.up.forward(x), activation),
         };
-        down.forward_onto(hidden, residual)
-    }
-}
-
-impl Parts for FeedForward {
-    fn gather<'a>(&'a self, all: &mut Vec<&'a Parameter>) {
-        self.layers().iter().for_each(|layer| layer.gather(all));
-    }
-
-    fn gather_mut<'a>(&'a mut self, all: &mut Vec<&'a mut Parameter>) {
-        match self {
-            Self::Plain(layers) | Self::GatedFused(layers) => layers.gather_mut(all),
-            Self::Gated(layers) => layers.gather_mut(all),
-        }
+        self.down.forward_onto(hidden, residual)
     }
 }
 

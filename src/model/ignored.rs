@@ -35,12 +35,14 @@ const IMPLEMENTATION: &str = "pretraining_tp attn_implementation _attn_implement
 /// Fresh weights that another program would draw.
 const FRESH: &str = "initializer_range initializer_factor initializer_cutoff_factor";
 
-/// Values with which a field changes nothing.
-const NEUTRAL: &[(&str, &str)] = &[
-    ("problem_type", "\"single_label_classification\""),
-    ("partial_rotary_factor", "1.0"),
-    ("rope_type", "\"default\""),
-];
+/// Whether a field has the value with which it changes nothing.
+fn neutral(key: &str, value: &Value) -> bool {
+    match key {
+        "problem_type" => value.as_str() == Some("single_label_classification"),
+        "partial_rotary_factor" => value.as_f64() == Some(1.0),
+        _ => false,
+    }
+}
 
 /// Whether a field that was not read changes nothing: it is in one of the groups above, or switched off.
 pub(super) fn harmless(key: &str, value: &Value) -> bool {
@@ -53,5 +55,5 @@ pub(super) fn harmless(key: &str, value: &Value) -> bool {
     };
     let groups = [ORIGIN, CLASSES, GENERATION, DROPOUT, IMPLEMENTATION, FRESH];
     let listed = groups.into_iter().flat_map(str::split_whitespace).any(|name| name == key);
-    off || listed || NEUTRAL.iter().any(|(name, neutral)| *name == key && value.to_string() == *neutral)
+    off || listed || neutral(key, value)
 }

@@ -13,15 +13,12 @@ impl Forward<'_> {
     /// `[B * T, D]` to `[B * T, D]`, added to `onto` if that is given.
     pub(super) fn attention(&mut self, layer: &Attention, x: Extent, onto: Option<Extent>) -> Extent {
         let [mut query, mut keys, values] = self.project(layer, x);
-        if let Some([query_norm, key_norm]) = &layer.norms {
-            if let (
-                HeadNorm::Head(of_query) | HeadNorm::Width(of_query),
-                HeadNorm::Head(of_keys) | HeadNorm::Width(of_keys),
-            ) = (query_norm, key_norm)
-            {
-                query = self.norm(of_query, query);
-                keys = self.norm(of_keys, keys);
-            }
+        if let Some(
+            [HeadNorm::Head(of_query) | HeadNorm::Width(of_query), HeadNorm::Head(of_keys) | HeadNorm::Width(of_keys)],
+        ) = &layer.norms
+        {
+            query = self.norm(of_query, query);
+            keys = self.norm(of_keys, keys);
         }
         if self.transformer.rotary_embeddings() > 0 {
             query = self.rotate(query);

@@ -16,7 +16,7 @@ use crate::{
     method::{Means, Planned, delta::layer_dims},
     model::{
         Keeping, Parameter, Transformer,
-        architecture::NormPlacement,
+        architecture::{FeedForwardKind, NormPlacement},
         block::FeedForward,
         head::Head,
         linear::{Linear, Norm},
@@ -314,36 +314,32 @@ impl<'a> Forward<'a> {
     }
 
     fn feed_forward(&mut self, layer: &FeedForward, x: Extent, onto: Option<Extent>) -> Extent {
-        let (inward, down) = match layer {
-            FeedForward::Plain([up, down]) => ([None, Some(up)], down),
-            FeedForward::Gated([gate, up, down]) => ([Some(gate), Some(up)], down),
-            FeedForward::GatedFused([both, down]) => ([Some(both), None], down),
+        let gate = layer.gate.as_ref().map(|gate| self.linear(gate, x.clone()));
+        let up = self.linear(&layer.up, x);
+        let (gate, up) = match gate {
+            Some(gate) => (Some(gate), up),
+            None if layer.kind == FeedForwardKind::GatedFused => {
+                let half = up.numbers / 2;
+                (Some(self.tape.part_of(&up, half, false)), self.tape.part_of(&up, half, false))
+            }
+            None => (None, up),
         };
-        let hidden = match inward {
-            [Some(gate), up] => {
-                let (gate, up) = match up {
-                    Some(up) => (self.linear(gate, x.clone()), self.linear(up, x)),
-                    None => {
-                        let both = self.linear(gate, x);
-                        let half = both.numbers / 2;
-                        (self.tape.part_of(&both, half, false), self.tape.part_of(&both, half, false))
-                    }
-                };
+        let hidden = match gate {
+            Some(gate) => {
                 let numbers = gate.numbers;
                 let (y, gate) = self.own_room(gate, up.is_tracked());
                 let grad = if self.cpu { Grad::OverKept(1, numbers) } else { Grad::New(numbers) };
                 let inputs = [to(&gate, grad), to(&up, self.own(numbers))];
                 self.tape.record(y, &inputs, &[&gate, &up])
             }
-            [None, up] => {
-                let up = self.linear(up.expect("an inward layer"), x);
+            None => {
                 let keeps = up.is_tracked();
                 let (y, up) = self.own_room(up, keeps);
                 let grad = self.own(up.numbers);
                 self.tape.record(y, &[to(&up, grad)], &[&up])
             }
         };
-        self.linear_onto(down, hidden, onto)
+        self.linear_onto(&layer.down, hidden, onto)
     }
 
     /// One block, `[B * T, D]` to `[B * T, D]`.
