@@ -173,8 +173,8 @@ fn query_blocks(key: u32) -> vec2<u32> {
     if sizes.causal == 1u {
         first = key - min(key, start);
     } else if sizes.window > 0u {
-        let from = key + 1u - min(key + 1u, sizes.window);
-        first = from - min(from, start);
+        let earliest = key + 1u - min(key + 1u, sizes.window);
+        first = earliest - min(earliest, start);
     }
     if sizes.window > 0u {
         let beyond = min(key + TILE, sizes.keys) - 1u + sizes.window;
