@@ -158,20 +158,19 @@ fn position(row: u32) -> u32 {
 // Which keys may be seen from which positions, before padding is looked at.
 fn visible(positions: vec4<u32>, keys: vec4<u32>) -> vec4<bool> {
     let there = keys < vec4<u32>(sizes.keys);
-    if sizes.causal == 0u {
-        return there;
-    }
-    let near = keys + vec4<u32>(sizes.window) > positions;
-    return there & (keys <= positions) & (near | vec4<bool>(sizes.window == 0u));
+    let past = (keys <= positions) | vec4<bool>(sizes.causal == 0u);
+    let window = vec4<u32>(sizes.window);
+    let near = (keys + window > positions) & (keys < positions + window);
+    return there & past & (near | vec4<bool>(sizes.window == 0u));
 }
 
 // Blocks of keys that any query of the block of rows from `row` may see: the first, and the one behind the last.
 fn key_blocks(row: u32) -> vec2<u32> {
-    if sizes.causal == 0u {
-        return vec2<u32>(0u, (sizes.keys + TILE - 1u) / TILE);
-    }
     let earliest = position(row) + 1u;
-    let latest = position(min(row + TILE, query_rows()) - 1u) + 1u;
+    var latest = position(min(row + TILE, query_rows()) - 1u) + 1u;
+    if sizes.causal == 0u {
+        latest = select(sizes.keys, latest + sizes.window - 1u, sizes.window > 0u);
+    }
     let first = select(0u, earliest - min(earliest, sizes.window), sizes.window > 0u);
     return vec2<u32>(first / TILE, (min(latest, sizes.keys) + TILE - 1u) / TILE);
 }
@@ -183,10 +182,13 @@ fn query_blocks(key: u32) -> vec2<u32> {
     var end = sizes.width;
     if sizes.causal == 1u {
         first = key - min(key, start);
-        if sizes.window > 0u {
-            let beyond = min(key + TILE, sizes.keys) - 1u + sizes.window;
-            end = min(end, beyond - min(beyond, start));
-        }
+    } else if sizes.window > 0u {
+        let earliest = key + 1u - min(key + 1u, sizes.window);
+        first = earliest - min(earliest, start);
+    }
+    if sizes.window > 0u {
+        let beyond = min(key + TILE, sizes.keys) - 1u + sizes.window;
+        end = min(end, beyond - min(beyond, start));
     }
     let group = heads_per_group();
     return vec2<u32>(first * group / TILE, (end * group + TILE - 1u) / TILE);

@@ -64,7 +64,7 @@ pub struct Norm {
 parts!(Norm: scale, bias);
 
 impl Norm {
-    /// Asks `source` for a norm over `width` numbers.
+    /// Asks `source` for a norm over `width` entries.
     pub(super) fn new(source: &mut dyn ParameterSource, name: &str, a: &Architecture, width: usize) -> Self {
         let mut vector = |kind: &str, role| source.parameter(&format!("{name}.{kind}"), &[width], role);
         Self {
@@ -80,6 +80,10 @@ impl Norm {
         let scale = self.scale.small();
         match (self.kind, &self.bias) {
             (NormKind::Layer, Some(bias)) => kernel::layer_norm(x, scale, bias.small(), self.epsilon),
+            (NormKind::LayerWithoutBias, _) => {
+                let none = Tensor::zeros(scale.dims(), &scale.device());
+                kernel::layer_norm(x, scale, none, self.epsilon)
+            }
             (NormKind::RmsOffset, _) => kernel::rms_norm(x, scale.add_scalar(1.0), self.epsilon),
             _ => kernel::rms_norm(x, scale, self.epsilon),
         }

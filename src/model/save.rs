@@ -9,7 +9,7 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
-use super::{classifier::Purpose, parameter::Parameter, pretrained::Pretrained};
+use super::{classifier::Purpose, family, parameter::Parameter, pretrained::Pretrained};
 use crate::{Error, Result, files, storage};
 
 /// Files of a model folder that are copied as they are.
@@ -162,16 +162,12 @@ fn described(name: &str, bytes: Vec<u8>, dtype: Dtype, base: &Pretrained) -> Vec
 /// language model.
 pub fn classifier_fields(base: &Pretrained) -> Vec<(String, Value)> {
     let Purpose::Classify(head) = &base.purpose else { return Vec::new() };
-    let of = match base.transformer.architecture.model_type.as_str() {
-        "gpt2" => "GPT2",
-        "gemma3_text" => "Gemma3Text",
-        other => &(other[..1].to_uppercase() + &other[1..]),
-    };
+    let class = family::find(&base.transformer.architecture.model_type).expect("a described family").class;
     let numbered = || head.classes.iter().enumerate();
     let names: Map<String, Value> = numbered().map(|(at, name)| (at.to_string(), name.clone().into())).collect();
     let numbers: Map<String, Value> = numbered().map(|(at, name)| (name.clone(), at.into())).collect();
     let mut fields = vec![
-        ("architectures".to_owned(), json!([format!("{of}ForSequenceClassification")])),
+        ("architectures".to_owned(), json!([format!("{class}ForSequenceClassification")])),
         ("id2label".to_owned(), names.into()),
         ("label2id".to_owned(), numbers.into()),
         ("problem_type".to_owned(), "single_label_classification".into()),

@@ -343,6 +343,14 @@ fn model_files() {
         ),
         (|m| replace(&m.join("config.json"), "\"silu\"", "\"relu\""), &["hidden_act \"relu\"", "silu"]),
         (
+            |m| replace(&m.join("config.json"), "\"silu\"", "\"silu\", \"logit_scale\": 0.5"),
+            &["config.json", "\"logit_scale\" is 0.5", "may change what the model computes", "remove the field"],
+        ),
+        (
+            |m| replace(&m.join("config.json"), "\"rope_type\"", "\"attention_factor\": 2.0, \"rope_type\""),
+            &["config.json", "\"rope_parameters.attention_factor\" is 2.0"],
+        ),
+        (
             |m| replace(&m.join("config.json"), "\"rope_type\": \"default\"", "\"rope_type\": \"yarn\""),
             &["\"yarn\" is not supported", "linear and llama3"],
         ),
@@ -401,6 +409,17 @@ fn model_files() {
                 });
             },
             &[V_PROJ, "stored as I32", "supported are F32, F16 and BF16"],
+        ),
+        (
+            |m| {
+                edit_tensors(&m.join("model.safetensors"), |tensors| {
+                    let table = &tensors["model.embed_tokens.weight"];
+                    let mut head = Stored { dtype: table.dtype, dims: table.dims.clone(), bytes: table.bytes.clone() };
+                    head.bytes[2] ^= 1;
+                    tensors.insert("lm_head.weight".into(), head);
+                });
+            },
+            &["lm_head.weight: differs from the embedding table", "set tie_word_embeddings to false"],
         ),
     ];
     for (damage, words) in damages {

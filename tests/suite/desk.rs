@@ -514,14 +514,14 @@ fn faults_are_found_setting_by_setting() {
     place.write("empty/train.jsonl", "");
     place.write("broken/train.jsonl", "{\"text\": \"a b\"}\n{\"text\": ");
     place.write("taken/config.json", "{}");
-    place.write("gpt/config.json", "{\"model_type\": \"gpt_neox\"}");
+    place.write("gpt/config.json", "{\"model_type\": \"mamba\"}");
     place.write("file", "x");
     std::fs::create_dir_all(place.path("nomodel")).expect("a folder");
     let list = |items: &[&str]| List(items.iter().map(|&item| item.to_owned()).collect());
     let cases: Vec<(&str, &str, RunConfig)> = vec![
         ("model", "no such folder", RunConfig { model: place.path("nothing"), ..good.clone() }),
         ("model", "no config.json", RunConfig { model: place.path("nomodel"), ..good.clone() }),
-        ("model", "gpt_neox", RunConfig { model: place.path("gpt"), ..good.clone() }),
+        ("model", "mamba", RunConfig { model: place.path("gpt"), ..good.clone() }),
         ("model", "--model is missing", RunConfig { model: PathBuf::new(), ..good.clone() }),
         ("revision", "no revisions", RunConfig { revision: "main".into(), ..good.clone() }),
         ("data", "no file or folder", RunConfig { data: place.path("nothing"), ..good.clone() }),

@@ -373,8 +373,10 @@ fn sparse_linear_gives_the_dense_gradients_at_the_selected_entries() {
 fn rope_equals_composed_forward_and_backward() {
     for device in devices() {
         let mut stream = Stream::new(11, "rope");
-        for (rows, positions, heads, half) in [(1, 1, 1, 1), (3, 7, 2, 5), (2, 33, 4, 16)] {
-            let (tokens, width) = (rows * positions, heads * 2 * half);
+        // Also on the first part of a head alone.
+        let sizes = [(1, 1, 1, 1, 2), (3, 7, 2, 5, 10), (2, 33, 4, 16, 32), (3, 7, 2, 2, 10), (2, 33, 3, 4, 34)];
+        for (rows, positions, heads, half, head_dim) in sizes {
+            let (tokens, width) = (rows * positions, heads * head_dim);
             let mut random = |r: usize, c: usize| device.floats(normals(&mut stream, r * c), [r, c]);
             let (x, dy) = (random(tokens, width), random(tokens, width));
             let (cos, sin) = (random(positions, half), random(positions, half));
@@ -384,9 +386,9 @@ fn rope_equals_composed_forward_and_backward() {
                 let grads = (y.clone() * Tensor::from_inner(dy.clone())).sum().backward();
                 (matrix(y), matrix(leaf.grad(&grads).expect("tracked")))
             };
-            let actual = run(&|x| kernel::rope(x, cos.clone(), sin.clone()));
+            let actual = run(&|x| kernel::rope(x, cos.clone(), sin.clone(), head_dim));
             let on_graph = |table: &Tensor<2>| Tensor::from_inner(table.clone());
-            let expected = run(&|x| kernel::rope::composed(x, on_graph(&cos), on_graph(&sin)));
+            let expected = run(&|x| kernel::rope::composed(x, on_graph(&cos), on_graph(&sin), head_dim));
             assert_close("rope", &actual.0, &expected.0, 1e-5, 1e-5);
             assert_close("rope backward", &actual.1, &expected.1, 1e-5, 1e-5);
         }
