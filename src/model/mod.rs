@@ -1,9 +1,9 @@
-//! Transformers: their description, their forward pass, weights in and out, and generation. Knows no training.
+//! Transformers: their description, their forward pass, weights in and out. Knows no training.
 //!
 //! In reading order: [`architecture`] says what a model looks like (from `config.json`, by [`family`]); [`parameter`]
 //! is one named tensor with at most one adaptation; [`transformer`] is the forward pass; [`weights`] reads safetensors;
 //! [`classifier`] starts a classification head; [`pretrained`] puts a Hugging Face folder together; [`save`] writes one,
-//! [`gguf`] one file for llama.cpp; [`generate`] and [`sample`] make text.
+//! [`gguf`] one file for llama.cpp.
 
 pub mod architecture;
 pub mod attention;
@@ -12,7 +12,6 @@ pub mod classifier;
 pub mod embeddings;
 pub mod family;
 pub mod fingerprint;
-pub mod generate;
 pub mod gguf;
 pub mod head;
 pub mod linear;
@@ -20,7 +19,6 @@ pub mod names;
 pub mod parameter;
 pub mod pretrained;
 pub mod rope;
-pub mod sample;
 pub mod save;
 pub mod transformer;
 pub mod weights;

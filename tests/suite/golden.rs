@@ -16,6 +16,7 @@ use agoge::{
     Result,
     config::RunConfig,
     device::ComputeDevice,
+    generate::{Generation, Sampling},
     kernel::{self, Matrix},
     method::{
         self, Method, Setup, Sparta,
@@ -23,7 +24,7 @@ use agoge::{
         delta::{Delta, TensorDelta},
         mask,
     },
-    model::{Adaptation, Pretrained, Role, generate::Generation, sample::Sampling, weights::Weights},
+    model::{Adaptation, Pretrained, Role, weights::Weights},
     train::{objective::Prepared, step::optimizer_step},
 };
 use burn::tensor::{Int, Tensor};

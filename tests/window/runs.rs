@@ -10,9 +10,9 @@ use std::{
 
 use agoge::{
     demo,
-    desk::Desk,
     event::{Ending, messages::RunState},
     window::{App, Closing, Link, Options, Pace, Remembered, RunView, Status},
+    workers::Workers,
 };
 use egui::accesskit::Role;
 use egui_kittest::{Harness, kittest::Queryable};
@@ -23,7 +23,7 @@ use crate::scripted::options;
 pub struct Real {
     pub harness: Harness<'static, App>,
     pub closing: Arc<Mutex<Closing>>,
-    desk: Rc<RefCell<Option<Desk>>>,
+    desk: Rc<RefCell<Option<Workers>>>,
 }
 
 /// Opens it with `form` on its start page.
@@ -32,16 +32,16 @@ pub fn open(form: &[(&str, &str)], is_demo: bool, watch: &[&Path]) -> Real {
     remembered.form = form.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
     let options =
         Options { demo: demo::config(), watch: watch.iter().map(|path| path.to_path_buf()).collect(), ..options() };
-    let desk = Rc::new(RefCell::new(Some(Desk::open(|| {}))));
+    let desk = Rc::new(RefCell::new(Some(Workers::start(|| {}))));
     let closing = Arc::<Mutex<Closing>>::default();
     let (asks, hears, decided) = (desk.clone(), desk.clone(), closing.clone());
     let link = Link {
         ask: Box::new(move |request| {
             if let Some(desk) = &*asks.borrow() {
-                desk.ask(request);
+                desk.send(request);
             }
         }),
-        hear: Box::new(move || hears.borrow().as_ref()?.hear()),
+        hear: Box::new(move || hears.borrow().as_ref()?.receive()),
         download: None,
     };
     // Tall, so that nothing has to be scrolled to.

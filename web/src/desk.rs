@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use agoge::{desk, event::messages::Request};
+use agoge::{event::messages::Request, workers::Workers};
 use js_sys::Function;
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
@@ -14,7 +14,7 @@ thread_local! {
 
 /// The desk of a page.
 #[wasm_bindgen]
-pub struct Desk(desk::Desk);
+pub struct Desk(Workers);
 
 #[wasm_bindgen]
 impl Desk {
@@ -22,7 +22,7 @@ impl Desk {
     #[wasm_bindgen(constructor)]
     pub fn open(wake: Function) -> Self {
         WAKE.set(Some(wake));
-        Self(desk::Desk::open(|| {
+        Self(Workers::start(|| {
             WAKE.with_borrow(|wake| {
                 if let Some(wake) = wake {
                     let _ = wake.call0(&JsValue::NULL);
@@ -34,12 +34,12 @@ impl Desk {
     /// Asks for something, in the words of the desk's protocol.
     pub fn ask(&self, request: &str) -> Result<(), JsValue> {
         let request: Request = serde_json::from_str(request).map_err(sentence)?;
-        self.0.ask(request);
+        self.0.send(request);
         Ok(())
     }
 
     /// The next reply, if there is one.
     pub fn hear(&self) -> Option<String> {
-        self.0.hear().and_then(|reply| serde_json::to_string(&reply).ok())
+        self.0.receive().and_then(|reply| serde_json::to_string(&reply).ok())
     }
 }

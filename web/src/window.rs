@@ -3,9 +3,10 @@
 use std::{cell::RefCell, collections::VecDeque, path::PathBuf, rc::Rc, sync::Arc};
 
 use agoge::{
-    demo, desk,
+    demo,
     event::messages::Reply,
     window::{self, App, Host, Kind, Link, Options, Pace, Remembered, Wake},
+    workers,
 };
 use eframe::{WebOptions, WebRunner};
 use js_sys::{Promise, Uint8Array};
@@ -61,9 +62,9 @@ impl Window {
             runs_folder: "runs".into(),
             watch: watch.into_iter().map(PathBuf::from).collect(),
             demo: demo::config(),
-            choices: desk::choices(),
-            layouts: desk::layouts(),
-            adapter_files: desk::adapter_files(),
+            choices: workers::choices(),
+            layouts: workers::layouts(),
+            adapter_files: workers::adapter_files(),
             offers_to_go_on: true,
             ..Options::default()
         };

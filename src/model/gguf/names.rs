@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::config_error;
+use super::error::config_error;
 use crate::{Result, model::architecture::Fields};
 
 /// Name of the embedding table.

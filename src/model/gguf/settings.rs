@@ -3,9 +3,9 @@
 use serde_json::Value as Json;
 
 use super::{
-    config_error,
     container::{Metadata, Value},
     encode::Encoding,
+    error::config_error,
     names::{Family, key_heads},
 };
 use crate::{
