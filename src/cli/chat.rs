@@ -7,7 +7,7 @@ mod conversation;
 mod lines;
 mod style;
 
-use std::{io::Write, path::Path, process::ExitCode, time::Instant};
+use std::{path::Path, process::ExitCode, time::Instant};
 
 use clap::Args;
 
@@ -20,6 +20,7 @@ use self::{
 use super::{
     format::count,
     model_args::ModelArgs,
+    output::put,
     sampling::SamplingArgs,
     signals::{self, Interrupt},
 };
@@ -286,11 +287,4 @@ fn write_answer(answer: &mut String, text: &str) -> Result<()> {
     let begun = !answer.trim_start().is_empty();
     answer.push_str(text);
     put(if begun { text } else { text.trim_start() })
-}
-
-fn put(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|e| Error::Run(format!("cannot write to standard output: {e}")))
 }

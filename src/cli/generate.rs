@@ -1,10 +1,10 @@
 //! `agoge generate`
 
-use std::{io::Write, process::ExitCode, sync::atomic::Ordering, time::Instant};
+use std::{process::ExitCode, sync::atomic::Ordering, time::Instant};
 
 use clap::Args;
 
-use super::{model_args::ModelArgs, sampling::SamplingArgs, signals};
+use super::{model_args::ModelArgs, output::put, sampling::SamplingArgs, signals};
 use crate::{
     Error, Result,
     data::{Message, Tokenizer},
@@ -48,20 +48,14 @@ impl Generate {
         let settings = TextSettings { sampling, max_tokens, seed };
         let mut stream = TextStream::new(&base.transformer, &tokenizer, &prompt, settings)?;
         let stop = signals::stop_flag();
-        let write = |text: &str| {
-            let mut out = std::io::stdout().lock();
-            out.write_all(text.as_bytes())
-                .and_then(|()| out.flush())
-                .map_err(|e| Error::Run(format!("cannot write to standard output: {e}")))
-        };
         if !self.chat {
-            write(&self.prompt)?;
+            put(&self.prompt)?;
         }
         let started = Instant::now();
         while let Some(text) = stream.next(|| stop.load(Ordering::Relaxed)).await? {
-            write(&text)?;
+            put(&text)?;
         }
-        write("\n")?;
+        put("\n")?;
         if !self.quiet {
             let (tokens, secs) = (stream.tokens(), started.elapsed().as_secs_f64());
             eprintln!("{tokens} tokens in {secs:.1} s, {:.0} tokens/s", tokens as f64 / secs.max(1e-9));

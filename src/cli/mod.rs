@@ -14,6 +14,7 @@ mod generate;
 mod inspect;
 mod merge;
 mod model_args;
+mod output;
 mod sampling;
 mod serve_web;
 mod settings;

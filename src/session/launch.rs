@@ -3,7 +3,7 @@
 use super::{
     checked::Checked,
     devices::OpenDevices,
-    load::{is_embedded, load_inputs},
+    load::{is_all_embedded, load_inputs},
     running::Session,
 };
 use crate::{
@@ -53,7 +53,7 @@ impl Pinned {
     /// Whatever is wrong with them.
     pub async fn load(self, devices: &OpenDevices, with_test: bool, report: Report<'_>) -> Result<Loaded> {
         let config = &self.0.config;
-        if !is_embedded(config) {
+        if !is_all_embedded(config) {
             // What is wrong with a model folder should not cost the opening of a device.
             read_architecture(&model_folder(config)?)?;
         }

@@ -21,7 +21,7 @@ use crate::{
 /// # Errors
 /// Whatever is wrong with them.
 pub fn load_inputs(config: &RunConfig, device: ComputeDevice, with_test: bool, report: Report<'_>) -> Result<Inputs> {
-    if is_embedded(config) {
+    if is_all_embedded(config) {
         report(Progress::Stage("loading the model and the data inside this program"));
         return load_embedded(config, device);
     }
@@ -42,7 +42,7 @@ pub fn load_inputs(config: &RunConfig, device: ComputeDevice, with_test: bool, r
 }
 
 /// Whether model and data are those inside this program, used as they are.
-pub(super) fn is_embedded(config: &RunConfig) -> bool {
+pub(super) fn is_all_embedded(config: &RunConfig) -> bool {
     let both = embedded::is_embedded(&config.model) && embedded::is_embedded(&config.data);
     let plain = config.revision.is_empty() && config.valid_data.as_os_str().is_empty();
     both && plain && config.task == Task::CausalLm && config.init == Init::Pretrained
