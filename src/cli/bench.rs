@@ -18,9 +18,7 @@ use crate::{
     Error, Result,
     config::{List, RunConfig},
     data::Batch,
-    demo,
     device::{self, ComputeDevice, DeviceChoice},
-    hub::Wanted,
     kernel::{
         AdamW, Strategy,
         masked_gather::{self, Machine, masked_gather},
@@ -28,6 +26,7 @@ use crate::{
     method::{self, Setup, mask},
     model::Pretrained,
     rng::Stream,
+    source::{Files, ModelSource, embedded, to_stderr},
     train::objective::Prepared,
 };
 
@@ -313,8 +312,8 @@ impl Memory {
         let in_use = || in_use(device);
         let start = in_use()?;
         let mut base = match &self.model {
-            Some(model) => Pretrained::load(&demo::locate(&Wanted::whole(model))?.folder, device)?,
-            None => Pretrained::from_bytes(demo::NAME, demo::CONFIG, demo::WEIGHTS.to_vec(), device)?,
+            Some(model) => Pretrained::load(&ModelSource::named(model, "")?.folder(Files::All, &to_stderr)?, device)?,
+            None => Pretrained::from_bytes(embedded::NAME, embedded::CONFIG, embedded::WEIGHTS.to_vec(), device)?,
         };
         let loaded = in_use()?;
         let config = RunConfig { density, target_modules: List(vec!["all-linear".into()]), ..RunConfig::default() };

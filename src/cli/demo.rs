@@ -18,8 +18,9 @@ use crate::{
     Error, Result,
     config::{OF_MODEL_AND_DATA, Overrides},
     demo::{self, Example},
-    event::{Ending, Event},
-    train::{Inputs, Run, folder::prepare_out},
+    event::{Ending, Event, messages::Setup},
+    session::{OpenDevices, launch},
+    source::embedded,
 };
 
 /// Settings that the short help shows.
@@ -50,27 +51,23 @@ impl Demo {
         }
         let mut config = demo::config();
         self.settings.apply(&mut config);
-        config.check()?;
-        if !config.out.as_os_str().is_empty() {
-            prepare_out(&config.out, false)?;
-        }
+        let setup = Setup { config, demo: true, ..Setup::default() };
         let stop = signals::stop_flag();
-        let inputs = Inputs::load(&config).await?;
-        let mut run = Run::new(config, inputs, false).await?;
+        let mut session = launch(&setup, &OpenDevices::default(), self.verbosity.report()).await?;
         let mut terminal = Terminal::new(self.verbosity);
         (terminal.show_data, terminal.show_samples) = (false, false);
-        let mut story = Story::default();
-        let ending = terminal.follow(&mut run, &stop, |event| story.hear(event)).await?;
+        let mut summary = Summary::default();
+        let ending = terminal.follow(&mut session, &stop, |event| summary.add(event)).await?;
         if !self.verbosity.quiet && !self.verbosity.json {
-            story.tell(&demo::examples(), ending);
+            summary.print(&demo::examples(), ending);
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// What happened, for the summary.
+/// What happened.
 #[derive(Default)]
-struct Story {
+struct Summary {
     /// First and last answer to each prompt.
     answers: BTreeMap<String, (String, String)>,
     losses: Vec<f64>,
@@ -80,8 +77,8 @@ struct Story {
     tokens_per_sec: f64,
 }
 
-impl Story {
-    fn hear(&mut self, event: &Event) {
+impl Summary {
+    fn add(&mut self, event: &Event) {
         match event {
             Event::Started(started) => self.trained = (started.trained_parameters, started.total_parameters),
             Event::Step(metrics) => self.losses.extend(metrics.loss),
@@ -98,7 +95,7 @@ impl Story {
         }
     }
 
-    fn tell(&self, prompts: &[Example], ending: Ending) {
+    fn print(&self, prompts: &[Example], ending: Ending) {
         println!();
         for example in prompts {
             let Some((before, after)) = self.answers.get(&example.prompt) else { continue };
@@ -114,7 +111,7 @@ impl Story {
             println!("  validation  {first:.3} -> {last:.3}, on questions it has never seen");
         }
         println!(
-            "  trained     {} of {} numbers ({}), in {} at {} tokens/s",
+            "  trained     {} of {} parameters ({}), in {} at {} tokens/s",
             count(self.trained.0),
             count(self.trained.1),
             percent(self.trained.0 as f64 / self.trained.1.max(1) as f64),
@@ -147,7 +144,7 @@ fn wrapped(label: &str, text: &str) -> String {
 
 fn export(folder: &Path) -> Result<ExitCode> {
     let (model, data) = (folder.join("model"), folder.join("data"));
-    demo::write(&model, &data)?;
+    embedded::write(&model, &data)?;
     println!("model in {}, data in {}", model.display(), data.display());
     if let Some(example) = demo::examples().first() {
         println!("try: agoge generate --model {} --prompt {:?}", model.display(), example.prompt);

@@ -16,10 +16,9 @@ use super::{
 use crate::{
     Error, Result,
     data::Tokenizer,
-    demo::locate,
-    hub::Wanted,
     method::{adapter::Adapter, formats::FORMATS},
     model::{Architecture, architecture::Positions, family, fingerprint, weights::Weights},
+    source::{Files, ModelSource, to_stderr},
     train::{checkpoint, metrics},
 };
 
@@ -36,8 +35,7 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let located = locate(&Wanted::whole(&self.folder))?;
-        let folder = &located.folder;
+        let folder = &ModelSource::named(&self.folder, "")?.folder(Files::All, &to_stderr)?;
         if !folder.is_dir() {
             return Err(Error::input(format!("{}: there is no such folder", folder.display())));
         }
@@ -136,7 +134,11 @@ fn run(folder: &Path, config: Option<Value>, has_adapter: bool) -> Result<(Value
             0 => String::new(),
             all => format!(" of {} ({})", count(all), percent(info.trained_parameters as f64 / all as f64)),
         };
-        lines.push(format!("method       {}, {} numbers trained{share}", info.method, count(info.trained_parameters)));
+        lines.push(format!(
+            "method       {}, {} trainable parameters{share}",
+            info.method,
+            count(info.trained_parameters)
+        ));
         if let Some(packing) = info.quantized {
             lines.push(format!("base weights quantized to {} bits in linear layers", packing.bits()));
         }
@@ -185,7 +187,7 @@ fn run(folder: &Path, config: Option<Value>, has_adapter: bool) -> Result<(Value
     Ok((facts, lines))
 }
 
-/// Trained numbers by module name, over all layers.
+/// Trainable parameters by module name, over all layers.
 fn modules(tensors: Option<&Value>, rank: Option<u64>) -> Vec<String> {
     let mut by_module: BTreeMap<String, (usize, usize, usize)> = BTreeMap::new();
     for tensor in tensors.and_then(Value::as_array).into_iter().flatten() {
@@ -215,7 +217,7 @@ fn modules(tensors: Option<&Value>, rank: Option<u64>) -> Vec<String> {
 /// The lines of `metrics.jsonl` that are whole.
 #[cfg(test)]
 #[test]
-fn modules_count_rows_and_drawn_numbers() {
+fn modules_count_rows_and_drawn_entries() {
     let tensors = json!([{ "name": "a.0.v_proj.weight", "shape": [4, 8], "drawn": 3, "rows": [1] }]);
     assert!(modules(Some(&tensors), None)[0].contains("11"), "{:?}", modules(Some(&tensors), None));
     let full = json!([crate::event::TrainedTensor { name: "x.norm.weight".into(), shape: vec![8], trained: 8 }]);

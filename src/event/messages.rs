@@ -32,9 +32,9 @@ pub enum Request {
         /// What.
         command: Command,
     },
-    /// Halt the run after its step; it keeps its place in memory.
+    /// Pause the run after its step; it stays in memory.
     Pause,
-    /// Resume a halted run.
+    /// Resume a paused run.
     Resume,
     /// Follow the run in a folder, whoever runs it, from its beginning: its past first, then what comes. Answered by
     /// [`Reply::Watched`].
@@ -169,7 +169,7 @@ pub enum Reply {
         number: u64,
         /// What was done, or what is being done.
         text: String,
-        /// How it ended; `None` while it goes on.
+        /// How it ended; `None` while it continues.
         ending: Option<TaskEnding>,
     },
 }
@@ -198,7 +198,7 @@ pub enum RunState {
     },
     /// It trains.
     Running,
-    /// It stands still and can go on.
+    /// It is paused and can continue.
     Paused,
     /// It is over.
     Ended,

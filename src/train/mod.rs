@@ -12,11 +12,11 @@ pub mod inputs;
 pub mod lock;
 pub mod metrics;
 pub mod objective;
-pub mod place;
 pub mod purpose;
 pub mod results;
 pub mod run;
 pub mod schedule;
+mod settle;
 mod start;
 pub mod step;
 

@@ -32,9 +32,9 @@ use crate::{
     device::Memory,
     event::{Command, Ending, Event, Started},
     files,
+    generate::check_prompt,
     kernel::AdamW,
     method::{self, Method, adapter},
-    model::{generate::Generation, sample::Sampling},
     storage,
 };
 
@@ -113,7 +113,7 @@ impl Run {
         }
         for prompt in &config.sample_prompts.0 {
             let ids = inputs.tokenizer.encode(prompt, true)?;
-            Generation::new(&inputs.base.transformer, &ids, Sampling::default(), &[], 0)
+            check_prompt(&inputs.base.transformer.architecture, &ids)
                 .map_err(|e| Error::input(format!("--sample-prompts \"{prompt}\": {e}")))?;
         }
         let memory_choice = inputs.settle(&mut config, resume)?;

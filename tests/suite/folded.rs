@@ -87,7 +87,7 @@ fn rotary_embedding_and_padding() {
     check("rope", |device| {
         let x = device.floats(floats(rows * width, 1), [rows, width]);
         let table = |seed| device.floats(floats(positions * half, seed), [positions, half]);
-        vec![values(kernel::rope(x, table(2), table(3)))]
+        vec![values(kernel::rope(x, table(2), table(3), 2 * half))]
     });
     let rows = MANY.div_ceil(4);
     check("pad", |device| vec![values(pad(device.floats(floats(rows * 3, 1), [rows, 3]), [rows, 4]))]);

@@ -391,7 +391,7 @@ fn the_program_adds_weighted_adapters_up() {
     let adapters = ["--adapter", &weighted[0][..], "--adapter", &weighted[1]];
     let said = agoge(&[&arguments, &adapters[..]].concat());
     let said = String::from_utf8_lossy(&said.stdout);
-    assert!(said.contains("numbers are changed by both") && said.contains("the changes add"), "{said}");
+    assert!(said.contains("entries are changed by both") && said.contains("the changes add"), "{said}");
     let mut expected = load(&model, &device);
     fold_for_good(&[(&adapter(&a), 0.7), (&adapter(&b), -0.5)], &mut expected, &device).expect("they fit");
     assert!(weights(&load(&merged, &device)) == weights(&expected));

@@ -19,6 +19,7 @@ use agoge::{
     Result,
     config::RunConfig,
     device::ComputeDevice,
+    generate::{Generation, Sampling},
     kernel::{self, Matrix},
     method::{
         self, Method, Setup, Sparta,
@@ -26,7 +27,7 @@ use agoge::{
         delta::{Delta, TensorDelta},
         mask,
     },
-    model::{Adaptation, Pretrained, Role, generate::Generation, sample::Sampling, weights::Weights},
+    model::{Adaptation, Pretrained, Role, weights::Weights},
     train::{objective::Prepared, step::optimizer_step},
 };
 use burn::tensor::{Int, Tensor};

@@ -4,7 +4,9 @@ use agoge::{
     config::RunConfig,
     device::ComputeDevice,
     event::{Ending, Event},
-    train::{Inputs, Run, checkpoint, folder::stored_config},
+    session::load_inputs,
+    source::silent,
+    train::{Run, checkpoint, folder::stored_config},
 };
 use pollster::block_on;
 use serde_json::Value;
@@ -27,7 +29,7 @@ fn begun(config: &RunConfig) -> Run {
 /// What resuming with the settings in the folder fails with.
 fn refusal(config: &RunConfig) -> String {
     let stored = stored_config(&config.out).expect("settings");
-    let inputs = Inputs::load_on(&stored, ComputeDevice::cpu(), false).expect("inputs");
+    let inputs = load_inputs(&stored, ComputeDevice::cpu(), false, &silent).expect("inputs");
     match block_on(Run::new(stored, inputs, true)) {
         Ok(_) => panic!("it must be refused"),
         Err(error) => error.to_string(),

@@ -6,10 +6,10 @@ use std::{
 };
 
 use agoge::{
-    desk::follower::{Follower, News},
     event::{Event, Metrics},
     rng::Stream,
     train::event_log::{EVENTS, EventLog},
+    workers::follower::{Follower, News},
 };
 use tempfile::TempDir;
 

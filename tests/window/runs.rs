@@ -10,9 +10,9 @@ use std::{
 
 use agoge::{
     demo,
-    desk::Desk,
     event::{Ending, messages::RunState},
     window::{App, Closing, Link, Options, RepaintInterval, RunView, SavedState, Status},
+    workers::Workers,
 };
 use egui::accesskit::Role;
 use egui_kittest::{Harness, kittest::Queryable};
@@ -23,7 +23,7 @@ use crate::scripted::options;
 pub struct Real {
     pub harness: Harness<'static, App>,
     pub closing: Arc<Mutex<Closing>>,
-    desk: Rc<RefCell<Option<Desk>>>,
+    workers: Rc<RefCell<Option<Workers>>>,
 }
 
 /// Opens it with `form` on its start page.
@@ -32,23 +32,23 @@ pub fn open(form: &[(&str, &str)], is_demo: bool, watch: &[&Path]) -> Real {
     saved.form = form.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
     let options =
         Options { demo: demo::config(), watch: watch.iter().map(|path| path.to_path_buf()).collect(), ..options() };
-    let desk = Rc::new(RefCell::new(Some(Desk::open(|| {}))));
+    let workers = Rc::new(RefCell::new(Some(Workers::start(|| {}))));
     let closing = Arc::<Mutex<Closing>>::default();
-    let (sender, receiver, decided) = (desk.clone(), desk.clone(), closing.clone());
+    let (sender, receiver, decided) = (workers.clone(), workers.clone(), closing.clone());
     let link = Link {
         send: Box::new(move |request| {
-            if let Some(desk) = &*sender.borrow() {
-                desk.ask(request);
+            if let Some(workers) = &*sender.borrow() {
+                workers.send(request);
             }
         }),
-        receive: Box::new(move || receiver.borrow().as_ref()?.hear()),
+        receive: Box::new(move || receiver.borrow().as_ref()?.receive()),
         download_folder: None,
     };
     // Tall, so that nothing has to be scrolled to.
     let harness = Harness::builder().with_size(egui::vec2(1400.0, 2400.0)).wgpu().build_eframe(move |context| {
         App::new(&context.egui_ctx, link, options, saved, RepaintInterval::new(false), decided)
     });
-    Real { harness, closing, desk }
+    Real { harness, closing, workers }
 }
 
 impl Real {
@@ -94,8 +94,8 @@ impl Real {
 
 impl Drop for Real {
     fn drop(&mut self) {
-        if let Some(desk) = self.desk.take() {
-            desk.stop();
+        if let Some(workers) = self.workers.take() {
+            workers.stop();
         }
     }
 }

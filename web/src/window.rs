@@ -3,9 +3,10 @@
 use std::{cell::RefCell, collections::VecDeque, path::PathBuf, rc::Rc, sync::Arc};
 
 use agoge::{
-    demo, desk,
+    demo,
     event::messages::Reply,
     window::{self, App, DialogKind, Link, Options, PageDialogs, RepaintInterval, SavedState, Wake},
+    workers,
 };
 use eframe::{WebOptions, WebRunner};
 use js_sys::{Promise, Uint8Array};
@@ -61,11 +62,11 @@ impl Window {
             runs_folder: "runs".into(),
             watch: watch.into_iter().map(PathBuf::from).collect(),
             demo: demo::config(),
-            choices: desk::choices(),
-            method_settings: desk::method_settings(),
-            comparisons: desk::comparisons(),
-            layouts: desk::layouts(),
-            adapter_files: desk::adapter_files(),
+            choices: workers::choices(),
+            method_settings: workers::method_settings(),
+            comparisons: workers::comparisons(),
+            layouts: workers::layouts(),
+            adapter_files: workers::adapter_files(),
             offers_resume: true,
             ..Options::default()
         };

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use agoge::{desk, event::messages::Request};
+use agoge::{event::messages::Request, workers};
 use js_sys::Function;
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
@@ -14,7 +14,7 @@ thread_local! {
 
 /// The workers of a page.
 #[wasm_bindgen]
-pub struct Workers(desk::Desk);
+pub struct Workers(workers::Workers);
 
 #[wasm_bindgen]
 impl Workers {
@@ -22,7 +22,7 @@ impl Workers {
     #[wasm_bindgen(constructor)]
     pub fn open(wake: Function) -> Self {
         WAKE.set(Some(wake));
-        Self(desk::Desk::open(|| {
+        Self(workers::Workers::start(|| {
             WAKE.with_borrow(|wake| {
                 if let Some(wake) = wake {
                     let _ = wake.call0(&JsValue::NULL);
@@ -34,12 +34,12 @@ impl Workers {
     /// Sends a request, as JSON.
     pub fn send(&self, request: &str) -> Result<(), JsValue> {
         let request: Request = serde_json::from_str(request).map_err(sentence)?;
-        self.0.ask(request);
+        self.0.send(request);
         Ok(())
     }
 
     /// The next reply as JSON, if there is one.
     pub fn receive(&self) -> Option<String> {
-        self.0.hear().and_then(|reply| serde_json::to_string(&reply).ok())
+        self.0.receive().and_then(|reply| serde_json::to_string(&reply).ok())
     }
 }

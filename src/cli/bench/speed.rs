@@ -13,11 +13,11 @@ use crate::{
     },
     config::{Overrides, Recompute, RunConfig, Task},
     data::Batch,
-    demo,
     device::{self, ComputeDevice},
     method::{self, Setup},
     model::classifier::{Classify, HeadStart, Purpose},
-    train::{inputs::load_base, place::pin, step::optimizer_step},
+    source::{embedded, pin, silent},
+    train::{inputs::load_base, step::optimizer_step},
 };
 
 /// Steps before the clock starts: buffers, shaders and caches are warm after them.
@@ -59,12 +59,12 @@ impl Figures {
 
 impl Speed {
     pub(super) async fn run(self) -> Result<ExitCode> {
-        let mut config = RunConfig { model: demo::NAME.into(), steps: MEASURED, ..RunConfig::default() };
+        let mut config = RunConfig { model: embedded::NAME.into(), steps: MEASURED, ..RunConfig::default() };
         self.settings.apply(&mut config);
         config.check()?;
         let started = Instant::now();
         let device = device::open(&config.device).await?;
-        pin(&mut config, true)?;
+        pin(&mut config, &silent)?;
         let width = if config.max_seq_length == 0 { 64 } else { config.max_seq_length };
         let figures = measure(&config, width, &device, started).await?;
         let peak = device::peak_of_process();

@@ -18,16 +18,15 @@ use crate::{
     },
     config::{List, Quantize, Recompute, RunConfig, Task, WeightsDtype},
     data::Batch,
-    demo,
     device::{self, ComputeDevice, DeviceChoice, Memory},
     event::messages::Estimate,
-    hub::Wanted,
     method::{self, Setup},
     model::{
         Pretrained,
         classifier::{Classify, HeadStart, Purpose},
         head::Head,
     },
+    source::{Files, ModelSource, embedded, to_stderr},
     train::{
         estimate::{PAGES, Rows, estimate},
         inputs::kept,
@@ -180,10 +179,12 @@ impl Step {
         let keeping = kept(self.weights_dtype, self.quantize);
         match &self.model {
             Some(model) => {
-                let folder = demo::locate(&Wanted::whole(model))?.folder;
+                let folder = ModelSource::named(model, "")?.folder(Files::All, &to_stderr)?;
                 Pretrained::load_as(&folder, purpose, keeping, device)
             }
-            None => Pretrained::from_bytes_as(demo::NAME, demo::CONFIG, demo::WEIGHTS.to_vec(), keeping, device),
+            None => {
+                Pretrained::from_bytes_as(embedded::NAME, embedded::CONFIG, embedded::WEIGHTS.to_vec(), keeping, device)
+            }
         }
     }
 

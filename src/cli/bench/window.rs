@@ -10,13 +10,13 @@ use crate::{
     cli::window::connect,
     config::{Prompts, RunConfig},
     demo,
-    desk::Desk,
     device::DeviceChoice,
     event::{
         Event,
         messages::{Reply, Request, RunState, Setup},
     },
     window::{Options, benchmark},
+    workers::Workers,
 };
 
 /// Arguments of `agoge bench window`.
@@ -85,11 +85,11 @@ impl Window {
 
     /// Time trained, without a window.
     fn headless(&self) -> Result<f64> {
-        let desk = Desk::open(|| {});
-        desk.ask(Request::Start { setup: Box::new(self.setup()) });
+        let workers = Workers::start(|| {});
+        workers.send(Request::Start { setup: Box::new(self.setup()) });
         let mut secs = None;
         loop {
-            match desk.hear_within(Duration::from_secs(600)) {
+            match workers.receive_within(Duration::from_secs(600)) {
                 Some(Reply::Event { event }) => {
                     if let Event::Finished { elapsed_secs, .. } = *event {
                         secs = Some(elapsed_secs);
@@ -107,7 +107,7 @@ impl Window {
     /// Time trained, under the eyes of the window.
     fn windowed(&self) -> Result<f64> {
         let options = Options { demo: demo::config(), start: Some(self.setup()), ..Options::default() };
-        let (_desk, line) = connect();
+        let (_workers, line) = connect();
         let seen = benchmark::measure_run(options, line)?;
         seen.trained_secs.ok_or_else(|| Error::Run("the window has heard nothing of the run".into()))
     }

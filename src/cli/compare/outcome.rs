@@ -1,4 +1,4 @@
-//! What one run of a comparison came to, kept beside it so that an interrupted comparison can go on.
+//! What one run of a comparison came to, kept beside it so that an interrupted comparison can continue.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ pub(super) struct Outcome {
     pub method: String,
     pub seed: u64,
     pub learning_rate: f64,
-    /// All trained numbers.
+    /// All trainable parameters.
     pub trained_parameters: usize,
     /// Those outside of a classification head.
     pub trained_in_body: usize,

@@ -5,6 +5,7 @@
 
 pub mod container;
 pub mod encode;
+mod error;
 pub mod names;
 mod rotary;
 pub mod settings;
@@ -17,10 +18,11 @@ use serde_json::Value;
 use self::{
     container::{Info, Writer},
     encode::Encoding,
+    error::config_error,
     names::Placed,
 };
 use super::{family, transformer::Transformer, weights::Weights};
-use crate::{Error, Result};
+use crate::Result;
 
 /// Where the tensors come from.
 #[derive(Debug)]
@@ -146,9 +148,4 @@ fn prepared(mut values: Vec<f32>, dims: &[usize], place: &Placed) -> Vec<f32> {
         values.iter_mut().for_each(|value| *value = (*value + place.added) * place.factor);
     }
     values
-}
-
-/// An error about `config.json`.
-fn config_error(message: impl std::fmt::Display) -> Error {
-    Error::input(format!("config.json: {message}"))
 }

@@ -2,7 +2,7 @@
 //!
 //! Names and conversions follow llama.cpp's converter of Hugging Face folders.
 
-use super::config_error;
+use super::error::config_error;
 use crate::{
     Result,
     model::{

@@ -1,9 +1,9 @@
 //! Sizes and choices of the architecture as GGUF metadata.
 
 use super::{
-    config_error,
     container::{Metadata, Value},
     encode::Encoding,
+    error::config_error,
 };
 use crate::{
     Result,

@@ -4,8 +4,8 @@ use super::Run;
 use crate::{
     Result,
     event::{Event, Metrics},
-    model::{generate::Generation, sample::Sampling},
-    train::evaluate::evaluate,
+    generate::{TextSettings, TextStream},
+    train::{Inputs, evaluate::evaluate},
 };
 
 impl Run {
@@ -46,22 +46,10 @@ impl Run {
     }
 
     async fn sample(&self, prompt: &str) -> Result<String> {
-        let tokenizer = &self.inputs.tokenizer;
+        let Inputs { base, tokenizer, .. } = &self.inputs;
         let ids = tokenizer.encode(prompt, true)?;
-        let mut generation = Generation::new(
-            &self.inputs.base.transformer,
-            &ids,
-            Sampling::default(),
-            tokenizer.eos_ids(),
-            self.config.seed,
-        )?;
-        let mut made = Vec::new();
-        while made.len() < self.config.sample_tokens {
-            match generation.next().await? {
-                Some(id) => made.push(id),
-                None => break,
-            }
-        }
-        tokenizer.decode(&made, true)
+        let (max_tokens, seed) = (self.config.sample_tokens, self.config.seed);
+        let settings = TextSettings { max_tokens, seed, ..TextSettings::default() };
+        TextStream::new(&base.transformer, tokenizer, &ids, settings)?.whole().await
     }
 }

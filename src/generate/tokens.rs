@@ -1,12 +1,40 @@
-//! Text from a model, one token at a time.
+//! Tokens from a model, one at a time.
 
 use burn::tensor::{DType, Tensor, TensorData};
 
-use super::{
-    sample::{Sampling, draw},
-    transformer::{Cache, Transformer},
+use super::sample::{Sampling, draw};
+use crate::{
+    Error, Result, device,
+    model::{Architecture, Transformer, transformer::Cache},
+    rng::Stream,
 };
-use crate::{Error, Result, device, rng::Stream};
+
+/// Checks that a model can continue the prompt `ids` `[T]`.
+///
+/// # Errors
+/// An empty prompt, one longer than the model's positions, or a token outside its vocabulary.
+pub fn check_prompt(architecture: &Architecture, ids: &[u32]) -> Result<()> {
+    let limit = architecture.max_positions;
+    if ids.is_empty() {
+        return Err(Error::input(
+            "the prompt has no tokens; give at least one word (this tokenizer adds no start token)",
+        ));
+    }
+    if ids.len() >= limit {
+        return Err(Error::input(format!(
+            "the prompt has {} tokens, but the model has only {limit} positions; shorten it",
+            ids.len()
+        )));
+    }
+    let vocabulary = architecture.vocab_size;
+    if let Some(id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
+        return Err(Error::input(format!(
+            "the tokenizer gives token {id}, but the model's vocabulary has only {vocabulary}; tokenizer and model do not \
+             belong together"
+        )));
+    }
+    Ok(())
+}
 
 /// One sequence being continued. Each call of [`Generation::next`] costs one forward pass of one token.
 #[derive(Debug)]
@@ -22,10 +50,10 @@ pub struct Generation<'a> {
 }
 
 impl<'a> Generation<'a> {
-    /// Continues `prompt` until one of `stop` is drawn or the model's positions end.
+    /// Continues `prompt` `[T]` until one of `stop` is drawn or the model's positions end.
     ///
     /// # Errors
-    /// An empty prompt, one longer than the model's positions, or a token outside its vocabulary.
+    /// As [`check_prompt`].
     pub fn new(
         transformer: &'a Transformer,
         prompt: &[u32],
@@ -33,25 +61,7 @@ impl<'a> Generation<'a> {
         stop: &[u32],
         seed: u64,
     ) -> Result<Self> {
-        let limit = transformer.architecture.max_positions;
-        if prompt.is_empty() {
-            return Err(Error::input(
-                "the prompt has no tokens; give at least one word (this tokenizer adds no start token)",
-            ));
-        }
-        if prompt.len() >= limit {
-            return Err(Error::input(format!(
-                "the prompt has {} tokens, but the model has only {limit} positions; shorten it",
-                prompt.len()
-            )));
-        }
-        let vocabulary = transformer.architecture.vocab_size;
-        if let Some(id) = prompt.iter().find(|&&id| id as usize >= vocabulary) {
-            return Err(Error::input(format!(
-                "the tokenizer gives token {id}, but the model's vocabulary has only {vocabulary}; tokenizer and model \
-                 do not belong together"
-            )));
-        }
+        check_prompt(&transformer.architecture, prompt)?;
         Ok(Self {
             transformer,
             cache: Cache::default(),
@@ -63,12 +73,17 @@ impl<'a> Generation<'a> {
         })
     }
 
+    /// Whether the model's positions are used up.
+    pub fn is_full(&self) -> bool {
+        self.ids.len() >= self.transformer.architecture.max_positions
+    }
+
     /// The next token, or `None` at a stop token or when the model's positions are used up.
     ///
     /// # Errors
     /// The device failed.
     pub async fn next(&mut self) -> Result<Option<u32>> {
-        if self.ids.len() >= self.transformer.architecture.max_positions {
+        if self.is_full() {
             return Ok(None);
         }
         let fresh: Vec<i32> = self.ids[self.ids.len() - self.pending..].iter().map(|&id| id as i32).collect();

@@ -9,19 +9,21 @@ use std::{
 use web_time::Instant;
 
 use super::{
-    Shared, Voice,
-    devices::OpenDevices,
-    worker::{Ear, attempt, breathe},
+    shared::Shared,
+    worker::{Replies, Requests, attempt},
 };
 use crate::{
     Error, Result,
     config::RunConfig,
-    data::{StreamDecoder, Tokenizer},
+    data::Tokenizer,
     event::messages::{Reply, TaskEnding},
     format::{bytes, count},
+    generate::{Sampling, TextSettings, TextStream},
     method::{adapter::Adapter, formats, sides::Sides},
-    model::{Pretrained, generate::Generation, sample::Sampling, save},
-    panics, storage,
+    model::{Pretrained, save},
+    panics,
+    session::{OpenDevices, breathe},
+    storage,
     train::{
         inputs::load_base,
         results::{self, settings_for_use},
@@ -29,69 +31,51 @@ use crate::{
 };
 
 /// What this worker is asked for.
-pub(super) enum Wish {
-    Generate {
-        order: u64,
-        number: u64,
-        folder: PathBuf,
-        wanted: Wanted,
-    },
-    Merge {
-        number: u64,
-        folder: PathBuf,
-        out: PathBuf,
-    },
-    Export {
-        number: u64,
-        folder: PathBuf,
-        format: String,
-        out: PathBuf,
-    },
+pub(super) enum TaskRequest {
+    /// Something to do with the run in a folder.
+    Task { number: u64, folder: PathBuf, task: Task },
     /// Somebody else needs the memory.
     Release,
 }
 
-/// Text that is wanted.
-pub(super) struct Wanted {
-    pub prompt: String,
-    pub temperature: f32,
-    pub max_tokens: usize,
-    pub seed: u64,
+/// What can be done with the adapter of a run.
+pub(super) enum Task {
+    Generate { order: u64, prompt: String, temperature: f32, max_tokens: usize, seed: u64 },
+    Merge { out: PathBuf },
+    Export { format: String, out: PathBuf },
 }
 
-pub(super) async fn work(wishes: Ear<Wish>, voice: Voice, devices: OpenDevices, shared: Arc<Shared>) {
-    let mut bench = Bench { loaded: None, voice: voice.clone(), devices: devices.clone() };
-    while let Some(wish) = wishes.next().await {
+pub(super) async fn work(requests: Requests<TaskRequest>, replies: Replies, devices: OpenDevices, shared: Arc<Shared>) {
+    let mut bench = Bench { loaded: None, replies: replies.clone(), devices: devices.clone(), shared: shared.clone() };
+    while let Some(request) = requests.next().await {
         if shared.closing.load(Ordering::SeqCst) {
             return;
         }
-        let number = match &wish {
-            Wish::Generate { number, .. } | Wish::Merge { number, .. } | Wish::Export { number, .. } => *number,
-            Wish::Release => {
-                bench.put_away();
-                continue;
-            }
+        let TaskRequest::Task { number, folder, task } = request else {
+            bench.unload();
+            continue;
         };
-        let attempt = attempt(bench.carry_out(wish, &shared)).await;
+        let attempt = attempt(bench.perform(number, &folder, task)).await;
         if attempt.is_err() {
             devices.forget();
-            bench.put_away();
+            bench.unload();
         }
         let (text, ending) = match attempt.and_then(|done| done) {
             Ok(text) => (text, TaskEnding::Done),
             Err(error) => (error.to_string(), TaskEnding::Failed),
         };
-        voice.say(Reply::Task { number, text, ending: Some(ending) });
+        replies.send(Reply::Task { number, text, ending: Some(ending) });
     }
 }
 
 struct Bench {
     loaded: Option<Loaded>,
-    voice: Voice,
+    replies: Replies,
     devices: OpenDevices,
+    shared: Arc<Shared>,
 }
 
-/// A run's model with its adapter, kept for the next wish.
+/// A run's model with its adapter, kept for the next task.
 struct Loaded {
     folder: PathBuf,
     config: RunConfig,
@@ -104,32 +88,32 @@ struct Loaded {
 
 impl Bench {
     /// Lets go of the model. Its device may have failed: what its tensors do then is of no interest.
-    fn put_away(&mut self) {
+    fn unload(&mut self) {
         panics::let_go(self.loaded.take());
     }
 
-    /// Does what is wished for and says what came of it.
-    async fn carry_out(&mut self, wish: Wish, shared: &Shared) -> Result<String> {
-        match wish {
-            Wish::Generate { order, number, folder, wanted } => {
-                let silent = || shared.silenced.load(Ordering::SeqCst) >= order;
-                if silent() {
-                    return Ok(self.silence(number, &[true, false]));
+    /// Performs a task; what came of it, as a sentence.
+    async fn perform(&mut self, number: u64, folder: &Path, task: Task) -> Result<String> {
+        match task {
+            Task::Generate { order, prompt, temperature, max_tokens, seed } => {
+                let shared = self.shared.clone();
+                let interrupted = || shared.interrupted.load(Ordering::SeqCst) >= order;
+                if interrupted() {
+                    for adapted in [true, false] {
+                        self.replies.send(Reply::Text { number, adapted, text: String::new(), done: true });
+                    }
+                    return Ok("stopped".into());
                 }
-                self.generate(number, &folder, &wanted, &silent).await
+                if !temperature.is_finite() || temperature < 0.0 {
+                    return Err(Error::input(format!("--temperature {temperature}: it must not be negative")));
+                }
+                let sampling = Sampling { temperature, ..Sampling::default() };
+                let settings = TextSettings { sampling, max_tokens, seed };
+                self.generate(number, folder, &prompt, &settings, &interrupted).await
             }
-            Wish::Merge { number, folder, out } => self.merge(number, &folder, &out).await,
-            Wish::Export { number, folder, format, out } => self.export(number, &folder, &format, &out).await,
-            Wish::Release => Ok(String::new()),
+            Task::Merge { out } => self.merge(number, folder, &out).await,
+            Task::Export { format, out } => self.export(number, folder, &format, &out).await,
         }
-    }
-
-    /// Says that these sides are complete, although they are not.
-    fn silence(&self, number: u64, sides: &[bool]) -> String {
-        for &adapted in sides {
-            self.voice.say(Reply::Text { number, adapted, text: String::new(), done: true });
-        }
-        "stopped".into()
     }
 
     /// The model of the run in `folder` with its adapter as it is now, loaded where it is not yet.
@@ -139,11 +123,11 @@ impl Bench {
         let config = settings_for_use(folder)?;
         let known = self.loaded.as_ref().is_some_and(|loaded| loaded.folder == folder && loaded.config == config);
         if !known {
-            self.put_away();
+            self.unload();
             // Read before the model is loaded: a missing adapter should not cost that.
             let written = written();
             let adapter = Adapter::read(folder)?;
-            self.voice.doing(number, format!("loading {}", config.model.display()));
+            self.replies.doing(number, format!("loading {}", config.model.display()));
             let device = self.devices.open(&config.device).await?;
             let mut base = load_base(&config, adapter.purpose(), &device)?;
             let tokenizer = Tokenizer::from_folder(&base.folder)?;
@@ -151,7 +135,7 @@ impl Bench {
             self.loaded = Some(Loaded { folder: folder.to_path_buf(), config, base, tokenizer, sides, written });
         }
         let loaded = self.loaded.as_mut().expect("it was loaded if it was not there");
-        // A run that goes on writes better ones.
+        // A run that continues writes better ones.
         let now = written();
         if loaded.written != now {
             loaded.sides.switch(folder, &mut loaded.base)?;
@@ -160,55 +144,47 @@ impl Bench {
         Ok(loaded)
     }
 
+    /// Continues a prompt with the adapter and without it.
     async fn generate(
         &mut self,
         number: u64,
         folder: &Path,
-        wanted: &Wanted,
-        silent: &dyn Fn() -> bool,
+        prompt: &str,
+        settings: &TextSettings,
+        interrupted: &dyn Fn() -> bool,
     ) -> Result<String> {
-        if !wanted.temperature.is_finite() || wanted.temperature < 0.0 {
-            return Err(Error::input(format!("--temperature {}: it must not be negative", wanted.temperature)));
-        }
-        let voice = self.voice.clone();
-        let loaded = self.load(number, folder).await?;
-        if !loaded.base.classes().is_empty() {
+        let replies = self.replies.clone();
+        let Loaded { base, tokenizer, sides, .. } = self.load(number, folder).await?;
+        if !base.classes().is_empty() {
             return Err(Error::input("this is a classifier, which writes no text; use agoge classify"));
         }
-        let prompt = loaded.tokenizer.encode_prompt(&wanted.prompt)?;
-        let (started, mut made) = (Instant::now(), 0);
+        let prompt = tokenizer.encode_prompt(prompt)?;
+        let (started, mut tokens) = (Instant::now(), 0);
         for adapted in [true, false] {
-            loaded.sides.turn(adapted, &mut loaded.base)?;
-            let sampling = Sampling { temperature: wanted.temperature, ..Sampling::default() };
-            let eos = loaded.tokenizer.eos_ids();
-            let mut generation = Generation::new(&loaded.base.transformer, &prompt, sampling, eos, wanted.seed)?;
-            let mut decoder = StreamDecoder::new(&loaded.tokenizer, &prompt, true);
-            let mut own = 0;
-            while own < wanted.max_tokens && !silent() {
-                let Some(id) = generation.next().await? else { break };
-                own += 1;
-                breathe().await;
-                if let Some(text) = decoder.push(id)? {
-                    voice.say(Reply::Text { number, adapted, text, done: false });
+            sides.turn(adapted, base)?;
+            let mut stream = TextStream::new(&base.transformer, tokenizer, &prompt, settings.clone())?;
+            while let Some(text) = stream.next(interrupted).await? {
+                let done = stream.end().is_some();
+                if done || !text.is_empty() {
+                    replies.send(Reply::Text { number, adapted, text, done });
                 }
+                breathe().await;
             }
-            made += own;
-            let text = decoder.finish()?.unwrap_or_default();
-            voice.say(Reply::Text { number, adapted, text, done: true });
+            tokens += stream.tokens();
         }
-        if silent() {
+        if interrupted() {
             return Ok("stopped".into());
         }
-        let speed = made as f64 / started.elapsed().as_secs_f64().max(1e-9);
-        Ok(format!("{} tokens, {speed:.0} tokens/s", count(made)))
+        let speed = tokens as f64 / started.elapsed().as_secs_f64().max(1e-9);
+        Ok(format!("{} tokens, {speed:.0} tokens/s", count(tokens)))
     }
 
     async fn merge(&mut self, number: u64, folder: &Path, out: &Path) -> Result<String> {
         let config = settings_for_use(folder)?;
         results::check_merged_out(out, &config.model, false)?;
-        let voice = self.voice.clone();
+        let replies = self.replies.clone();
         let loaded = self.load(number, folder).await?;
-        voice.doing(number, format!("writing {}", out.display()));
+        replies.doing(number, format!("writing {}", out.display()));
         loaded.sides.turn(true, &mut loaded.base)?;
         let base = &loaded.base;
         let size = save::folder(base, base.dtype, out, save::MOST_FILE_BYTES).await?;
@@ -232,7 +208,7 @@ impl Bench {
         let base_name = results::known_base(adapter, &loaded.config.model);
         let written = results::export(adapter, &loaded.base, format, base_name, out)?;
         Ok(format!(
-            "adapter in {}: {}, {} trained numbers, {}",
+            "adapter in {}: {}, {} trained parameters, {}",
             out.display(),
             format.about,
             count(adapter.info.trained_parameters),

@@ -20,16 +20,16 @@ pub(super) type Stamp = Option<(u64, SystemTime)>;
 
 /// What was read last.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct Cache {
     /// The devices of this machine.
     pub devices: Option<Vec<DeviceFacts>>,
-    model: Option<Model>,
-    data: Option<Data>,
+    model: Option<CachedModel>,
+    data: Option<CachedData>,
 }
 
 /// A model folder without its weights.
 #[derive(Clone)]
-pub(super) struct Model {
+pub(super) struct CachedModel {
     folder: PathBuf,
     stamps: Vec<Stamp>,
     /// What `config.json` describes.
@@ -47,14 +47,14 @@ struct DataKey {
     model: (PathBuf, Vec<Stamp>),
 }
 
-struct Data {
+struct CachedData {
     key: DataKey,
-    seen: Seen,
+    summary: DataSummary,
 }
 
 /// What a look at the data found.
 #[derive(Clone)]
-pub(super) struct Seen {
+pub(super) struct DataSummary {
     /// The report, and the share of the training file that it is about (1: of all of it, and of the validation file).
     pub report: Option<(DataReport, f64)>,
     /// The rows, as far as memory is concerned.
@@ -67,7 +67,7 @@ pub(super) struct Seen {
     pub max_id: u32,
 }
 
-impl Known {
+impl Cache {
     /// The devices of this machine.
     pub(super) async fn devices(&mut self) -> &[DeviceFacts] {
         if self.devices.is_none() {
@@ -77,7 +77,7 @@ impl Known {
     }
 
     /// The model in a folder.
-    pub(super) fn model(&mut self, folder: &Path) -> Result<Model> {
+    pub(super) fn model(&mut self, folder: &Path) -> Result<CachedModel> {
         let names = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"];
         let stamps: Vec<Stamp> = names.iter().map(|name| stamp(&folder.join(name))).collect();
         if let Some(known) = self.model.as_ref().filter(|known| known.folder == folder && known.stamps == stamps) {
@@ -85,7 +85,7 @@ impl Known {
         }
         let (_, architecture) = read_architecture(folder)?;
         let tokenizer = Rc::new(Tokenizer::from_folder(folder)?);
-        let model = Model { folder: folder.to_path_buf(), stamps, architecture, tokenizer };
+        let model = CachedModel { folder: folder.to_path_buf(), stamps, architecture, tokenizer };
         self.model = Some(model.clone());
         Ok(model)
     }
@@ -95,9 +95,9 @@ impl Known {
         &mut self,
         settings: &DataSettings,
         files: &DataFiles,
-        model: &Model,
-        look: impl FnOnce() -> Result<Seen>,
-    ) -> Result<Seen> {
+        model: &CachedModel,
+        look: impl FnOnce() -> Result<DataSummary>,
+    ) -> Result<DataSummary> {
         let paths = [Some(&files.train), files.valid.as_ref()];
         let key = DataKey {
             settings: settings.clone(),
@@ -106,11 +106,11 @@ impl Known {
             model: (model.folder.clone(), model.stamps.clone()),
         };
         if let Some(known) = self.data.as_ref().filter(|known| known.key == key) {
-            return Ok(known.seen.clone());
+            return Ok(known.summary.clone());
         }
-        let seen = look()?;
-        self.data = Some(Data { key, seen: seen.clone() });
-        Ok(seen)
+        let summary = look()?;
+        self.data = Some(CachedData { key, summary: summary.clone() });
+        Ok(summary)
     }
 }
 

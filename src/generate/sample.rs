@@ -1,4 +1,4 @@
-//! Choosing the next token from logits. Plain numbers, no tensors.
+//! Choosing the next token from logits. No tensors.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! The devices that the desk has opened, each once: what a driver gives for one is not given back until the end.
+//! Devices that are open, each once: what a driver gives for one is not given back until the end.
 
 use std::{
     collections::BTreeMap,
@@ -13,11 +13,14 @@ use crate::{
 
 /// Opened devices by what was asked for.
 #[derive(Clone, Default)]
-pub(super) struct OpenDevices(Arc<Mutex<BTreeMap<String, ComputeDevice>>>);
+pub struct OpenDevices(Arc<Mutex<BTreeMap<String, ComputeDevice>>>);
 
 impl OpenDevices {
-    /// The device that `choice` means.
-    pub(super) async fn open(&self, choice: &DeviceChoice) -> Result<ComputeDevice> {
+    /// The device that `choice` means, opened where it is not yet.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be opened.
+    pub async fn open(&self, choice: &DeviceChoice) -> Result<ComputeDevice> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&choice.to_string()).cloned();
         if let Some(device) = known {
             return Ok(device);
@@ -28,13 +31,13 @@ impl OpenDevices {
     }
 
     /// Forgets all of them: one has failed, and the next use opens it anew.
-    pub(super) fn forget(&self) {
+    pub fn forget(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
 /// Devices as a person chooses among them.
-pub(super) fn lines(devices: &[DeviceFacts]) -> Vec<DeviceLine> {
+pub fn lines(devices: &[DeviceFacts]) -> Vec<DeviceLine> {
     let line = |facts: &DeviceFacts| DeviceLine {
         choice: if facts.kind == device::Kind::Cpu { "cpu".into() } else { facts.index.to_string() },
         name: format!("{} ({}, {})", facts.name, facts.kind, facts.backend),

@@ -3,9 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    Voice,
     follower::{Follower, News},
-    worker::{Ear, Heard},
+    worker::{Received, Replies, Requests},
 };
 use crate::{
     event::{Command, messages::Reply},
@@ -17,52 +16,52 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// What this worker is asked for.
-pub(super) enum Wish {
+pub(super) enum WatchRequest {
     Watch(PathBuf),
     Forget(PathBuf),
-    Tell(PathBuf, Command),
+    Command(PathBuf, Command),
 }
 
-pub(super) async fn work(wishes: Ear<Wish>, voice: Voice) {
+pub(super) async fn work(requests: Requests<WatchRequest>, replies: Replies) {
     let mut followed: Vec<Followed> = Vec::new();
     let mut more = false;
     loop {
-        let wish = if followed.is_empty() {
-            wishes.next().await.map_or(Heard::Gone, Heard::Wish)
+        let received = if followed.is_empty() {
+            requests.next().await.map_or(Received::Closed, Received::Request)
         } else {
-            wishes.within(if more { Duration::ZERO } else { PAUSE }).await
+            requests.within(if more { Duration::ZERO } else { PAUSE }).await
         };
-        match wish {
-            Heard::Wish(wish) => {
-                hear(wish, &mut followed, &voice);
+        match received {
+            Received::Request(request) => {
+                serve(request, &mut followed, &replies);
                 continue;
             }
-            Heard::Gone => return,
-            Heard::Silence => {}
+            Received::Closed => return,
+            Received::Nothing => {}
         }
         more = false;
         for one in &mut followed {
-            more |= one.look(&voice);
+            more |= one.look(&replies);
         }
     }
 }
 
-fn hear(wish: Wish, followed: &mut Vec<Followed>, voice: &Voice) {
-    match wish {
-        Wish::Watch(folder) => {
+fn serve(request: WatchRequest, followed: &mut Vec<Followed>, replies: &Replies) {
+    match request {
+        WatchRequest::Watch(folder) => {
             let again = followed.iter().any(|one| one.follower.folder() == folder);
             followed.retain(|one| one.follower.folder() != folder);
             let mut one = Followed { follower: Follower::new(&folder), again };
             // The first news comes at once, even where there is none.
-            one.look(voice);
+            one.look(replies);
             followed.push(one);
         }
-        Wish::Forget(folder) => followed.retain(|one| one.follower.folder() != folder),
-        Wish::Tell(folder, command) => {
+        WatchRequest::Forget(folder) => followed.retain(|one| one.follower.folder() != folder),
+        WatchRequest::Command(folder, command) => {
             if let Err(error) = command_file::send(&folder, command) {
                 let running = lock::is_held(&folder);
                 let problem = Some(error.to_string());
-                voice.say(Reply::Watched { folder, events: Vec::new(), anew: false, running, problem });
+                replies.send(Reply::Watched { folder, events: Vec::new(), anew: false, running, problem });
             }
         }
     }
@@ -75,15 +74,15 @@ struct Followed {
 }
 
 impl Followed {
-    /// Tells what is new; whether there is more to be told at once.
-    fn look(&mut self, voice: &Voice) -> bool {
+    /// Reports what is new; whether there is more to be reported at once.
+    fn look(&mut self, replies: &Replies) -> bool {
         let looked = panics::guard(|| Ok(self.follower.look()));
         let (news, more) =
             looked.unwrap_or_else(|error| (Some(News { problem: Some(error.to_string()), ..News::default() }), false));
         if let Some(News { events, anew, running, problem }) = news {
             let anew = anew || std::mem::take(&mut self.again);
             let folder = self.follower.folder().to_path_buf();
-            voice.say(Reply::Watched { folder, events, anew, running, problem });
+            replies.send(Reply::Watched { folder, events, anew, running, problem });
         }
         more
     }

@@ -15,7 +15,7 @@ pub(super) struct Token {
 
 /// What the environment says.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct HubEnvironment {
     /// Folder with one folder a repository.
     pub cache: PathBuf,
     /// Without a slash at its end.
@@ -25,8 +25,8 @@ pub(super) struct Place {
     pub offline: bool,
 }
 
-impl Place {
-    pub(super) fn from_environment() -> Result<Self> {
+impl HubEnvironment {
+    pub(super) fn from_process() -> Result<Self> {
         Self::read(&|name| std::env::var(name).ok(), std::env::home_dir())
     }
 
@@ -80,22 +80,25 @@ impl Place {
 mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> Result<Place> {
+    fn read(variables: &[(&str, &str)]) -> Result<HubEnvironment> {
         let variable = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string());
-        Place::read(&variable, Some("/home/me".into()))
+        HubEnvironment::read(&variable, Some("/home/me".into()))
     }
 
     #[test]
     fn the_usual_places() {
-        let place = read(&[]).expect("a place");
-        assert_eq!(place.cache, PathBuf::from("/home/me/.cache/huggingface/hub"));
-        assert_eq!((place.endpoint.as_str(), place.host()), ("https://huggingface.co", "huggingface.co"));
-        assert!(place.token.is_none() && !place.offline);
-        assert_eq!(read(&[("XDG_CACHE_HOME", "/c")]).expect("a place").cache, PathBuf::from("/c/huggingface/hub"));
-        assert_eq!(read(&[("HF_HOME", "/h")]).expect("a place").cache, PathBuf::from("/h/hub"));
-        let both = read(&[("HF_HOME", "/h"), ("HF_HUB_CACHE", "/x")]).expect("a place");
+        let environment = read(&[]).expect("an environment");
+        assert_eq!(environment.cache, PathBuf::from("/home/me/.cache/huggingface/hub"));
+        assert_eq!((environment.endpoint.as_str(), environment.host()), ("https://huggingface.co", "huggingface.co"));
+        assert!(environment.token.is_none() && !environment.offline);
+        assert_eq!(
+            read(&[("XDG_CACHE_HOME", "/c")]).expect("an environment").cache,
+            PathBuf::from("/c/huggingface/hub")
+        );
+        assert_eq!(read(&[("HF_HOME", "/h")]).expect("an environment").cache, PathBuf::from("/h/hub"));
+        let both = read(&[("HF_HOME", "/h"), ("HF_HUB_CACHE", "/x")]).expect("an environment");
         assert_eq!(both.cache, PathBuf::from("/x"));
-        assert!(Place::read(&|_| None, None).expect_err("no home").to_string().contains("HF_HOME"));
+        assert!(HubEnvironment::read(&|_| None, None).expect_err("no home").to_string().contains("HF_HOME"));
     }
 
     #[test]
@@ -103,7 +106,8 @@ mod tests {
         let home = tempfile::tempdir().expect("a folder");
         std::fs::write(home.path().join("token"), " hf_file\n").expect("a token");
         let home = home.path().to_str().expect("UTF-8");
-        let token = |variables: &[(&str, &str)]| read(variables).expect("a place").token.map(|t| (t.secret, t.source));
+        let token =
+            |variables: &[(&str, &str)]| read(variables).expect("an environment").token.map(|t| (t.secret, t.source));
         assert_eq!(token(&[("HF_HOME", home)]).expect("a token").0, "hf_file");
         let old = ("HUGGING_FACE_HUB_TOKEN", "hf_old");
         assert_eq!(token(&[("HF_HOME", home), old]), Some(("hf_old".into(), "HUGGING_FACE_HUB_TOKEN".into())));
@@ -114,13 +118,14 @@ mod tests {
 
     #[test]
     fn endpoints_and_offline() {
-        let place = read(&[("HF_ENDPOINT", "http://127.0.0.1:8080/"), ("HF_HUB_OFFLINE", "1")]).expect("a place");
+        let environment =
+            read(&[("HF_ENDPOINT", "http://127.0.0.1:8080/"), ("HF_HUB_OFFLINE", "1")]).expect("an environment");
         assert_eq!(
-            (place.endpoint.as_str(), place.host(), place.offline),
+            (environment.endpoint.as_str(), environment.host(), environment.offline),
             ("http://127.0.0.1:8080", "127.0.0.1:8080", true)
         );
-        assert!(read(&[("TRANSFORMERS_OFFLINE", "True")]).expect("a place").offline);
-        assert!(!read(&[("HF_HUB_OFFLINE", "0")]).expect("a place").offline);
+        assert!(read(&[("TRANSFORMERS_OFFLINE", "True")]).expect("an environment").offline);
+        assert!(!read(&[("HF_HUB_OFFLINE", "0")]).expect("an environment").offline);
         assert!(read(&[("HF_ENDPOINT", "mirror")]).expect_err("no address").to_string().contains("HF_ENDPOINT mirror"));
     }
 }

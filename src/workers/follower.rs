@@ -44,8 +44,8 @@ pub struct Follower {
     /// Events that are ahead of the figures and have waited for one look.
     waited: usize,
     best: f64,
-    /// What was told last, so that only news is news.
-    told: Option<(bool, Option<String>)>,
+    /// What was reported last, so that only news is news.
+    reported: Option<(bool, Option<String>)>,
 }
 
 /// One of the two files.
@@ -124,7 +124,7 @@ impl Follower {
             reached: -1,
             waited: 0,
             best: f64::INFINITY,
-            told: None,
+            reported: None,
         }
     }
 
@@ -157,11 +157,11 @@ impl Follower {
         let events = self.merged();
         let problem = self.problem();
         let more = self.figures.more || self.events.more || !self.figures.waiting.is_empty();
-        let known = self.told.as_ref().is_some_and(|told| (told.0, &told.1) == (running, &problem));
+        let known = self.reported.as_ref().is_some_and(|last| (last.0, &last.1) == (running, &problem));
         if events.is_empty() && !anew && known {
             return (None, more);
         }
-        self.told = Some((running, problem.clone()));
+        self.reported = Some((running, problem.clone()));
         (Some(News { events, anew, running, problem }), more)
     }
 
@@ -183,7 +183,7 @@ impl Follower {
             if take_figures {
                 let figures = self.figures.waiting.pop_front().expect("there are some");
                 self.reached = step_of(&figures);
-                merged.push(self.told_figures(figures));
+                merged.push(self.event_of(figures));
             } else {
                 let (_, event) = self.events.waiting.pop_front().expect("there is one");
                 self.waited = self.waited.saturating_sub(1);
@@ -197,7 +197,7 @@ impl Follower {
     }
 
     /// A line of figures as the event that it was.
-    fn told_figures(&mut self, figures: Metrics) -> Event {
+    fn event_of(&mut self, figures: Metrics) -> Event {
         match figures.eval_loss {
             Some(loss) if figures.loss.is_none() => {
                 let best = figures.step > 0 && loss < self.best;
