@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    Method,
-    delta::{TensorDelta, check_fits},
+    Training,
+    change::{TensorChange, check_fits},
     dtype_name,
     formats::{self, Format},
     stack,
@@ -49,7 +49,7 @@ pub struct Info {
     pub method: String,
     /// The model it was trained on.
     pub base_model: BaseModel,
-    /// Number of trained numbers.
+    /// Number of trainable parameters.
     pub trained_parameters: usize,
     /// Storage type of the values: "f32" or "f16".
     pub dtype: String,
@@ -116,18 +116,18 @@ pub struct Adapter {
 /// # Errors
 /// The device failed while reading the values.
 pub async fn files(
-    method: &dyn Method,
+    training: &Training,
     name: &str,
     base: &Pretrained,
     dtype: Dtype,
 ) -> Result<Vec<(&'static str, Vec<u8>)>> {
-    let saved = method.save(&base.transformer);
+    let saved = training.save(&base.transformer);
     let mut tensors = Vec::new();
-    for (name, values) in saved.values {
+    for (name, values) in saved.tensors.values {
         let values = device::read(values).await?;
         tensors.push((name, dtype, values.len(), cast(&values, dtype)?));
     }
-    for (name, indices) in saved.indices {
+    for (name, indices) in saved.tensors.indices {
         let indices = device::read_indices(indices).await?;
         let bytes: Vec<u8> = indices.iter().flat_map(|index| index.to_le_bytes()).collect();
         tensors.push((name, Dtype::U32, indices.len(), bytes));
@@ -142,10 +142,10 @@ pub async fn files(
             parameters: base.transformer.parameter_count(),
             fingerprint: base.fingerprint.clone(),
         },
-        trained_parameters: method.trained_parameters(),
+        trained_parameters: training.trained_parameters(),
         dtype: dtype_name(dtype).into(),
         settings: saved.settings,
-        dense: saved.dense.into_iter().map(|(name, shape)| TensorShape { name, shape }).collect(),
+        dense: saved.whole.into_iter().map(|tensor| TensorShape { name: tensor.name, shape: tensor.shape }).collect(),
         classify: match &base.purpose {
             Purpose::LanguageModel => None,
             Purpose::Classify(head) => {
@@ -175,9 +175,9 @@ pub(super) fn folder_files(
 ///
 /// # Errors
 /// The device failed, or the folder cannot be written.
-pub async fn write(method: &dyn Method, name: &str, base: &Pretrained, dtype: Dtype, folder: &Path) -> Result<()> {
+pub async fn write(training: &Training, name: &str, base: &Pretrained, dtype: Dtype, folder: &Path) -> Result<()> {
     storage::create_dir_all(folder).map_err(|e| Error::file("create", folder, e))?;
-    for (file, bytes) in files(method, name, base, dtype).await? {
+    for (file, bytes) in files(training, name, base, dtype).await? {
         files::write(&folder.join(file), &bytes)?;
     }
     Ok(())
@@ -211,10 +211,10 @@ impl Adapter {
     ///
     /// # Errors
     /// Values that are missing or do not fit; mismatches of names and shapes are told all at once.
-    pub fn deltas(&self, transformer: &Transformer) -> Result<Vec<TensorDelta>> {
-        let deltas = (self.format.deltas)(self, transformer)?;
-        check_fits(self, &deltas, transformer)?;
-        Ok(deltas)
+    pub fn changes(&self, transformer: &Transformer) -> Result<Vec<TensorChange>> {
+        let changes = (self.format.changes)(self, transformer)?;
+        check_fits(self, &changes, transformer)?;
+        Ok(changes)
     }
 
     /// The method's own settings.

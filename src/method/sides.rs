@@ -81,7 +81,7 @@ impl Sides {
     pub fn switch(&mut self, folder: &Path, base: &mut Pretrained) -> Result<()> {
         let adapter = Adapter::read(folder)?;
         adapter.check_base(base)?;
-        adapter.deltas(&base.transformer)?;
+        adapter.changes(&base.transformer)?;
         self.turn(false, base)?;
         self.adapters = vec![(adapter, 1.0)];
         self.toggle(base)

@@ -9,7 +9,8 @@ use burn::tensor::{Int, Tensor};
 
 use super::{
     adapter::Adapter,
-    delta::{Delta, layer_dims},
+    change::{Change, layer_dims},
+    tensors::hook_for_evaluation,
 };
 use crate::{
     Error, Result,
@@ -36,6 +37,8 @@ enum Original {
     Numbers(Box<(Tensor<1, Int>, Tensor<1>)>),
     /// The whole tensor.
     Whole(Box<Matrix>),
+    /// The tensor was not changed: its layer computes in another way.
+    Hooked,
 }
 
 /// Adapters that are folded into a model, and what it takes to take them off.
@@ -67,10 +70,11 @@ impl AdapterStack {
         for (name, original) in self.originals {
             // A model keeps its parameters.
             let Some(parameter) = transformer.parameter_mut(&name) else { continue };
-            parameter.update(|weight| match original {
-                Original::Numbers(numbers) => weight.write(numbers.0, numbers.1),
-                Original::Whole(original) => *original,
-            });
+            match original {
+                Original::Numbers(numbers) => parameter.update(|weight| weight.write(numbers.0, numbers.1)),
+                Original::Whole(original) => parameter.update(|_| *original),
+                Original::Hooked => parameter.adaptation = None,
+            }
         }
     }
 }
@@ -92,8 +96,23 @@ pub fn fold_for_good(
     Ok(overlaps)
 }
 
+/// Refuses a model whose adapters change how its layers compute: its weights do not hold the change.
+///
+/// # Errors
+/// The first such layer, and what to do instead.
+pub fn check_merged(transformer: &Transformer) -> Result<()> {
+    match transformer.parameters().into_iter().find(|parameter| parameter.adaptation.is_some()) {
+        None => Ok(()),
+        Some(parameter) => Err(Error::input(format!(
+            "{}: this adapter changes how the layer computes, and no weight amounts to that, so it cannot be merged; use it \
+             with --adapter of agoge generate, chat, classify or evaluate",
+            parameter.name
+        ))),
+    }
+}
+
 /// The changes of one tensor: place of the adapter, its weight, the change.
-type Changes = Vec<(usize, f32, Delta)>;
+type Changes = Vec<(usize, f32, Change)>;
 
 /// Everything that will change, by tensor name, once all of it is known to fit.
 fn plan(adapters: &[(&Adapter, f32)], base: &Pretrained) -> Result<(BTreeMap<String, Changes>, Vec<Overlap>)> {
@@ -103,17 +122,27 @@ fn plan(adapters: &[(&Adapter, f32)], base: &Pretrained) -> Result<(BTreeMap<Str
             return Err(Error::input(format!("{}: the weight {weight} is not a number", adapter.folder.display())));
         }
         adapter.check_base(base)?;
-        for tensor in adapter.deltas(&base.transformer)? {
-            if !tensor.delta.is_empty() {
-                changes.entry(tensor.name).or_default().push((place, *weight, tensor.delta));
+        for tensor in adapter.changes(&base.transformer)? {
+            if !tensor.change.is_empty() {
+                changes.entry(tensor.name).or_default().push((place, *weight, tensor.change));
             }
+        }
+    }
+    for (name, changes) in &changes {
+        let hooked = |change: &&Change| matches!(change, Change::Hook(change) if change.hook.as_weight().is_none());
+        let hooks = changes.iter().map(|(.., change)| change).filter(hooked).count();
+        if hooks > 0 && !matches!(changes[..], [(_, 1.0, _)]) {
+            return Err(Error::input(format!(
+                "{name}: one of the adapters changes how this layer computes, which does not add up with other adapters and \
+                 has no weight but 1; use that adapter alone"
+            )));
         }
     }
     let mut shared: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     for changes in changes.values() {
         for (at, (second, _, delta)) in changes.iter().enumerate() {
             for (first, _, earlier) in &changes[..at] {
-                if let (Delta::Sparse { indices: a, .. }, Delta::Sparse { indices: b, .. }) = (earlier, delta) {
+                if let (Change::Sparse { indices: a, .. }, Change::Sparse { indices: b, .. }) = (earlier, delta) {
                     *shared.entry((*first, *second)).or_default() += common(a, b);
                 }
             }
@@ -153,12 +182,22 @@ fn sum(changes: Vec<(f32, Vec<u32>, Vec<f32>)>) -> (Vec<u32>, Vec<f32>) {
 }
 
 /// Writes the changes of one tensor and returns what it held.
-fn fold_tensor(name: &str, changes: Changes, transformer: &mut Transformer, device: &ComputeDevice) -> Original {
+fn fold_tensor(
+    name: &str,
+    changes: Changes,
+    transformer: &mut Transformer,
+    device: &ComputeDevice,
+) -> Original {
     let parameter = transformer.parameter_mut(name).expect("changes are known to fit");
     let (mut sparse, mut dense) = (Vec::new(), Vec::new());
-    for (_, weight, delta) in changes {
-        match delta {
-            Delta::Sparse { indices, values } => sparse.push((weight, indices, values)),
+    for (_, weight, change) in changes {
+        match change {
+            Change::Sparse { indices, values } => sparse.push((weight, indices, values)),
+            Change::Hook(change) if change.hook.as_weight().is_none() => {
+                let leaves = change.upload(device);
+                hook_for_evaluation(parameter, change.hook, leaves);
+                return Original::Hooked;
+            }
             other => dense.push((weight, other)),
         }
     }
@@ -193,10 +232,15 @@ fn fold_tensor(name: &str, changes: Changes, transformer: &mut Transformer, devi
     Original::Whole(Box::new(original))
 }
 
-/// `original`, some `rows` of a tensor, with low-rank changes and replacements.
+/// `[outputs, inputs]` from a weight as it is stored, or the other way round.
+fn layer_weight(parameter: &Parameter, weight: Tensor<2>) -> Tensor<2> {
+    if parameter.transposed() { weight.transpose() } else { weight }
+}
+
+/// `original`, some `rows` of a tensor, with low-rank changes, replacements and computed weights.
 fn folded(
     original: &Tensor<2>,
-    changes: &[(f32, Delta)],
+    changes: &[(f32, Change)],
     rows: Range<usize>,
     parameter: &Parameter,
     device: &ComputeDevice,
@@ -204,21 +248,28 @@ fn folded(
     let [_, cols] = parameter.matrix_dims();
     let upload =
         |values: &[f32]| device.floats(values[rows.start * cols..rows.end * cols].to_vec(), [rows.len(), cols]);
-    let replacements = changes.iter().filter(|(_, delta)| matches!(delta, Delta::Replace(_))).count();
+    let whole = |change: &Change| match change {
+        Change::Replace(values) => Some(upload(values)),
+        Change::Hook(change) => {
+            let weight = layer_weight(parameter, parameter.value().dense());
+            let merged = change.hook.as_weight()?.merged(weight, &change.upload(device));
+            Some(layer_weight(parameter, merged).slice_dim(0, rows.clone()))
+        }
+        _ => None,
+    };
+    let is_whole = |change: &Change| matches!(change, Change::Replace(_) | Change::Hook(_));
+    let replacements = changes.iter().filter(|(_, change)| is_whole(change)).count();
     let mut value = None;
     let mut rest = Vec::new();
-    for (weight, delta) in changes {
-        match delta {
-            // One whole replacement is exact; a difference added back would be rounded.
-            Delta::Replace(values) if replacements == 1 && *weight == 1.0 => value = Some(upload(values)),
-            other => rest.push((*weight, other)),
-        }
+    for (weight, change) in changes {
+        // One whole replacement is exact; a difference added back would be rounded.
+        let alone = is_whole(change) && replacements == 1 && *weight == 1.0;
+        if alone { value = whole(change) } else { rest.push((*weight, change)) }
     }
     let mut value = value.unwrap_or_else(|| original.clone());
-    for (weight, delta) in rest {
-        let change = match delta {
-            Delta::Replace(values) => (upload(values) - original.clone()).mul_scalar(weight),
-            Delta::LowRank { rank, a, b, scale } => {
+    for (weight, change) in rest {
+        let change = match change {
+            Change::LowRank { rank, a, b, scale } => {
                 let [outputs, inputs] = layer_dims(parameter).expect("low-rank changes are those of matrices");
                 let (a, b) = (device.floats(a.clone(), [*rank, inputs]), device.floats(b.clone(), [outputs, *rank]));
                 let scale = weight * scale;
@@ -228,7 +279,8 @@ fn folded(
                     b.slice_dim(0, rows.clone()).matmul(a).mul_scalar(scale)
                 }
             }
-            Delta::Sparse { .. } => unreachable!("sparse changes are written by index"),
+            Change::Sparse { .. } => unreachable!("sparse changes are written by index"),
+            other => (whole(other).expect("it is a new weight") - original.clone()).mul_scalar(weight),
         };
         value = value + change;
     }

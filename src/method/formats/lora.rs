@@ -10,7 +10,7 @@ use crate::{
     Result,
     method::{
         adapter::Adapter,
-        delta::{Delta, TensorDelta, layer_dims},
+        change::{Change, TensorChange, layer_dims},
     },
     model::{Role, Transformer},
 };
@@ -26,7 +26,7 @@ pub(super) fn is_part(name: &str) -> bool {
     [A, B, TABLE_A, TABLE_B].iter().any(|ending| name.ends_with(ending))
 }
 
-pub(super) fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelta>> {
+pub(super) fn changes(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorChange>> {
     let mut changes = Vec::new();
     for (a, b, table) in [(A, B, false), (TABLE_A, TABLE_B, true)] {
         if let Some(alone) =
@@ -47,7 +47,7 @@ fn change(
     module: &str,
     (a, b): (&str, &str),
     table: bool,
-) -> Result<TensorDelta> {
+) -> Result<TensorChange> {
     let (a, b) = (format!("{module}{a}"), format!("{module}{b}"));
     let ([rank, inputs], [outputs, again]) = (peft::dims(adapter, &a), peft::dims(adapter, &b)) else {
         return Err(adapter.error(format!("{module}: {a} and {b} are not two matrices")));
@@ -69,7 +69,7 @@ fn change(
         false if stored_transposed => (vec![inputs, outputs], a, b),
         false => (vec![outputs, inputs], a, b),
     };
-    Ok(TensorDelta { name, shape, delta: Delta::LowRank { rank, a, b, scale } })
+    Ok(TensorChange { name, shape, change: Change::LowRank { rank, a, b, scale } })
 }
 
 /// `[columns, rows]` of a matrix `[rows, columns]`.
@@ -111,8 +111,8 @@ pub(super) fn write(export: &Export) -> Result<(Vec<Part>, Config)> {
     let mut parts = Vec::new();
     let (mut ranks, mut alphas) = (Vec::new(), Vec::new());
     let mut fan_in_fan_out = false;
-    for tensor in &export.deltas {
-        let Delta::LowRank { rank, a, b, scale } = &tensor.delta else { continue };
+    for tensor in &export.changes {
+        let Change::LowRank { rank, a, b, scale } = &tensor.change else { continue };
         let parameter = parameters.iter().find(|p| p.name == tensor.name && p.role == Role::Linear);
         let layer = parameter.and_then(|p| layer_dims(p));
         let Some([outputs, inputs]) = layer else { return Err(peft::no_layer(export, tensor, "LoRA")) };

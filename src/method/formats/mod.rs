@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{
     adapter::{Adapter, BaseModel, Classify, INFO, Info, NAME, VERSION},
-    delta::{Delta, TensorDelta},
+    change::{Change, TensorChange},
 };
 use crate::{
     Error, Result,
@@ -37,7 +37,7 @@ pub struct Format {
     /// Reads the files; nothing is compared with a model yet.
     pub open: fn(&Path) -> Result<(Info, Weights)>,
     /// What the adapter does to the tensors of a model.
-    pub deltas: fn(&Adapter, &Transformer) -> Result<Vec<TensorDelta>>,
+    pub changes: fn(&Adapter, &Transformer) -> Result<Vec<TensorChange>>,
     /// The files of an adapter in this layout.
     pub write: fn(&Export) -> Result<Files>,
 }
@@ -48,7 +48,7 @@ pub struct Export<'a> {
     /// The adapter as it was read.
     pub adapter: &'a Adapter,
     /// What it does to each tensor.
-    pub deltas: Vec<TensorDelta>,
+    pub changes: Vec<TensorChange>,
     /// Its base model.
     pub base: &'a Pretrained,
     /// Where other programs find the base model: a folder, or a name on the Hugging Face hub.
@@ -110,19 +110,18 @@ pub(super) fn recognise(folder: &Path) -> Result<&'static Format> {
 /// An adapter that the layout cannot hold.
 pub fn export(adapter: &Adapter, base: &Pretrained, format: &Format, base_name: String) -> Result<Files> {
     adapter.check_base(base)?;
-    let deltas = adapter.deltas(&base.transformer)?;
-    let changes = deltas.into_iter().filter(|tensor| !tensor.delta.is_empty()).collect();
-    (format.write)(&Export { adapter, deltas: changes, base, base_name })
+    let changes = adapter.changes(&base.transformer)?.into_iter().filter(|tensor| !tensor.change.is_empty()).collect();
+    (format.write)(&Export { adapter, changes, base, base_name })
 }
 
 /// Kinds of changes that an adapter is made of.
 impl Export<'_> {
     fn sparse(&self) -> bool {
-        self.deltas.iter().any(|tensor| matches!(tensor.delta, Delta::Sparse { .. }))
+        self.changes.iter().any(|tensor| matches!(tensor.change, Change::Sparse { .. }))
     }
 
     fn low_rank(&self) -> bool {
-        self.deltas.iter().any(|tensor| matches!(tensor.delta, Delta::LowRank { .. }))
+        self.changes.iter().any(|tensor| matches!(tensor.change, Change::LowRank { .. }))
     }
 }
 
@@ -163,7 +162,7 @@ fn classes(config: &Value) -> Option<Classify> {
 }
 
 /// Sorts flat indices and their values; refuses an index that appears twice or is out of range.
-fn sorted(name: &str, pairs: Vec<(i64, f32)>, len: usize) -> Result<Delta> {
+fn sorted(name: &str, pairs: Vec<(i64, f32)>, len: usize) -> Result<Change> {
     let mut pairs = pairs;
     if let Some((index, _)) = pairs.iter().find(|(index, _)| !(0..len.min(u32::MAX as usize) as i64).contains(index)) {
         return Err(Error::input(format!("{name}: index {index} is out of range, the tensor has {len} numbers")));
@@ -173,7 +172,7 @@ fn sorted(name: &str, pairs: Vec<(i64, f32)>, len: usize) -> Result<Delta> {
         return Err(Error::input(format!("{name}: index {} appears twice", pair[0].0)));
     }
     let (indices, values) = pairs.into_iter().map(|(index, value)| (index as u32, value)).unzip();
-    Ok(Delta::Sparse { indices, values })
+    Ok(Change::Sparse { indices, values })
 }
 
 /// Integers of any width, as other programs store indices.
@@ -197,7 +196,7 @@ mod tests {
     #[test]
     fn foreign_indices_are_sorted_and_checked() {
         let pairs = vec![(5, 1.0), (2, 2.0), (9, 3.0)];
-        let expected = Delta::Sparse { indices: vec![2, 5, 9], values: vec![2.0, 1.0, 3.0] };
+        let expected = Change::Sparse { indices: vec![2, 5, 9], values: vec![2.0, 1.0, 3.0] };
         assert_eq!(sorted("t", pairs.clone(), 10).expect("good"), expected);
         assert!(sorted("t", pairs, 9).expect_err("too far").to_string().contains("index 9 is out of range"));
         assert!(sorted("t", vec![(-1, 1.0)], 9).is_err());

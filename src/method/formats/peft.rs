@@ -10,7 +10,7 @@ use crate::{
     Error, Result, files,
     method::{
         adapter::{Adapter, BaseModel, Info},
-        delta::{Delta, TensorDelta},
+        change::{Change, TensorChange},
         dtype_name,
     },
     model::{Role, Transformer, save::cast, weights::Weights},
@@ -31,7 +31,7 @@ pub(super) const FORMAT: Format = Format {
     about: "Hugging Face PEFT: low-rank adapters as LoRA, sparse ones as SHiRA",
     marker: CONFIG,
     open,
-    deltas,
+    changes,
     write,
 };
 
@@ -108,10 +108,10 @@ fn names(adapter: &Adapter) -> impl Iterator<Item = Result<&str>> {
     })
 }
 
-fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelta>> {
+fn changes(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorChange>> {
     let mut changes = match adapter.info.method.as_str() {
-        "lora" => lora::deltas(adapter, transformer)?,
-        _ => shira::deltas(adapter, transformer)?,
+        "lora" => lora::changes(adapter, transformer)?,
+        _ => shira::changes(adapter, transformer)?,
     };
     let saved: Vec<&str> =
         adapter.info.settings["modules_to_save"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -131,7 +131,7 @@ fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelt
         }
         let values = part(adapter, name)?;
         let shape = adapter.weights.dims(&format!("{PREFIX}{name}")).unwrap_or_default().to_vec();
-        changes.push(TensorDelta { name: name.to_owned(), shape, delta: Delta::Replace(values) });
+        changes.push(TensorChange { name: name.to_owned(), shape, change: Change::Replace(values) });
     }
     Ok(changes)
 }
@@ -180,8 +180,8 @@ fn write(export: &Export) -> Result<Files> {
         }
     };
     let mut replaced = Vec::new();
-    for tensor in &export.deltas {
-        let Delta::Replace(values) = &tensor.delta else { continue };
+    for tensor in &export.changes {
+        let Change::Replace(values) = &tensor.change else { continue };
         replaced.push(tensor.name.rsplit_once('.').map_or(&tensor.name[..], |(module, _)| module).to_owned());
         parts.push(floats(tensor.name.clone(), tensor.shape.clone(), values)?);
     }
@@ -216,9 +216,9 @@ pub(super) fn module(name: &str) -> &str {
 /// What to call the adapted modules: the last part of their names where that means exactly them, else whole names.
 fn targets(export: &Export) -> Vec<String> {
     let adapted: Vec<&str> = export
-        .deltas
+        .changes
         .iter()
-        .filter(|tensor| !matches!(tensor.delta, Delta::Replace(_)))
+        .filter(|tensor| !matches!(tensor.change, Change::Replace(_)))
         .map(|tensor| module(&tensor.name))
         .collect();
     let last = |name: &str| name.rsplit('.').next().unwrap_or(name).to_owned();
@@ -232,7 +232,7 @@ fn targets(export: &Export) -> Vec<String> {
 }
 
 /// The sentence about a change that PEFT's kinds of layers cannot hold.
-pub(super) fn no_layer(export: &Export, tensor: &TensorDelta, kind: &str) -> Error {
+pub(super) fn no_layer(export: &Export, tensor: &TensorChange, kind: &str) -> Error {
     export.adapter.error(format!(
         "{} is no linear layer, and {kind} of PEFT adapts those only; train with other --target-modules, export it as \
          agoge, or merge it into the model",

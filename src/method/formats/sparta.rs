@@ -13,7 +13,7 @@ use crate::{
     Error, Result, files,
     method::{
         adapter::{Adapter, BaseModel, Info},
-        delta::{Delta, TensorDelta},
+        change::{Change, TensorChange},
         dtype_name,
     },
     model::{
@@ -40,7 +40,7 @@ pub(super) const FORMAT: Format = Format {
     about: "the SpaRTA authors' package: sparse_deltas.safetensors and config.json",
     marker: VALUES,
     open,
-    deltas,
+    changes,
     write,
 };
 
@@ -67,7 +67,7 @@ fn open(folder: &Path) -> Result<(Info, Weights)> {
     Ok((info, weights))
 }
 
-fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelta>> {
+fn changes(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorChange>> {
     let parameters = transformer.parameters();
     let mut changes = Vec::new();
     let mut unknown = Vec::new();
@@ -105,8 +105,8 @@ fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelt
         let Some(pairs) = pairs else {
             return Err(adapter.error(format!("{stored} names places outside of the shape {dims:?} of the model")));
         };
-        let delta = super::sorted(name, pairs, parameter.len()).map_err(|e| adapter.error(e))?;
-        changes.push(TensorDelta { name: name.to_owned(), shape: dims.clone(), delta });
+        let change = super::sorted(name, pairs, parameter.len()).map_err(|e| adapter.error(e))?;
+        changes.push(TensorChange { name: name.to_owned(), shape: dims.clone(), change });
     }
     if !unknown.is_empty() {
         return Err(adapter.error(format!("the model has no parameter {}", unknown.join(", "))));
@@ -115,7 +115,7 @@ fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelt
 }
 
 /// The whole head: its start and its deltas, which the package trains all of.
-fn head(adapter: &Adapter, transformer: &Transformer, mut values: Vec<f32>) -> Result<TensorDelta> {
+fn head(adapter: &Adapter, transformer: &Transformer, mut values: Vec<f32>) -> Result<TensorChange> {
     let (safe, tensor) = HEAD_START_SAFE;
     let path = adapter.folder.join(safe);
     let (file, start) = if storage::exists(&path) {
@@ -134,7 +134,7 @@ fn head(adapter: &Adapter, transformer: &Transformer, mut values: Vec<f32>) -> R
     }
     values.iter_mut().zip(start).for_each(|(value, start)| *value += start);
     let shape = vec![values.len() / width, width];
-    Ok(TensorDelta { name: HEAD.into(), shape, delta: Delta::Replace(values) })
+    Ok(TensorChange { name: HEAD.into(), shape, change: Change::Replace(values) })
 }
 
 fn write(export: &Export) -> Result<Files> {
@@ -142,11 +142,11 @@ fn write(export: &Export) -> Result<Files> {
     let mut start = None;
     for parameter in export.base.transformer.parameters() {
         let everywhere: Vec<u32>;
-        let (indices, values) = match export.deltas.iter().find(|tensor| tensor.name == parameter.name) {
+        let (indices, values) = match export.changes.iter().find(|tensor| tensor.name == parameter.name) {
             None => (&[][..], &[][..]),
-            Some(TensorDelta { delta: Delta::Sparse { indices, values }, .. }) => (&indices[..], &values[..]),
+            Some(TensorChange { change: Change::Sparse { indices, values }, .. }) => (&indices[..], &values[..]),
             // The package trains the whole head as deltas on a start; what the start was, the adapter does not know.
-            Some(TensorDelta { name, shape, delta: Delta::Replace(values) }) if name == HEAD => {
+            Some(TensorChange { name, shape, change: Change::Replace(values) }) if name == HEAD => {
                 let [classes, width] = shape[..] else {
                     return Err(export.adapter.error(format!("{HEAD} has shape {shape:?}, not that of a head")));
                 };
@@ -154,8 +154,8 @@ fn write(export: &Export) -> Result<Files> {
                 everywhere = (0..values.len() as u32).collect();
                 (&everywhere[..], &values[..])
             }
-            Some(TensorDelta { name, delta, .. }) => {
-                let kind = if matches!(delta, Delta::LowRank { .. }) { "low-rank" } else { "a whole new tensor" };
+            Some(TensorChange { name, change, .. }) => {
+                let kind = if matches!(change, Change::LowRank { .. }) { "low-rank" } else { "a whole new tensor" };
                 return Err(export.adapter.error(format!(
                     "the change of {name} is {kind}; the SpaRTA layout holds sparse changes only, export it as agoge \
                      or merge it into the model"

@@ -1,18 +1,19 @@
-//! What an adapter does to a model, whatever method or program made it: one change for each tensor.
+//! What a trained method amounts to, whatever method or program made it: one change for each tensor.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
-use serde::Deserialize;
+use burn::tensor::Tensor;
 
-use super::adapter::{Adapter, TensorShape};
+use super::{adapter::Adapter, hook::Hook, mask::drawn::check_indices};
 use crate::{
     Error, Result,
+    device::ComputeDevice,
     model::{Parameter, Transformer},
 };
 
 /// A change of one tensor, in the layout of the checkpoint.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Delta {
+pub enum Change {
     /// `weight[i] += value` for sorted, distinct flat indices.
     Sparse {
         /// Flat indices `[N]`.
@@ -33,26 +34,55 @@ pub enum Delta {
     },
     /// The tensor is replaced by these values.
     Replace(Vec<f32>),
+    /// The layer computes in a method's own way. It can be merged where that amounts to a weight.
+    Hook(HookChange),
+}
+
+/// A layer that computes in a method's own way.
+#[derive(Clone, Debug)]
+pub struct HookChange {
+    /// Name of the method.
+    pub method: &'static str,
+    /// How it computes.
+    pub hook: Arc<dyn Hook>,
+    /// The matrices that the hook reads, as far as the adapter holds them: names behind that of the tensor, dimensions, values.
+    pub leaves: Vec<(&'static str, [usize; 2], Vec<f32>)>,
+}
+
+impl PartialEq for HookChange {
+    /// Hooks hold settings only, which their debug form shows.
+    fn eq(&self, other: &Self) -> bool {
+        let key = |change: &Self| (change.method, format!("{:?}", change.hook));
+        key(self) == key(other) && self.leaves == other.leaves
+    }
+}
+
+impl HookChange {
+    /// The matrices on the device.
+    pub(super) fn upload(&self, device: &ComputeDevice) -> Vec<Tensor<2>> {
+        self.leaves.iter().map(|(_, dims, values)| device.floats(values.clone(), *dims)).collect()
+    }
 }
 
 /// The change of a named tensor.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TensorDelta {
+pub struct TensorChange {
     /// Name of the parameter in the checkpoint.
     pub name: String,
     /// Shape of the parameter in the checkpoint.
     pub shape: Vec<usize>,
     /// What happens to it.
-    pub delta: Delta,
+    pub change: Change,
 }
 
-impl Delta {
+impl Change {
     /// How many numbers describe the change.
     pub fn len(&self) -> usize {
         match self {
             Self::Sparse { values, .. } => values.len(),
             Self::LowRank { a, b, .. } => a.len() + b.len(),
             Self::Replace(values) => values.len(),
+            Self::Hook(change) => change.leaves.iter().map(|(.., values)| values.len()).sum(),
         }
     }
 
@@ -69,21 +99,6 @@ pub fn layer_dims(parameter: &Parameter) -> Option<[usize; 2]> {
         [outputs, inputs] => Some([outputs, inputs]),
         _ => None,
     }
-}
-
-/// Checks that mask indices are below `len`, in ascending order and distinct.
-///
-/// # Errors
-/// The first index that is not.
-pub(super) fn check_indices(name: &str, indices: &[u32], len: usize) -> Result<()> {
-    if let Some(index) = indices.iter().find(|&&index| index as usize >= len) {
-        return Err(Error::input(format!("{name}: mask index {index} is out of range, the tensor has {len} numbers")));
-    }
-    if let Some(pair) = indices.windows(2).find(|pair| pair[0] >= pair[1]) {
-        let what = if pair[0] == pair[1] { "appears twice" } else { "is not in ascending order" };
-        return Err(Error::input(format!("{name}: mask index {} {what}", pair[1])));
-    }
-    Ok(())
 }
 
 /// Most mismatches that one message lists.
@@ -120,26 +135,26 @@ pub(super) fn check_listed<'a>(
 ///
 /// # Errors
 /// All mismatches at once, by tensor name.
-pub(super) fn check_fits(adapter: &Adapter, deltas: &[TensorDelta], transformer: &Transformer) -> Result<()> {
-    check_listed(adapter, deltas.iter().map(|tensor| (&tensor.name[..], &tensor.shape[..])), transformer)?;
+pub(super) fn check_fits(adapter: &Adapter, changes: &[TensorChange], transformer: &Transformer) -> Result<()> {
+    check_listed(adapter, changes.iter().map(|tensor| (&tensor.name[..], &tensor.shape[..])), transformer)?;
     let parameters = transformer.parameters();
-    let problem = |tensor: &TensorDelta| {
+    let problem = |tensor: &TensorChange| {
         let parameter = parameters.iter().find(|parameter| parameter.name == tensor.name)?;
         misfit(tensor, parameter)
     };
-    all_of(adapter, &deltas.iter().filter_map(problem).collect::<Vec<_>>())
+    all_of(adapter, &changes.iter().filter_map(problem).collect::<Vec<_>>())
 }
 
 /// What is wrong with a change of a tensor that has the right shape.
-fn misfit(TensorDelta { name, shape, delta }: &TensorDelta, parameter: &Parameter) -> Option<String> {
-    match delta {
-        Delta::Sparse { indices, values } if indices.len() != values.len() => {
+fn misfit(TensorChange { name, shape, change }: &TensorChange, parameter: &Parameter) -> Option<String> {
+    match change {
+        Change::Sparse { indices, values } if indices.len() != values.len() => {
             Some(format!("{name} has {} deltas for {} indices", values.len(), indices.len()))
         }
-        Delta::Sparse { indices, .. } => {
+        Change::Sparse { indices, .. } => {
             check_indices(name, indices, parameter.len()).err().map(|error| error.to_string())
         }
-        Delta::LowRank { rank, a, b, .. } => {
+        Change::LowRank { rank, a, b, .. } => {
             let wanted = layer_dims(parameter).map(|[outputs, inputs]| (rank * inputs, outputs * rank));
             (wanted != Some((a.len(), b.len()))).then(|| {
                 format!(
@@ -150,8 +165,13 @@ fn misfit(TensorDelta { name, shape, delta }: &TensorDelta, parameter: &Paramete
                 )
             })
         }
-        Delta::Replace(values) => (values.len() != parameter.len())
+        Change::Replace(values) => (values.len() != parameter.len())
             .then(|| format!("{name} has shape {shape:?} but {} values in the adapter", values.len())),
+        Change::Hook(HookChange { method, hook, leaves }) => {
+            let filled = leaves.iter().all(|(_, [rows, cols], values)| rows * cols == values.len());
+            let fits = filled && layer_dims(parameter).is_some_and(|dims| hook.fits(dims, leaves));
+            (!fits).then(|| format!("{name} has shape {shape:?}, which the matrices of {method} in the adapter do not fit"))
+        }
     }
 }
 
@@ -167,34 +187,4 @@ fn all_of(adapter: &Adapter, problems: &[String]) -> Result<()> {
             Err(adapter.error(format!("it does not fit the model ({} tensors):{shown}{more}", problems.len())))
         }
     }
-}
-
-/// The changes of an adapter that the low-rank method wrote: `NAME.lora_a` `[R * inputs]` and `NAME.lora_b`
-/// `[outputs * R]` for each tensor.
-///
-/// # Errors
-/// Settings that are not those of the method, or a matrix that is missing or has no whole number of rows.
-pub(super) fn lora_deltas(adapter: &Adapter) -> Result<Vec<TensorDelta>> {
-    #[derive(Deserialize)]
-    struct Settings {
-        rank: usize,
-        scale: f32,
-        tensors: Vec<TensorShape>,
-    }
-    let settings: Settings = adapter.settings()?;
-    if settings.rank == 0 || !settings.scale.is_finite() {
-        return Err(adapter.error(format!(
-            "adapter.json: rank {} and scale {} do not describe a low-rank adapter",
-            settings.rank, settings.scale
-        )));
-    }
-    let matrix = |name: String| adapter.weights.floats(&name).map_err(|e| adapter.error(e));
-    settings
-        .tensors
-        .into_iter()
-        .map(|TensorShape { name, shape }| {
-            let (a, b) = (matrix(format!("{name}.lora_a"))?, matrix(format!("{name}.lora_b"))?);
-            Ok(TensorDelta { name, shape, delta: Delta::LowRank { rank: settings.rank, a, b, scale: settings.scale } })
-        })
-        .collect()
 }
