@@ -66,10 +66,11 @@ pub(super) async fn check(setup: &Setup, known: &mut Known, superseded: &dyn Fn(
     let fault = |(setting, message): (&str, String)| Fault { setting: setting.to_owned(), message };
     found.faults.extend(missing(&config, setup.demo).into_iter().map(fault));
     found.faults.extend(config.faults().into_iter().map(|f| fault((f.setting, f.message))));
-    found.unless("method", method::find(&config.method).map(|_| ()));
-    if config.method == "sparta" {
+    let entry = method::find(&config.method);
+    if entry.as_ref().is_ok_and(|entry| entry.reads("mask")) {
         found.unless("mask", mask::find(&config.mask).map(|_| ()));
     }
+    found.unless("method", entry.map(|_| ()));
     if !config.init_adapter.as_os_str().is_empty() {
         found.unless("init_adapter", Adapter::read(&config.init_adapter).map(|_| ()));
     }

@@ -1,10 +1,10 @@
 //! What a trained method amounts to, whatever method or program made it: one change for each tensor.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{any::Any, collections::HashSet, sync::Arc};
 
 use burn::tensor::Tensor;
 
-use super::{adapter::Adapter, hook::Hook, mask::drawn::check_indices};
+use super::{adapter::Adapter, hook::{Hook, LayerChange, Leaf}, mask::drawn::check_indices};
 use crate::{
     Error, Result,
     device::ComputeDevice,
@@ -44,9 +44,9 @@ pub struct HookChange {
     /// Name of the method.
     pub method: &'static str,
     /// How it computes.
-    pub hook: Arc<dyn Hook>,
-    /// The matrices that the hook reads, as far as the adapter holds them: names behind that of the tensor, dimensions, values.
-    pub leaves: Vec<(&'static str, [usize; 2], Vec<f32>)>,
+    pub hook: Arc<dyn LayerChange>,
+    /// The matrices that the hook reads, as far as the adapter holds them.
+    pub leaves: Vec<Leaf>,
 }
 
 impl PartialEq for HookChange {
@@ -58,6 +58,12 @@ impl PartialEq for HookChange {
 }
 
 impl HookChange {
+    /// How it computes, where that is the layer `L` of a method.
+    pub(super) fn layer<L: Hook>(&self) -> Option<&L> {
+        let hook: &dyn Any = &*self.hook;
+        hook.downcast_ref()
+    }
+
     /// The matrices on the device.
     pub(super) fn upload(&self, device: &ComputeDevice) -> Vec<Tensor<2>> {
         self.leaves.iter().map(|(_, dims, values)| device.floats(values.clone(), *dims)).collect()

@@ -1,8 +1,9 @@
 //! How a method computes with a parameter of the model, and the pass that it does so in.
 
-use std::{fmt::Debug, sync::Arc};
+use std::{any::Any, fmt::Debug, sync::Arc};
 
 use burn::tensor::{Int, Tensor};
+use serde_json::Value;
 
 use crate::{kernel::Matrix, model::LinearCall, rng::Stream};
 
@@ -18,7 +19,7 @@ pub struct HookedParameter {
 }
 
 /// How a method computes with one parameter. Holds settings only: the tensors are handed to it.
-pub trait Hook: Debug + Send + Sync {
+pub trait Hook: Any + Debug + Send + Sync {
     /// The linear layer of a weight, with bias and residual added. `leaves` are the matrices that it reads, tracked where the
     /// pass is differentiated.
     fn linear(&self, layer: LinearCall<'_>, leaves: &[Tensor<2>], pass: Pass) -> Tensor<2>;
@@ -32,9 +33,18 @@ pub trait Hook: Debug + Send + Sync {
     fn small(&self, weight: &Matrix, _leaves: &[Tensor<2>], _pass: Pass) -> Tensor<2> {
         weight.dense()
     }
+}
 
-    /// Whether the matrices of an adapter (names, dimensions, values) are those that it reads for a weight `[outputs, inputs]`.
-    fn fits(&self, dims: [usize; 2], leaves: &[(&'static str, [usize; 2], Vec<f32>)]) -> bool;
+/// A matrix of a tensor in an adapter: its name behind that of the tensor, its dimensions, its values in row-major order.
+pub type Leaf = (&'static str, [usize; 2], Vec<f32>);
+
+/// A hook that adapters hold as it is, because its layers amount to no sparse, low-rank or whole change.
+pub trait LayerChange: Hook {
+    /// Whether the matrices of an adapter are those that it reads for a weight `[outputs, inputs]`.
+    fn fits(&self, dims: [usize; 2], leaves: &[Leaf]) -> bool;
+
+    /// What an adapter folder records of it, beside the tensors that it belongs to: settings of the method (a JSON object).
+    fn settings(&self) -> Value;
 
     /// Itself, where the layer amounts to a weight in evaluation; else it cannot be merged.
     fn as_weight(&self) -> Option<&dyn ComputedWeight> {

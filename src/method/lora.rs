@@ -7,17 +7,19 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use serde_json::Value;
 
 use super::{
     Budget, MethodEntry,
     adapter::{Adapter, TensorShape},
     change::{Change, TensorChange},
-    description::{Description, Method, Setup},
+    description::{Description, Setup},
     hook::{Hook, HookedParameter, Pass},
-    low_rank::{self, LowRankSettings, Pair},
+    low_rank::{self, LowRank, LowRankSettings, Pair},
 };
-use crate::{Result, event::TrainedTensor, kernel, model::{LinearCall, Transformer}};
+use crate::{
+    Result, kernel,
+    model::{LinearCall, Transformer},
+};
 
 pub(super) const METHOD: MethodEntry = MethodEntry {
     name: "lora",
@@ -28,9 +30,6 @@ pub(super) const METHOD: MethodEntry = MethodEntry {
     describe,
     changes,
 };
-
-#[derive(Debug)]
-struct Lora(LowRankSettings);
 
 /// The layer of one target; reads `A` and `B`.
 #[derive(Debug)]
@@ -75,13 +74,7 @@ fn describe(setup: &mut Setup, transformer: &Transformer) -> Result<Description>
         hooks.push(HookedParameter { parameter: weight, hook, reads: vec![at, at + 1] });
         tensors.extend(pair.tensors());
     }
-    Ok(Description { tensors, hooks, method: Box::new(Lora(settings)) })
-}
-
-impl Method for Lora {
-    fn settings(&self, _tensors: &[TrainedTensor]) -> Value {
-        serde_json::to_value(&self.0).expect("plain numbers and names")
-    }
+    Ok(Description { tensors, hooks, method: Box::new(LowRank(settings)) })
 }
 
 fn changes(adapter: &Adapter) -> Result<Vec<TensorChange>> {

@@ -1,17 +1,19 @@
 //! Pairs of low-rank matrices beside weights, as the methods of LoRA's kind have them.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
     adapter::{Adapter, TensorShape},
-    change::{TensorChange, layer_dims},
-    description::Setup,
+    change::{Change, TensorChange, layer_dims},
+    description::{Method, Setup},
     hook::Pass,
     targets::{self, Target},
     trainable::{MethodTensor, Start},
 };
 use crate::{
     Error, Result,
+    event::TrainedTensor,
     model::{Parameter, Role, Transformer},
 };
 
@@ -44,6 +46,16 @@ pub(super) struct LowRankSettings {
     pub alpha: f64,
     pub scale: f32,
     pub tensors: Vec<TensorShape>,
+}
+
+/// What methods with such pairs record.
+#[derive(Debug)]
+pub(super) struct LowRank(pub LowRankSettings);
+
+impl Method for LowRank {
+    fn settings(&self, _tensors: &[TrainedTensor]) -> Value {
+        serde_json::to_value(&self.0).expect("plain numbers and names")
+    }
 }
 
 impl Pair {
@@ -144,7 +156,7 @@ impl LowRankSettings {
         &self,
         adapter: &Adapter,
         names: [&str; N],
-        change: impl Fn(&TensorShape, [Vec<f32>; N]) -> super::change::Change,
+        change: impl Fn(&TensorShape, [Vec<f32>; N]) -> Change,
     ) -> Result<Vec<TensorChange>> {
         let read = |tensor: &TensorShape| {
             let mut values = [const { Vec::new() }; N];

@@ -17,6 +17,7 @@ pub mod tensors;
 pub mod trainable;
 pub mod training;
 
+mod dora;
 mod full;
 mod head;
 mod lora;
@@ -85,7 +86,7 @@ pub struct MethodEntry {
 }
 
 /// Every training method.
-pub const METHODS: &[MethodEntry] = &[sparta::METHOD, lora::METHOD, full::METHOD, head::METHOD];
+pub const METHODS: &[MethodEntry] = &[sparta::METHOD, lora::METHOD, dora::METHOD, full::METHOD, head::METHOD];
 
 /// The method of this name.
 ///

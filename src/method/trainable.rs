@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::mask::drawn::MaskSettings;
-use crate::model::Parameter;
+use crate::{device::ComputeDevice, model::Parameter};
 
 /// One tensor of a method.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ pub enum Start {
         /// Name of the parameter.
         parameter: String,
         /// Gives a matrix of the tensor's dimensions.
-        compute: fn(&Parameter) -> Tensor<2>,
+        compute: fn(&Parameter, &ComputeDevice) -> Tensor<2>,
     },
 }
 

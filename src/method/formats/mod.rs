@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{
     adapter::{Adapter, BaseModel, Classify, INFO, Info, NAME, VERSION},
-    change::{Change, TensorChange},
+    change::{Change, HookChange, TensorChange},
 };
 use crate::{
     Error, Result,
@@ -122,6 +122,14 @@ impl Export<'_> {
 
     fn low_rank(&self) -> bool {
         self.changes.iter().any(|tensor| matches!(tensor.change, Change::LowRank { .. }))
+    }
+
+    /// Layers that compute in a method's own way.
+    fn hooked(&self) -> impl Iterator<Item = (&TensorChange, &HookChange)> {
+        self.changes.iter().filter_map(|tensor| match &tensor.change {
+            Change::Hook(change) => Some((tensor, change)),
+            _ => None,
+        })
     }
 }
 

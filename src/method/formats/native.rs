@@ -73,8 +73,9 @@ fn floats(vectors: &mut Vectors, name: String, values: &[f32]) -> Result<()> {
 }
 
 fn write(export: &Export) -> Result<Files> {
-    if export.sparse() && export.low_rank() {
-        return Err(export.adapter.error("sparse and low-rank changes in one adapter have no method"));
+    let kinds = [export.sparse(), export.low_rank(), export.hooked().next().is_some()];
+    if kinds.into_iter().filter(|there| *there).count() > 1 {
+        return Err(export.adapter.error("changes of different kinds in one adapter have no method"));
     }
     let mut vectors = Vectors::new();
     let mut dense = Vec::new();
@@ -82,6 +83,8 @@ fn write(export: &Export) -> Result<Files> {
         (sparta::METHOD.name, sparse(export, &mut vectors)?)
     } else if export.low_rank() {
         (lora::METHOD.name, low_rank(export, &mut vectors)?)
+    } else if let Some((_, change)) = export.hooked().next() {
+        (change.method, hooked(export, &mut vectors)?)
     } else {
         let trained = |t: &TensorChange| json!({ "name": t.name, "shape": t.shape, "trained": t.change.len() });
         (full::METHOD.name, json!({ "tensors": export.changes.iter().map(trained).collect::<Vec<_>>() }))
@@ -127,6 +130,28 @@ fn sparse(export: &Export, vectors: &mut Vectors) -> Result<Value> {
     }
     let sparsity = 1.0 - trained as f64 / export.base.transformer.parameter_count() as f64;
     Ok(json!({ "seed": 0, "sparsity": sparsity, "tensors": tensors, "drawn_from_seed": false }))
+}
+
+/// Settings and vectors of layers that compute in a method's own way, which are the same for all of them.
+fn hooked(export: &Export, vectors: &mut Vectors) -> Result<Value> {
+    let mut tensors = Vec::new();
+    let mut settings: Option<(&str, Value)> = None;
+    for (tensor, change) in export.hooked() {
+        let own = (change.method, change.hook.settings());
+        if settings.get_or_insert_with(|| own.clone()) != &own {
+            return Err(export.adapter.error(format!(
+                "{} has other settings than the layers before it, which the layout of agoge does not know",
+                tensor.name
+            )));
+        }
+        tensors.push(json!({ "name": tensor.name, "shape": tensor.shape }));
+        for (leaf, _, values) in &change.leaves {
+            floats(vectors, format!("{}.{leaf}", tensor.name), values)?;
+        }
+    }
+    let mut settings = settings.map_or(Value::Null, |(_, settings)| settings);
+    settings["tensors"] = json!(tensors);
+    Ok(settings)
 }
 
 /// Settings and vectors of a low-rank adapter. The layout knows one rank and one factor: smaller ranks are filled up

@@ -11,7 +11,7 @@ use crate::{
     method::{
         adapter::{Adapter, BaseModel, Info},
         change::{Change, TensorChange},
-        dtype_name,
+        dora, dtype_name, lora as lora_method,
     },
     model::{Role, Transformer, save::cast, weights::Weights},
     storage,
@@ -25,6 +25,8 @@ const PREFIX: &str = "base_model.model.";
 const WRITTEN_FOR: &str = "0.21.2";
 /// The head of transformers' sequence classifiers.
 const HEAD: &str = "score";
+/// What sparse adapters of PEFT are called: a method that agoge does not train, but can continue with.
+const SHIRA: &str = "shira";
 
 pub(super) const FORMAT: Format = Format {
     name: "peft",
@@ -37,7 +39,6 @@ pub(super) const FORMAT: Format = Format {
 
 /// Fields whose presence (not null, not false, not empty) means something that agoge does not do.
 const REFUSED: &[(&str, &str)] = &[
-    ("use_dora", "DoRA (use_dora)"),
     ("use_bdlora", "BD-LoRA (use_bdlora)"),
     ("use_qalora", "QALoRA (use_qalora)"),
     ("lora_bias", "a bias in the low-rank matrices (lora_bias)"),
@@ -56,8 +57,9 @@ fn open(folder: &Path) -> Result<(Info, Weights)> {
     let refuse = |what: String| Err(Error::input(format!("{}: {what}", path.display())));
     let kind = config["peft_type"].as_str().unwrap_or_default();
     let method = match kind {
-        "LORA" => "lora",
-        "SHIRA" => "shira",
+        "LORA" if config["use_dora"] == true => dora::METHOD.name,
+        "LORA" => lora_method::METHOD.name,
+        "SHIRA" => SHIRA,
         other => {
             return refuse(format!("a PEFT adapter of the kind \"{other}\" is not supported; LORA and SHIRA are"));
         }
@@ -110,8 +112,8 @@ fn names(adapter: &Adapter) -> impl Iterator<Item = Result<&str>> {
 
 fn changes(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorChange>> {
     let mut changes = match adapter.info.method.as_str() {
-        "lora" => lora::changes(adapter, transformer)?,
-        _ => shira::changes(adapter, transformer)?,
+        SHIRA => shira::changes(adapter, transformer)?,
+        _ => lora::changes(adapter, transformer)?,
     };
     let saved: Vec<&str> =
         adapter.info.settings["modules_to_save"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -169,13 +171,14 @@ pub(super) fn floats(name: String, dims: Vec<usize>, values: &[f32]) -> Result<P
 }
 
 fn write(export: &Export) -> Result<Files> {
-    let (mut parts, mut config) = match (export.low_rank(), export.sparse()) {
+    let dora = export.hooked().all(|(tensor, _)| dora::parts(&tensor.change).is_some());
+    let low_rank = export.low_rank() || export.hooked().next().is_some();
+    let (mut parts, mut config) = match (low_rank && dora, export.sparse()) {
         (true, false) => lora::write(export)?,
         (false, true) => shira::write(export)?,
         _ => {
             return Err(export.adapter.error(
-                "PEFT has no layout for an adapter that replaces whole tensors; export it as agoge, or merge it into \
-                 the model",
+                "PEFT has no layout for what this adapter changes; export it as agoge, or merge it into the model",
             ));
         }
     };

@@ -14,7 +14,7 @@ use crate::{
     method::{
         adapter::{Adapter, BaseModel, Info},
         change::{Change, TensorChange},
-        dtype_name,
+        dtype_name, sparta,
     },
     model::{
         Transformer,
@@ -36,7 +36,7 @@ const HEAD_START: &str = "head_init.pt";
 const HEAD_START_SAFE: (&str, &str) = ("head_init.safetensors", "head");
 
 pub(super) const FORMAT: Format = Format {
-    name: "sparta",
+    name: sparta::METHOD.name,
     about: "the SpaRTA authors' package: sparse_deltas.safetensors and config.json",
     marker: VALUES,
     open,
@@ -62,7 +62,7 @@ fn open(folder: &Path) -> Result<(Info, Weights)> {
         BaseModel { name: text(BASE), model_type: text("model_type"), parameters: 0, fingerprint: String::new() };
     let classify = (config["problem_type"] == "single_label_classification").then(|| super::classes(&config)).flatten();
     let dtype = dtype_name(dtype.unwrap_or(Dtype::F32)).to_owned();
-    let mut info = super::foreign("sparta", base, dtype, trained, config);
+    let mut info = super::foreign(sparta::METHOD.name, base, dtype, trained, config);
     info.classify = classify;
     Ok((info, weights))
 }
@@ -155,7 +155,11 @@ fn write(export: &Export) -> Result<Files> {
                 (&everywhere[..], &values[..])
             }
             Some(TensorChange { name, change, .. }) => {
-                let kind = if matches!(change, Change::LowRank { .. }) { "low-rank" } else { "a whole new tensor" };
+                let kind = match change {
+                    Change::LowRank { .. } => "low-rank".into(),
+                    Change::Hook(change) => format!("that of {}", change.method),
+                    _ => "a whole new tensor".to_owned(),
+                };
                 return Err(export.adapter.error(format!(
                     "the change of {name} is {kind}; the SpaRTA layout holds sparse changes only, export it as agoge \
                      or merge it into the model"

@@ -160,7 +160,7 @@ impl Maker<'_> {
             (None, Start::OfWeight { parameter, compute }) => {
                 let parameters = transformer.parameters();
                 let found = parameters.into_iter().find(|known| known.name == parameter);
-                compute(found.expect("methods start from parameters of the model"))
+                compute(found.expect("methods start from parameters of the model"), self.device)
             }
             (None, Start::Zeros | Start::Unchanged) => Tensor::zeros(dims, &self.device.handle),
         };

@@ -2,6 +2,7 @@
 //! the first batches hold at once. It mirrors those files and has to follow them.
 
 use super::{
+    planned::{Means, Planned},
     forward::{Forward, Shape},
     split,
     tape::{self, Buffer, Extent, Gradients, Ledger, Part, Tape},
@@ -9,7 +10,6 @@ use super::{
 use crate::{
     event::TrainedTensor,
     kernel::Packing,
-    method::{Means, Planned},
     model::{Keeping, Parameter, Transformer, head::Head},
 };
 
