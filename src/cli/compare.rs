@@ -20,11 +20,11 @@ use super::{
 };
 use crate::{
     Error, Result,
-    config::{List, Overrides, RunConfig},
+    config::{Budget, List, Overrides, RunConfig},
     device,
     event::{Ending, Event},
     files,
-    method::{self, Budget, METHODS},
+    method::{self, METHODS},
     train::{
         Inputs, Run,
         estimate::outline,
@@ -70,6 +70,7 @@ struct Planned {
 impl Compare {
     pub(super) async fn run(self) -> Result<ExitCode> {
         let mut base = self.config.as_deref().map_or_else(|| Ok(RunConfig::default()), RunConfig::from_toml)?;
+        let typed = self.settings.given();
         self.settings.clone().apply(&mut base);
         for (name, path) in [("model", &base.model), ("data", &base.data), ("out", &base.out)] {
             if path.as_os_str().is_empty() {
@@ -79,6 +80,8 @@ impl Compare {
         if self.methods.0.is_empty() || self.seeds.0.is_empty() {
             return Err(Error::input("--methods and --seeds want at least one name and one number"));
         }
+        let entries = self.methods.0.iter().map(|name| method::find(name)).collect::<Result<Vec<_>>>()?;
+        method::settings::check_typed(&entries, &typed)?;
         let quiet = self.verbosity.quiet || self.verbosity.json;
         pin(&mut base, quiet)?;
         let mut planned = self.plan(&base)?;
@@ -204,7 +207,8 @@ fn match_trainable(planned: &mut [Planned]) -> Result<()> {
     let budget = |plan: &Planned| method::find(&plan.method).ok().and_then(|entry| entry.budget);
     let exact = |plan: &&mut Planned| matches!(budget(plan), Some(Budget::Exact { .. }));
     let reference = planned.iter().find(|plan| matches!(budget(plan), Some(Budget::Steps { .. })));
-    let (Some(reference), true) = (reference, planned.iter().any(|plan| matches!(budget(plan), Some(Budget::Exact { .. }))))
+    let (Some(reference), true) =
+        (reference, planned.iter().any(|plan| matches!(budget(plan), Some(Budget::Exact { .. }))))
     else {
         let names = |wanted: fn(Budget) -> bool| {
             let all = METHODS.iter().filter(|entry| entry.budget.is_some_and(wanted)).map(|entry| entry.name);

@@ -19,6 +19,7 @@ use crate::{
     config::{OF_MODEL_AND_DATA, Overrides},
     demo::{self, Example},
     event::{Ending, Event},
+    method,
     train::{Inputs, Run, folder::prepare_out},
 };
 
@@ -49,8 +50,10 @@ impl Demo {
             )));
         }
         let mut config = demo::config();
+        let typed = self.settings.given();
         self.settings.apply(&mut config);
         config.check()?;
+        method::settings::check_typed(&[method::find(&config.method)?], &typed)?;
         if !config.out.as_os_str().is_empty() {
             prepare_out(&config.out, false)?;
         }

@@ -11,6 +11,7 @@ use crate::{
     config::{Overrides, RunConfig},
     device,
     event::messages,
+    method,
     train::{
         estimate::{estimate, settle},
         inputs::Outlook,
@@ -33,11 +34,13 @@ pub(super) struct Estimate {
 impl Estimate {
     pub(super) async fn run(self) -> Result<ExitCode> {
         let mut config = self.config.as_deref().map_or_else(|| Ok(RunConfig::default()), RunConfig::from_toml)?;
+        let typed = self.settings.given();
         self.settings.apply(&mut config);
         if config.model.as_os_str().is_empty() {
             return Err(Error::input("--model is missing: give it as a flag or in --config"));
         }
         config.check()?;
+        method::settings::check_typed(&[method::find(&config.method)?], &typed)?;
         let Outlook { architecture, classes, rows } = Outlook::load(&config, self.json)?;
         let device = device::find(&config.device).await?;
         let chosen = match config.memory_budget.is_empty() {

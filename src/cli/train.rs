@@ -47,6 +47,7 @@ pub(super) struct Train {
 impl Train {
     pub(super) async fn run(self) -> Result<ExitCode> {
         let resume = self.resume.is_some();
+        let typed = self.settings.given();
         let mut config = match &self.resume {
             Some(folder) => resume_config(folder, self.settings)?,
             None => {
@@ -62,7 +63,7 @@ impl Train {
             }
         }
         config.check()?;
-        method::find(&config.method)?;
+        method::settings::check_typed(&[method::find(&config.method)?], &typed)?;
         // A typing error in a path should not cost a download.
         let valid = (!config.valid_data.as_os_str().is_empty()).then_some(config.valid_data.as_path());
         DataFiles::find(&demo::data(&config.data)?, valid)?;

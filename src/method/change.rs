@@ -4,7 +4,11 @@ use std::{any::Any, collections::HashSet, sync::Arc};
 
 use burn::tensor::Tensor;
 
-use super::{adapter::Adapter, hook::{Hook, LayerChange, Leaf}, mask::drawn::check_indices};
+use super::{
+    adapter::Adapter,
+    hook::{Hook, LayerChange, Leaf},
+    mask::drawn::check_indices,
+};
 use crate::{
     Error, Result,
     device::ComputeDevice,
@@ -176,7 +180,9 @@ fn misfit(TensorChange { name, shape, change }: &TensorChange, parameter: &Param
         Change::Hook(HookChange { method, hook, leaves }) => {
             let filled = leaves.iter().all(|(_, [rows, cols], values)| rows * cols == values.len());
             let fits = filled && layer_dims(parameter).is_some_and(|dims| hook.fits(dims, leaves));
-            (!fits).then(|| format!("{name} has shape {shape:?}, which the matrices of {method} in the adapter do not fit"))
+            (!fits).then(|| {
+                format!("{name} has shape {shape:?}, which the matrices of {method} in the adapter do not fit")
+            })
         }
     }
 }

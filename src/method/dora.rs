@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 use serde_json::{Value, json};
 
 use super::{
-    Budget, MethodEntry,
+    MethodEntry,
     adapter::{Adapter, TensorShape},
     change::{Change, HookChange, TensorChange},
     description::{Description, Setup},
@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     Result,
+    config::Budget,
     device::ComputeDevice,
     kernel,
     model::{LinearCall, Parameter, Transformer},
@@ -90,7 +91,8 @@ impl DoraLayer {
     fn norm(&self, layer: &LinearCall<'_>, a: Tensor<2>, b: Tensor<2>, squared_norms: Tensor<2>) -> Tensor<2> {
         let of_a = layer.product(a.clone());
         let gram = a.clone().matmul(a.transpose());
-        let both = of_a.transpose().mul_scalar(2.0 * self.scale) + b.clone().matmul(gram).mul_scalar(self.scale.powi(2));
+        let both =
+            of_a.transpose().mul_scalar(2.0 * self.scale) + b.clone().matmul(gram).mul_scalar(self.scale.powi(2));
         // Rounding must not make a norm of nearly nothing negative.
         ((b * both).sum_dim(1).transpose() + squared_norms).clamp_min(0.0).sqrt()
     }

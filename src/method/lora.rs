@@ -9,7 +9,7 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 
 use super::{
-    Budget, MethodEntry,
+    MethodEntry,
     adapter::{Adapter, TensorShape},
     change::{Change, TensorChange},
     description::{Description, Setup},
@@ -17,7 +17,9 @@ use super::{
     low_rank::{self, LowRank, LowRankSettings, Pair},
 };
 use crate::{
-    Result, kernel,
+    Result,
+    config::Budget,
+    kernel,
     model::{LinearCall, Transformer},
 };
 

@@ -26,40 +26,19 @@ mod plan;
 mod sparta;
 mod whole;
 
-use crate::{Error, Result, config::MethodConfig, model::Transformer};
-use change::TensorChange;
 use safetensors::Dtype;
+
+use crate::{
+    Error, Result,
+    config::{Budget, MethodConfig, MethodSettings},
+    model::Transformer,
+};
+use change::TensorChange;
 
 pub use crate::event::TrainedTensor;
 pub use description::{Calibrate, Description, Method, Pending, Setup};
 pub use training::{Training, start};
 pub use whole::dense_gradients;
-
-/// The setting that a budget of trainable parameters decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Budget {
-    /// Any number can be had.
-    Exact {
-        /// The setting that people choose by.
-        shown: &'static str,
-        /// The setting that takes the number itself.
-        counted: &'static str,
-    },
-    /// Only some numbers can be had, by a rank or the like.
-    Steps {
-        /// The setting.
-        shown: &'static str,
-    },
-}
-
-impl Budget {
-    /// The setting that people choose by.
-    pub fn shown(self) -> &'static str {
-        match self {
-            Self::Exact { shown, .. } | Self::Steps { shown } => shown,
-        }
-    }
-}
 
 /// Describes a method on a model, from shapes alone.
 type Describe = fn(&mut Setup<'_>, &Transformer) -> Result<Description>;
@@ -97,6 +76,12 @@ pub fn find(name: &str) -> Result<&'static MethodEntry> {
         let names: Vec<_> = METHODS.iter().map(|entry| entry.name).collect();
         Error::input(format!("there is no method \"{name}\"; there are {}", names.join(", ")))
     })
+}
+
+/// Every method with the settings that it reads.
+pub fn settings_of_all() -> Vec<MethodSettings> {
+    let all = METHODS.iter();
+    all.map(|entry| MethodSettings { method: entry.name, settings: entry.settings, budget: entry.budget }).collect()
 }
 
 /// What a method would train of a model, with the head of a classifier, from shapes alone: `transformer` may be an

@@ -1,13 +1,18 @@
 //! Which settings a method reads. A setting that no method lists is read by every run.
 
-use super::{METHODS, MethodEntry};
-use crate::{Error, Result};
+use super::{METHODS, MethodEntry, settings_of_all};
+use crate::{Error, Result, config::methods};
 
 impl MethodEntry {
     /// Whether the method, or every run, reads this setting of [`RunConfig`](crate::config::RunConfig).
     pub fn reads(&self, setting: &str) -> bool {
-        self.settings.contains(&setting) || METHODS.iter().all(|other| !other.settings.contains(&setting))
+        methods::reads(&settings_of_all(), self.name, setting)
     }
+}
+
+/// Names of the methods that list this setting; none of one that every run reads.
+pub fn readers(setting: &str) -> Vec<&'static str> {
+    METHODS.iter().filter(|entry| entry.settings.contains(&setting)).map(|entry| entry.name).collect()
 }
 
 /// Refuses settings that a person typed and none of `methods` reads.
@@ -17,7 +22,6 @@ impl MethodEntry {
 pub fn check_typed(methods: &[&MethodEntry], typed: &[&str]) -> Result<()> {
     let unread = |setting: &&&str| methods.iter().all(|entry| !entry.reads(setting));
     let Some(setting) = typed.iter().find(unread) else { return Ok(()) };
-    let reading: Vec<_> = METHODS.iter().filter(|entry| entry.reads(setting)).map(|entry| entry.name).collect();
     let chosen: Vec<_> = methods.iter().map(|entry| entry.name).collect();
     let (chosen, do_not) = match &chosen[..] {
         [one] => (format!("--method {one}"), "does"),
@@ -26,7 +30,7 @@ pub fn check_typed(methods: &[&MethodEntry], typed: &[&str]) -> Result<()> {
     Err(Error::input(format!(
         "--{}: {chosen} {do_not} not read this setting; leave it out, or take a method that reads it: {}",
         setting.replace('_', "-"),
-        reading.join(", ")
+        readers(setting).join(", ")
     )))
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Budget, MethodEntry,
+    MethodEntry,
     adapter::Adapter,
     change::{Change, TensorChange},
     description::{Description, Method, Pending, Setup},
@@ -16,7 +16,7 @@ use super::{
     tensors::{delta_name, indices_name},
     trainable::{Mask, MethodTensor, Place, Start},
 };
-use crate::{Error, Result, event::TrainedTensor, model::Transformer};
+use crate::{Error, Result, config::Budget, event::TrainedTensor, model::Transformer};
 
 pub(super) const METHOD: MethodEntry = MethodEntry {
     name: "sparta",

@@ -182,12 +182,7 @@ fn sum(changes: Vec<(f32, Vec<u32>, Vec<f32>)>) -> (Vec<u32>, Vec<f32>) {
 }
 
 /// Writes the changes of one tensor and returns what it held.
-fn fold_tensor(
-    name: &str,
-    changes: Changes,
-    transformer: &mut Transformer,
-    device: &ComputeDevice,
-) -> Original {
+fn fold_tensor(name: &str, changes: Changes, transformer: &mut Transformer, device: &ComputeDevice) -> Original {
     let parameter = transformer.parameter_mut(name).expect("changes are known to fit");
     let (mut sparse, mut dense) = (Vec::new(), Vec::new());
     for (_, weight, change) in changes {

@@ -59,9 +59,8 @@ pub(super) fn describe(
     let beside = head.trained(transformer);
     description.tensors.extend(head.tensors);
     for tensor in description.tensors.iter_mut().filter(|tensor| matches!(tensor.place, Place::Whole)) {
-        let replaced = |change: &TensorChange| {
-            change.name == tensor.name && matches!(change.change, Change::Replace(_))
-        };
+        let replaced =
+            |change: &TensorChange| change.name == tensor.name && matches!(change.change, Change::Replace(_));
         for change in setup.take_initial(replaced) {
             if let Change::Replace(values) = change.change {
                 tensor.start = Start::Values(values);

@@ -161,8 +161,7 @@ fn by_blocks(transformer: &mut Transformer, training: &mut Training, batch: &Num
     let ends: Vec<_> = inputs.iter_mut().map(last).collect();
     let (loss, gradients) = from_the_loss(transformer, training, batch, ends.clone());
     let mut gradients = gradients.expect("the head's input is tracked");
-    let dx: Vec<_> =
-        ends.iter().map(|end| end.grad(&gradients).expect("the head depends on its input")).collect();
+    let dx: Vec<_> = ends.iter().map(|end| end.grad(&gradients).expect("the head depends on its input")).collect();
     training.collect(&mut gradients);
     drop((ends, gradients));
     for (index, (mut inputs, mut dx)) in inputs.into_iter().zip(dx).enumerate() {

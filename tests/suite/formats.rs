@@ -160,7 +160,8 @@ fn dora_passes_through_both_layouts_and_is_continued_from_each() {
         let mut setup = Setup::new(&config, &device, 0);
         setup.initial = read.changes(&continued.transformer).expect("it fits");
         let entry = method::find("dora").expect("a method");
-        let training = pollster::block_on(method::start(entry, &mut setup, &mut continued.transformer)).expect("a start");
+        let training =
+            pollster::block_on(method::start(entry, &mut setup, &mut continued.transformer)).expect("a start");
         assert_eq!(training.trained_parameters(), read.info.trained_parameters, "as {format}");
         let case = golden("train-dora");
         let mut merged = load(&case, &device);

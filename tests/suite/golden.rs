@@ -11,11 +11,10 @@ mod trajectories;
 use std::path::{Path, PathBuf};
 
 use agoge::{
-    Result,
-    kernel,
+    Result, kernel,
+    kernel::Matrix,
     method::mask,
     model::{Adaptation, LinearCall, Pretrained, generate::Generation, sample::Sampling},
-    kernel::Matrix,
     train::objective::Prepared,
 };
 use burn::tensor::{Int, Tensor};

@@ -111,7 +111,9 @@ fn trained(model: &mut Pretrained, name: &str) -> (Vec<f32>, Vec<f32>, Training)
 
 #[test]
 fn methods_train_on_quantized_weights() {
-    for (name, packing) in [("sparta", Packing::Q8), ("sparta", Packing::Q4), ("lora", Packing::Q4), ("dora", Packing::Q8)] {
+    for (name, packing) in
+        [("sparta", Packing::Q8), ("sparta", Packing::Q4), ("lora", Packing::Q4), ("dora", Packing::Q8)]
+    {
         let [mut quantized, mut plain] = pair("llama-tied", packing);
         let before = weights(&quantized);
         let (losses, outputs, _method) = trained(&mut quantized, name);

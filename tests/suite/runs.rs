@@ -78,7 +78,12 @@ fn a_resumed_run_is_the_same_run() {
 }
 
 /// Every method, started from an adapter of its own: 20 steps without a break, and 10 and 10.
-fn assert_resume_from_adapters(what: &str, device: &ComputeDevice, entries: &[MethodEntry], change: impl Fn(&mut RunConfig)) {
+fn assert_resume_from_adapters(
+    what: &str,
+    device: &ComputeDevice,
+    entries: &[MethodEntry],
+    change: impl Fn(&mut RunConfig),
+) {
     for entry in entries {
         let place = Workplace::labelled();
         let settings = |config: &mut RunConfig| {

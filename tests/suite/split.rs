@@ -412,8 +412,7 @@ fn a_low_rank_change_of_a_head_is_folded_and_trained_in_blocks() {
             let mut method = block_on(method::start(entry, &mut setup, &mut base.transformer)).expect("a start");
             assert_close("beside", &logits(&base, device), &folded, 1e-4, 1e-4);
             let (window, model) = ([batch(&base, 1)], &mut base.transformer);
-            let outcome =
-                optimizer_step(model, &mut method, &window, 0, &optimizer(1), false, device).expect("a step");
+            let outcome = optimizer_step(model, &mut method, &window, 0, &optimizer(1), false, device).expect("a step");
             (folded, values(outcome.loss), values(outcome.squared_norm), logits(&base, device))
         });
         let what = &device.facts.backend;

@@ -28,7 +28,11 @@ fn classifying(place: &Workplace, model: &str, method: &str) -> RunConfig {
         task: Task::Classify,
         method: method.into(),
         lora_rank: 4,
-        target_modules: if matches!(method, "sparta" | "lora" | "dora") { names(&["all-linear"]) } else { List(Vec::new()) },
+        target_modules: if matches!(method, "sparta" | "lora" | "dora") {
+            names(&["all-linear"])
+        } else {
+            List(Vec::new())
+        },
         steps: 30,
         learning_rate: 1e-2,
         ..place.config(&format!("runs/{model}-{method}"))

@@ -132,7 +132,9 @@ pub(super) fn write(export: &Export) -> Result<(Vec<Part>, Config)> {
             _ => continue,
         };
         if magnitude.is_some() != use_dora {
-            return Err(export.adapter.error("some layers of this adapter are DoRA's and some are not, which PEFT does not know"));
+            return Err(export
+                .adapter
+                .error("some layers of this adapter are DoRA's and some are not, which PEFT does not know"));
         }
         let parameter = parameters.iter().find(|p| p.name == tensor.name && p.role == Role::Linear);
         let layer = parameter.and_then(|p| layer_dims(p));

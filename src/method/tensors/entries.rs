@@ -5,7 +5,10 @@
 
 use burn::tensor::{Gradients, Int, Tensor};
 
-use super::{Kept, Stepping, Stored, slot::{Slot, flat}};
+use super::{
+    Kept, Stepping, Stored,
+    slot::{Slot, flat},
+};
 use crate::{
     device::ComputeDevice,
     kernel::{self, Matrix, Pattern, matrix::write::Step},

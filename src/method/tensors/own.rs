@@ -2,7 +2,10 @@
 
 use burn::tensor::{Gradients, Tensor};
 
-use super::{Kept, Stepping, Stored, slot::{Slot, flat}};
+use super::{
+    Kept, Stepping, Stored,
+    slot::{Slot, flat},
+};
 use crate::{kernel, model::Parameter};
 
 /// A matrix of a method's own, trained or frozen.

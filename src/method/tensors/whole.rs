@@ -2,7 +2,10 @@
 
 use burn::tensor::{Gradients, Int, Tensor};
 
-use super::{Kept, Stepping, Stored, slot::{Slot, flat}};
+use super::{
+    Kept, Stepping, Stored,
+    slot::{Slot, flat},
+};
 use crate::{
     kernel::{self, Matrix},
     model::{Adaptation, LinearCall, Parameter},

@@ -5,12 +5,7 @@ use crate::{
     config::MethodConfig,
     device::ComputeDevice,
     event::TrainedTensor,
-    method::{
-        MethodEntry, Setup,
-        change::TensorChange,
-        trainable::Place,
-        training::describe,
-    },
+    method::{MethodEntry, Setup, change::TensorChange, trainable::Place, training::describe},
     model::Transformer,
 };
 

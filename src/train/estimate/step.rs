@@ -2,8 +2,8 @@
 //! the first batches hold at once. It mirrors those files and has to follow them.
 
 use super::{
-    planned::{Means, Planned},
     forward::{Forward, Shape},
+    planned::{Means, Planned},
     split,
     tape::{self, Buffer, Extent, Gradients, Ledger, Part, Tape},
 };

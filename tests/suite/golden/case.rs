@@ -15,7 +15,9 @@ use agoge::{
         self, Setup, Training,
         change::{Change, TensorChange},
     },
-    model::{Adaptation, LinearCall, Pretrained, Transformer, classifier::Purpose, pretrained::read_config, weights::Weights},
+    model::{
+        Adaptation, LinearCall, Pretrained, Transformer, classifier::Purpose, pretrained::read_config, weights::Weights,
+    },
     storage,
     train::schedule::LearningRate,
 };

@@ -128,7 +128,12 @@ fn replay(
 }
 
 /// The gradients of the first step by name, where the case has them.
-fn assert_first_gradients(case: &Case, device: &ComputeDevice, model: &mut Pretrained, training: &mut Training) -> Result<()> {
+fn assert_first_gradients(
+    case: &Case,
+    device: &ComputeDevice,
+    model: &mut Pretrained,
+    training: &mut Training,
+) -> Result<()> {
     let wanted = with_gradients(case, model);
     if wanted.is_empty() {
         return Ok(());
@@ -181,8 +186,11 @@ fn assert_logits_after(case: &Case, device: &ComputeDevice, model: &Pretrained) 
 /// The trained values against the reference's, where it has them in our order.
 fn assert_ends(case: &Case, model: &Pretrained, training: &Training) -> Result<()> {
     let stored: BTreeMap<_, _> = training.state(&model.transformer).values.into_iter().collect();
-    let mut expected: Vec<(String, Vec<f32>)> =
-        case.trained(&model.transformer)?.into_iter().map(|(name, _, deltas)| (format!("{name}.delta"), deltas)).collect();
+    let mut expected: Vec<(String, Vec<f32>)> = case
+        .trained(&model.transformer)?
+        .into_iter()
+        .map(|(name, _, deltas)| (format!("{name}.delta"), deltas))
+        .collect();
     if case.folder.join("adapter-peft").exists() {
         for mut change in with_values_of(case, model, "end") {
             let names = own_names(&change);
@@ -201,7 +209,13 @@ fn assert_ends(case: &Case, model: &Pretrained, training: &Training) -> Result<(
 }
 
 /// What the adapter folder, as it is written and read again, makes of the original weights.
-fn assert_merged(case: &Case, device: &ComputeDevice, model: &Pretrained, training: &Training, name: &str) -> Result<()> {
+fn assert_merged(
+    case: &Case,
+    device: &ComputeDevice,
+    model: &Pretrained,
+    training: &Training,
+    name: &str,
+) -> Result<()> {
     let path = case.folder.join("merged.safetensors");
     let Ok(bytes) = std::fs::read(&path) else { return Ok(()) };
     let expected = Weights::from_bytes("merged", bytes)?;
@@ -220,7 +234,8 @@ fn assert_merged(case: &Case, device: &ComputeDevice, model: &Pretrained, traini
 
 /// The weights of a model, bit for bit.
 fn bits(model: &Pretrained) -> Vec<Vec<u32>> {
-    let of = |parameter: &agoge::model::Parameter| matrix(parameter.value().dense()).into_iter().map(f32::to_bits).collect();
+    let of =
+        |parameter: &agoge::model::Parameter| matrix(parameter.value().dense()).into_iter().map(f32::to_bits).collect();
     model.transformer.parameters().into_iter().map(of).collect()
 }
 
