@@ -1,6 +1,6 @@
 //! What a trained method amounts to, whatever method or program made it: one change for each tensor.
 
-use std::{any::Any, collections::HashSet, sync::Arc};
+use std::{any::Any, sync::Arc};
 
 use burn::tensor::Tensor;
 
@@ -9,11 +9,7 @@ use super::{
     hook::{Hook, LayerChange, Leaf},
     mask::drawn::check_indices,
 };
-use crate::{
-    Error, Result,
-    device::ComputeDevice,
-    model::{Parameter, Transformer},
-};
+use crate::{device::ComputeDevice, model::Parameter};
 
 /// A change of one tensor, in the layout of the checkpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,52 +107,8 @@ pub fn layer_dims(parameter: &Parameter) -> Option<[usize; 2]> {
     }
 }
 
-/// Most mismatches that one message lists.
-const MOST_SHOWN: usize = 20;
-
-/// Checks the tensors that an adapter lists against a model: each is there, once, and has the shape.
-///
-/// # Errors
-/// All mismatches at once, by tensor name.
-pub(super) fn check_listed<'a>(
-    adapter: &Adapter,
-    listed: impl IntoIterator<Item = (&'a str, &'a [usize])>,
-    transformer: &Transformer,
-) -> Result<()> {
-    let parameters = transformer.parameters();
-    let (mut seen, mut problems) = (HashSet::new(), Vec::new());
-    for (name, shape) in listed {
-        if !seen.insert(name) {
-            problems.push(format!("{name} is listed twice"));
-            continue;
-        }
-        match parameters.iter().find(|parameter| parameter.name == name) {
-            None => problems.push(format!("the model has no parameter {name}")),
-            Some(parameter) if parameter.dims != shape => problems
-                .push(format!("{name} has shape {shape:?} in the adapter but {:?} in the model", parameter.dims)),
-            Some(_) => {}
-        }
-    }
-    all_of(adapter, &problems)
-}
-
-/// Checks the changes of one adapter against a model: tensors as [`check_listed`] does, and that every change has the
-/// values and places that its tensor needs.
-///
-/// # Errors
-/// All mismatches at once, by tensor name.
-pub(super) fn check_fits(adapter: &Adapter, changes: &[TensorChange], transformer: &Transformer) -> Result<()> {
-    check_listed(adapter, changes.iter().map(|tensor| (&tensor.name[..], &tensor.shape[..])), transformer)?;
-    let parameters = transformer.parameters();
-    let problem = |tensor: &TensorChange| {
-        let parameter = parameters.iter().find(|parameter| parameter.name == tensor.name)?;
-        misfit(tensor, parameter)
-    };
-    all_of(adapter, &changes.iter().filter_map(problem).collect::<Vec<_>>())
-}
-
 /// What is wrong with a change of a tensor that has the right shape.
-fn misfit(TensorChange { name, shape, change }: &TensorChange, parameter: &Parameter) -> Option<String> {
+pub(super) fn misfit(TensorChange { name, shape, change }: &TensorChange, parameter: &Parameter) -> Option<String> {
     match change {
         Change::Sparse { indices, values } if indices.len() != values.len() => {
             Some(format!("{name} has {} deltas for {} indices", values.len(), indices.len()))
@@ -183,20 +135,6 @@ fn misfit(TensorChange { name, shape, change }: &TensorChange, parameter: &Param
             (!fits).then(|| {
                 format!("{name} has shape {shape:?}, which the matrices of {method} in the adapter do not fit")
             })
-        }
-    }
-}
-
-/// One sentence about all problems.
-fn all_of(adapter: &Adapter, problems: &[String]) -> Result<()> {
-    match problems {
-        [] => Ok(()),
-        [problem] => Err(adapter.error(problem)),
-        _ => {
-            let shown: String = problems.iter().take(MOST_SHOWN).map(|problem| format!("\n  {problem}")).collect();
-            let more = problems.len().saturating_sub(MOST_SHOWN);
-            let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
-            Err(adapter.error(format!("it does not fit the model ({} tensors):{shown}{more}", problems.len())))
         }
     }
 }

@@ -10,10 +10,10 @@ use burn::tensor::Tensor;
 use serde_json::{Value, json};
 
 use super::{
-    MethodEntry,
     adapter::{Adapter, TensorShape},
     change::{Change, HookChange, TensorChange},
     description::{Description, Setup},
+    entry::MethodEntry,
     hook::{ComputedWeight, Hook, HookedParameter, LayerChange, Leaf, Pass},
     low_rank::{self, LowRank, LowRankSettings, Pair},
     trainable::{MethodTensor, Start},

@@ -1,6 +1,6 @@
 //! Full fine-tuning: every entry of the target tensors is trained.
 
-use super::{MethodEntry, description::Description, targets, whole};
+use super::{description::Description, entry::MethodEntry, targets, whole};
 
 pub(super) const METHOD: MethodEntry = MethodEntry {
     name: "full",

@@ -1,6 +1,6 @@
 //! Only the head is trained: the least that fine-tuning can be, and a yardstick for the other methods.
 
-use super::{MethodEntry, description::Description, whole};
+use super::{description::Description, entry::MethodEntry, whole};
 use crate::{
     Error, Result,
     model::{Transformer, head::Head},

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 
 use super::{
-    MethodEntry,
     adapter::{Adapter, TensorShape},
     change::{Change, TensorChange},
     description::{Description, Setup},
+    entry::MethodEntry,
     hook::{Hook, HookedParameter, Pass},
     low_rank::{self, LowRank, LowRankSettings, Pair},
 };

@@ -6,9 +6,11 @@
 pub mod adapter;
 pub mod change;
 pub mod description;
+pub mod entry;
 pub mod formats;
 pub mod hook;
 pub mod mask;
+pub mod save;
 pub mod settings;
 pub mod sides;
 pub mod stack;
@@ -26,43 +28,18 @@ mod plan;
 mod sparta;
 mod whole;
 
-use safetensors::Dtype;
-
 use crate::{
     Error, Result,
-    config::{Budget, MethodConfig, MethodSettings},
+    config::{MethodConfig, MethodSettings},
     model::Transformer,
 };
 use change::TensorChange;
 
 pub use crate::event::TrainedTensor;
 pub use description::{Calibrate, Description, Method, Pending, Setup};
+pub use entry::MethodEntry;
 pub use training::{Training, start};
 pub use whole::dense_gradients;
-
-/// Describes a method on a model, from shapes alone.
-type Describe = fn(&mut Setup<'_>, &Transformer) -> Result<Description>;
-/// What a saved adapter does to each tensor of its model.
-type Changes = fn(&adapter::Adapter) -> Result<Vec<TensorChange>>;
-
-/// One training method.
-#[derive(Debug)]
-pub struct MethodEntry {
-    /// Name for `--method`.
-    pub name: &'static str,
-    /// One line for `--help` and the window.
-    pub about: &'static str,
-    /// Learning rate where none is given, found by the sweep recorded in the README.
-    pub learning_rate: f64,
-    /// Names of the settings that it reads beside those of every run; defaults and bounds are in [`config`](crate::config).
-    pub settings: &'static [&'static str],
-    /// The setting that decides how much it trains; `None` of a method that trains all there is.
-    pub budget: Option<Budget>,
-    /// Says what it trains.
-    pub describe: Describe,
-    /// Reads its adapter.
-    pub changes: Changes,
-}
 
 /// Every training method.
 pub const METHODS: &[MethodEntry] = &[sparta::METHOD, lora::METHOD, dora::METHOD, full::METHOD, head::METHOD];
@@ -98,13 +75,4 @@ pub fn trained(
     let device = crate::device::ComputeDevice::cpu();
     let mut setup = Setup { initial, sizes_only: true, ..Setup::new(config, &device, 0) };
     training::describe(entry, &mut setup, transformer).map(|(_, trained)| trained.concat())
-}
-
-/// Short name of a storage type, as adapters write it.
-pub fn dtype_name(dtype: Dtype) -> &'static str {
-    match dtype {
-        Dtype::F16 => "f16",
-        Dtype::BF16 => "bf16",
-        _ => "f32",
-    }
 }

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    MethodEntry,
     adapter::Adapter,
     change::{Change, TensorChange},
     description::{Description, Method, Pending, Setup},
+    entry::MethodEntry,
     mask::{self, MaskEntry, drawn::MaskSettings},
     plan::plan,
     tensors::{delta_name, indices_name},

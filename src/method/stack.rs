@@ -79,6 +79,16 @@ impl AdapterStack {
     }
 }
 
+impl Adapter {
+    /// Applies the adapter to its base model's weights, in place. The weights are untouched if anything is wrong.
+    ///
+    /// # Errors
+    /// Another base model, or values that do not fit.
+    pub fn apply(&self, base: &mut Pretrained, device: &ComputeDevice) -> Result<()> {
+        fold_for_good(&[(self, 1.0)], base, device).map(|_| ())
+    }
+}
+
 /// As [`AdapterStack::fold`], but the original weights are not kept.
 ///
 /// # Errors

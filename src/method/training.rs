@@ -4,9 +4,9 @@ use burn::tensor::{Gradients, Int, Tensor};
 use serde_json::Value;
 
 use super::{
-    MethodEntry,
     change::{Change, TensorChange},
     description::{Description, Method, Setup},
+    entry::MethodEntry,
     hook::Pass,
     tensors::{State, Tensors},
     trainable::{MethodTensor, Place, Start},

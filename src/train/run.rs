@@ -32,7 +32,7 @@ use crate::{
     event::{Command, Ending, Event, Metrics, Started},
     files,
     kernel::AdamW,
-    method::{self, Training, adapter},
+    method::{self, Training},
     model::{generate::Generation, sample::Sampling},
     storage,
 };
@@ -425,7 +425,7 @@ impl Run {
             AdapterDtype::F32 => safetensors::Dtype::F32,
             AdapterDtype::F16 => safetensors::Dtype::F16,
         };
-        adapter::write(&self.training, &self.config.method, &self.inputs.base, dtype, &self.config.out).await
+        method::save::write(&self.training, &self.config.method, &self.inputs.base, dtype, &self.config.out).await
     }
 
     async fn checkpoint(&mut self) -> Result<()> {

@@ -2,14 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    Export,
-    peft::{self, Config, Part},
-};
+use super::peft_parts::{self as peft, Config, Part};
 use crate::{
     Result,
     method::{
-        adapter::Adapter,
+        adapter::{Adapter, Export},
         change::{Change, TensorChange, layer_dims},
         dora,
     },

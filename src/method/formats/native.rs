@@ -6,13 +6,16 @@ use safetensors::Dtype;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Export, Files, Format};
+use super::common;
 use crate::{
     Error, Result,
     method::{
-        adapter::{Adapter, BaseModel, INFO, Info, NAME, TensorShape, VALUES, VERSION, folder_files},
-        change::{Change, TensorChange, check_listed},
-        dtype_name, find, full, lora, sparta,
+        adapter::{
+            Adapter, BaseModel, Export, Files, Format, INFO, Info, NAME, TensorShape, VALUES, VERSION, check_listed,
+            dtype_name, folder_files,
+        },
+        change::{Change, TensorChange},
+        find, full, lora, sparta,
     },
     model::{Transformer, save::cast, weights::Weights},
     storage,
@@ -40,7 +43,7 @@ fn open(folder: &Path) -> Result<(Info, Weights)> {
             info.format
         )));
     }
-    Ok((info, super::read_weights(&folder.join(VALUES))?))
+    Ok((info, common::read_weights(&folder.join(VALUES))?))
 }
 
 /// What the settings of every method have.

@@ -4,13 +4,13 @@
 use serde_json::Value;
 
 use super::{
-    Export,
-    peft::{self, Config, Part},
+    common,
+    peft_parts::{self as peft, Config, Part},
 };
 use crate::{
     Result,
     method::{
-        adapter::Adapter,
+        adapter::{Adapter, Export},
         change::{Change, TensorChange},
     },
     model::{Role, Transformer},
@@ -60,7 +60,7 @@ pub(super) fn changes(adapter: &Adapter, transformer: &Transformer) -> Result<Ve
             )));
         };
         let pairs = flat.into_iter().zip(values).collect();
-        let change = super::sorted(&name, pairs, parameter.len()).map_err(|e| adapter.error(e))?;
+        let change = common::sorted(&name, pairs, parameter.len()).map_err(|e| adapter.error(e))?;
         changes.push(TensorChange { name, shape: parameter.dims.clone(), change });
     }
     if !unknown.is_empty() {

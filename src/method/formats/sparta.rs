@@ -8,13 +8,13 @@ use std::{collections::BTreeMap, path::Path};
 use safetensors::Dtype;
 use serde_json::Value;
 
-use super::{Export, Files, Format};
+use super::common;
 use crate::{
     Error, Result, files,
     method::{
-        adapter::{Adapter, BaseModel, Info},
+        adapter::{Adapter, BaseModel, Export, Files, Format, Info, dtype_name},
         change::{Change, TensorChange},
-        dtype_name, sparta,
+        sparta,
     },
     model::{
         Transformer,
@@ -45,9 +45,9 @@ pub(super) const FORMAT: Format = Format {
 };
 
 fn open(folder: &Path) -> Result<(Info, Weights)> {
-    let config = super::read_json(&folder.join(CONFIG))?;
+    let config = common::read_json(&folder.join(CONFIG))?;
     let path = folder.join(VALUES);
-    let weights = super::read_weights(&path)?;
+    let weights = common::read_weights(&path)?;
     let text = |key: &str| config[key].as_str().unwrap_or_default().to_owned();
     if let Some(name) = weights.names().find(|name| !name.starts_with("indices.") && !name.starts_with("deltas.")) {
         return Err(Error::input(format!(
@@ -60,9 +60,10 @@ fn open(folder: &Path) -> Result<(Info, Weights)> {
     let dtype = weights.names().find(|name| name.starts_with("deltas.")).and_then(|name| weights.dtype(name));
     let base =
         BaseModel { name: text(BASE), model_type: text("model_type"), parameters: 0, fingerprint: String::new() };
-    let classify = (config["problem_type"] == "single_label_classification").then(|| super::classes(&config)).flatten();
+    let classify =
+        (config["problem_type"] == "single_label_classification").then(|| common::classes(&config)).flatten();
     let dtype = dtype_name(dtype.unwrap_or(Dtype::F32)).to_owned();
-    let mut info = super::foreign(sparta::METHOD.name, base, dtype, trained, config);
+    let mut info = common::foreign(sparta::METHOD.name, base, dtype, trained, config);
     info.classify = classify;
     Ok((info, weights))
 }
@@ -86,7 +87,7 @@ fn changes(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorCha
             continue;
         };
         let stored = format!("indices.{name}");
-        let places = super::integers(&adapter.weights, &stored).map_err(|e| adapter.error(e))?;
+        let places = common::integers(&adapter.weights, &stored).map_err(|e| adapter.error(e))?;
         let dims = &parameter.dims;
         if adapter.weights.dims(&stored) != Some(&[values.len(), dims.len()][..]) {
             return Err(adapter.error(format!(
@@ -105,7 +106,7 @@ fn changes(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorCha
         let Some(pairs) = pairs else {
             return Err(adapter.error(format!("{stored} names places outside of the shape {dims:?} of the model")));
         };
-        let change = super::sorted(name, pairs, parameter.len()).map_err(|e| adapter.error(e))?;
+        let change = common::sorted(name, pairs, parameter.len()).map_err(|e| adapter.error(e))?;
         changes.push(TensorChange { name: name.to_owned(), shape: dims.clone(), change });
     }
     if !unknown.is_empty() {
@@ -119,7 +120,7 @@ fn head(adapter: &Adapter, transformer: &Transformer, mut values: Vec<f32>) -> R
     let (safe, tensor) = HEAD_START_SAFE;
     let path = adapter.folder.join(safe);
     let (file, start) = if storage::exists(&path) {
-        (safe, super::read_weights(&path)?.floats(tensor).ok())
+        (safe, common::read_weights(&path)?.floats(tensor).ok())
     } else {
         let path = adapter.folder.join(HEAD_START);
         let bytes = storage::read(&path).map_err(|e| Error::file("read", &path, e))?;

@@ -8,7 +8,7 @@ use agoge::{
     device::ComputeDevice,
     method::{
         self, Setup, Training,
-        adapter::{self, Adapter},
+        adapter::Adapter,
         change::{Change, TensorChange},
         stack::fold_for_good,
     },
@@ -220,7 +220,7 @@ fn assert_merged(
     let Ok(bytes) = std::fs::read(&path) else { return Ok(()) };
     let expected = Weights::from_bytes("merged", bytes)?;
     let folder = tempfile::tempdir().expect("a folder");
-    block_on(adapter::write(training, name, model, safetensors::Dtype::F32, folder.path()))?;
+    block_on(method::save::write(training, name, model, safetensors::Dtype::F32, folder.path()))?;
     let adapter = Adapter::read(folder.path())?;
     let mut merged = case.load(device)?;
     fold_for_good(&[(&adapter, 1.0)], &mut merged, device)?;
