@@ -20,11 +20,11 @@ use super::{
 };
 use crate::{
     Error, Result,
-    config::{Budget, List, Overrides, RunConfig},
+    config::{List, Overrides, RunConfig},
     device,
     event::{Ending, Event},
     files,
-    method::{self, METHODS},
+    method::{self, Budget, METHODS},
     train::{
         Inputs, Run,
         estimate::outline,

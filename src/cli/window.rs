@@ -59,7 +59,6 @@ pub(super) fn open(start: Option<Setup>, watch: Vec<PathBuf>) -> Result<ExitCode
         demo: demo::config(),
         offers_to_go_on: false,
         choices: desk::choices(),
-        methods: desk::methods(),
         layouts: desk::layouts(),
         adapter_files: desk::adapter_files(),
         start,

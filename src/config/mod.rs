@@ -7,7 +7,6 @@ mod bounds;
 mod by_name;
 pub mod bytes;
 mod list;
-pub mod methods;
 mod recompute;
 mod values;
 
@@ -18,7 +17,6 @@ use crate::{Error, Result, storage};
 pub use bounds::OutOfBounds;
 pub use by_name::{SettingInfo, settings};
 pub use list::{DEFAULT_METHOD, Overrides, RunConfig};
-pub use methods::{Budget, MethodSettings};
 pub use recompute::Recompute;
 pub use values::{AdapterDtype, HeadStart, Init, List, MaskPrompt, Prompts, Quantize, Schedule, Task, WeightsDtype};
 

@@ -29,12 +29,11 @@ use std::{
 #[cfg(not(target_arch = "wasm32"))]
 use crate::event::messages::RunState;
 use crate::{
-    config::MethodSettings,
     event::{
         Command,
         messages::{Reply, Request},
     },
-    method::{self, METHODS, formats::FORMATS, mask::MASKS},
+    method::{METHODS, formats::FORMATS, mask::MASKS},
 };
 use devices::OpenDevices;
 use worker::{Ear, Worker};
@@ -44,11 +43,6 @@ pub fn choices() -> Vec<(&'static str, Vec<String>)> {
     let methods = METHODS.iter().map(|entry| entry.name.to_owned()).collect();
     let masks = MASKS.iter().map(|entry| entry.name.to_owned()).collect();
     vec![("method", methods), ("mask", masks)]
-}
-
-/// The methods with the settings that they read.
-pub fn methods() -> Vec<MethodSettings> {
-    method::settings_of_all()
 }
 
 /// Layouts that an adapter can be exported in, with a word on each; the program's own is the last.

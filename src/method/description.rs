@@ -91,8 +91,12 @@ pub trait Method: Debug {
         false
     }
 
-    /// Chooses what can only be chosen by looking at the model or the data: masks of [`Mask::Later`], decompositions of
-    /// weights. Not called where a checkpoint has all that.
+    /// Chooses what can only be chosen by looking at the model or the data: masks that come
+    /// [later](super::trainable::Mask::Later), decompositions of weights. What a checkpoint in `setup` has need not be chosen
+    /// again.
+    ///
+    /// # Errors
+    /// The device failed, or there is nothing to choose by.
     fn prepare<'a>(
         &'a self,
         _tensors: &'a mut [MethodTensor],

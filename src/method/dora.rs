@@ -13,14 +13,13 @@ use super::{
     adapter::{Adapter, TensorShape},
     change::{Change, HookChange, TensorChange},
     description::{Description, Setup},
-    entry::MethodEntry,
+    entry::{Budget, MethodEntry},
     hook::{ComputedWeight, Hook, HookedParameter, LayerChange, Leaf, Pass},
     low_rank::{self, LowRank, LowRankSettings, Pair},
     trainable::{MethodTensor, Start},
 };
 use crate::{
     Result,
-    config::Budget,
     device::ComputeDevice,
     kernel,
     model::{LinearCall, Parameter, Transformer},

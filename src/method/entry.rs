@@ -5,7 +5,33 @@ use super::{
     change::TensorChange,
     description::{Description, Setup},
 };
-use crate::{Result, config::Budget, model::Transformer};
+use crate::{Result, model::Transformer};
+
+/// The setting that decides how much a method trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Budget {
+    /// Any number of trainable parameters can be had.
+    Exact {
+        /// The setting that people choose by.
+        shown: &'static str,
+        /// The setting that takes the number itself.
+        counted: &'static str,
+    },
+    /// Only some numbers can be had, by a rank or the like.
+    Steps {
+        /// The setting.
+        shown: &'static str,
+    },
+}
+
+impl Budget {
+    /// The setting that people choose by.
+    pub fn shown(self) -> &'static str {
+        match self {
+            Self::Exact { shown, .. } | Self::Steps { shown } => shown,
+        }
+    }
+}
 
 /// Describes a method on a model, from shapes alone.
 type Describe = fn(&mut Setup<'_>, &Transformer) -> Result<Description>;

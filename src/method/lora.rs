@@ -12,14 +12,12 @@ use super::{
     adapter::{Adapter, TensorShape},
     change::{Change, TensorChange},
     description::{Description, Setup},
-    entry::MethodEntry,
+    entry::{Budget, MethodEntry},
     hook::{Hook, HookedParameter, Pass},
     low_rank::{self, LowRank, LowRankSettings, Pair},
 };
 use crate::{
-    Result,
-    config::Budget,
-    kernel,
+    Result, kernel,
     model::{LinearCall, Transformer},
 };
 

@@ -28,16 +28,12 @@ mod plan;
 mod sparta;
 mod whole;
 
-use crate::{
-    Error, Result,
-    config::{MethodConfig, MethodSettings},
-    model::Transformer,
-};
+use crate::{Error, Result, config::MethodConfig, model::Transformer};
 use change::TensorChange;
 
 pub use crate::event::TrainedTensor;
 pub use description::{Calibrate, Description, Method, Pending, Setup};
-pub use entry::MethodEntry;
+pub use entry::{Budget, MethodEntry};
 pub use training::{Training, start};
 pub use whole::dense_gradients;
 
@@ -53,12 +49,6 @@ pub fn find(name: &str) -> Result<&'static MethodEntry> {
         let names: Vec<_> = METHODS.iter().map(|entry| entry.name).collect();
         Error::input(format!("there is no method \"{name}\"; there are {}", names.join(", ")))
     })
-}
-
-/// Every method with the settings that it reads.
-pub fn settings_of_all() -> Vec<MethodSettings> {
-    let all = METHODS.iter();
-    all.map(|entry| MethodSettings { method: entry.name, settings: entry.settings, budget: entry.budget }).collect()
 }
 
 /// What a method would train of a model, with the head of a classifier, from shapes alone: `transformer` may be an

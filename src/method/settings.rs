@@ -1,12 +1,12 @@
 //! Which settings a method reads. A setting that no method lists is read by every run.
 
-use super::{METHODS, MethodEntry, settings_of_all};
-use crate::{Error, Result, config::methods};
+use super::{METHODS, MethodEntry};
+use crate::{Error, Result};
 
 impl MethodEntry {
     /// Whether the method, or every run, reads this setting of [`RunConfig`](crate::config::RunConfig).
     pub fn reads(&self, setting: &str) -> bool {
-        methods::reads(&settings_of_all(), self.name, setting)
+        self.settings.contains(&setting) || readers(setting).is_empty()
     }
 }
 

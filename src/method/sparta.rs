@@ -10,13 +10,13 @@ use super::{
     adapter::Adapter,
     change::{Change, TensorChange},
     description::{Description, Method, Pending, Setup},
-    entry::MethodEntry,
+    entry::{Budget, MethodEntry},
     mask::{self, MaskEntry, drawn::MaskSettings},
     plan::plan,
     tensors::{delta_name, indices_name},
     trainable::{Mask, MethodTensor, Place, Start},
 };
-use crate::{Error, Result, config::Budget, event::TrainedTensor, model::Transformer};
+use crate::{Error, Result, event::TrainedTensor, model::Transformer};
 
 pub(super) const METHOD: MethodEntry = MethodEntry {
     name: "sparta",
@@ -119,7 +119,9 @@ impl Method for Sparta {
                 _ => None,
             };
             let wanted: Vec<_> = tensors.iter().filter_map(later).collect();
-            let Some(choose) = self.mask.choose.filter(|_| !wanted.is_empty()) else { return Ok(()) };
+            let Some(choose) = self.mask.choose.filter(|_| setup.state.is_none() && !wanted.is_empty()) else {
+                return Ok(());
+            };
             for ((name, _), indices) in wanted.iter().zip(choose(&wanted, transformer, setup).await?) {
                 let tensor = tensors.iter_mut().find(|tensor| tensor.name == *name).expect("it is one of them");
                 tensor.place = Place::Entries(Mask::Given(indices));

@@ -39,7 +39,7 @@ pub enum Mask {
     Drawn(MaskSettings, u64),
     /// Sorted, distinct flat indices.
     Given(Vec<u32>),
-    /// As many, chosen by [`Method::prepare`](super::Method::prepare) before the first step.
+    /// As many, chosen by [`Method::prepare`](super::Method::prepare), or those of a checkpoint.
     Later(usize),
 }
 

@@ -84,9 +84,7 @@ pub async fn start(entry: &MethodEntry, setup: &mut Setup<'_>, transformer: &mut
     let (Description { mut tensors, hooks, method }, trained) = describe(entry, setup, transformer)?;
     if !setup.sizes_only {
         check_whole(&tensors, transformer, setup.device)?;
-        if setup.state.is_none() {
-            method.prepare(&mut tensors, transformer, setup).await?;
-        }
+        method.prepare(&mut tensors, transformer, setup).await?;
     }
     let from = (setup.state, setup.sizes_only);
     let tensors = Tensors::new(tensors, hooks, transformer, setup.device, setup.seed, from)?;

@@ -62,7 +62,6 @@ pub fn options() -> Options {
             ("mask", ["random", "magnitude-low"].map(str::to_owned).to_vec()),
         ],
         adapter_files: vec!["adapter.json", "adapter_config.json"],
-        methods: agoge::desk::methods(),
         layouts: ["peft", "sparta", "agoge"].map(|name| (name.to_owned(), String::new())).to_vec(),
         ..Options::default()
     }

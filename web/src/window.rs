@@ -62,7 +62,6 @@ impl Window {
             watch: watch.into_iter().map(PathBuf::from).collect(),
             demo: demo::config(),
             choices: desk::choices(),
-            methods: desk::methods(),
             layouts: desk::layouts(),
             adapter_files: desk::adapter_files(),
             offers_to_go_on: true,

@@ -27,7 +27,7 @@ use super::{
     workbench::Workbench,
 };
 use crate::{
-    config::{MethodSettings, RunConfig},
+    config::RunConfig,
     event::messages::{Request, Setup},
     storage,
 };
@@ -41,8 +41,6 @@ pub struct Options {
     pub demo: RunConfig,
     /// What can be chosen for settings whose values are names: setting, then the names.
     pub choices: Vec<(&'static str, Vec<String>)>,
-    /// The methods, with the settings that they read.
-    pub methods: Vec<MethodSettings>,
     /// Layouts that an adapter can be exported in, with a word on each.
     pub layouts: Vec<(String, String)>,
     /// Files by which a folder is known to hold an adapter.

@@ -10,8 +10,7 @@ use crate::{
 impl App {
     /// Starts the first of the two; the second follows by itself.
     pub(super) fn start_pair(&mut self) {
-        let Some(pair) = self.form.side_by_side() else { return };
-        let [first, second] = pair.map(|method| self.form.setup_with(method));
+        let [first, second] = ["lora", "sparta"].map(|method| self.form.setup_with(method));
         self.start(first);
         self.second = Some(second);
     }
@@ -22,10 +21,7 @@ impl App {
         let complete = |run: &&RunView| matches!(run.status, Status::Over(Ending::Completed | Ending::EarlyStop));
         let first = at.and_then(|at| self.runs.get(at)).filter(complete);
         let Some(started) = first.and_then(|first| first.started.as_ref()) else { return };
-        let count = started.trained_parameters.to_string();
-        let Some(counted) = self.form.counted(&second.config.method) else { return };
-        let Ok(config) = second.config.with(counted, &count) else { return };
-        second.config = config;
+        second.config.trainable_parameters = started.trained_parameters;
         self.start(second);
     }
 }

@@ -10,7 +10,7 @@ use web_time::Instant;
 
 use crate::{
     Result,
-    config::{self, MethodSettings, OF_MODEL_AND_DATA, RunConfig, SettingInfo, methods},
+    config::{self, OF_MODEL_AND_DATA, RunConfig, SettingInfo},
     event::messages::{DeviceLine, Estimate, Fault, Request, Setup},
     storage,
     window::{app::Options, remember::Remembered},
@@ -25,10 +25,8 @@ pub struct Form {
     pub demo: bool,
     /// Whether a run in the out folder may be replaced.
     pub overwrite: bool,
-    /// Whether two methods are trained one after the other, to be compared.
+    /// Whether LoRA and SpaRTA are trained one after the other, to be compared.
     pub pair: bool,
-    /// The methods, with the settings that they read.
-    methods: Vec<MethodSettings>,
     /// Every setting there is.
     pub settings: Vec<SettingInfo>,
     /// What was typed, by setting; what is not here is at its default.
@@ -58,7 +56,6 @@ impl Form {
             demo: remembered.demo,
             overwrite: false,
             pair: false,
-            methods: options.methods.clone(),
             settings: config::settings(),
             typed: remembered.form.iter().cloned().collect(),
             runs_folder: options.runs_folder.clone(),
@@ -91,34 +88,6 @@ impl Form {
     /// Whether the setting was changed.
     pub fn is_typed(&self, name: &str) -> bool {
         self.typed.contains_key(name)
-    }
-
-    /// Whether a run by the chosen method reads the setting.
-    pub fn is_read(&self, name: &str) -> bool {
-        self.is_read_by(&self.text("method"), name)
-    }
-
-    fn is_read_by(&self, method: &str, name: &str) -> bool {
-        let brought = self.demo && OF_MODEL_AND_DATA.contains(&name);
-        !brought && methods::reads(&self.methods, method, name)
-    }
-
-    /// The two methods that can be put side by side, in the order in which they run, if the chosen one is among them: one that
-    /// can train only some numbers of parameters, and one that can train as many.
-    pub fn side_by_side(&self) -> Option<[&'static str; 2]> {
-        let chosen = self.text("method");
-        let find = |exact: bool| {
-            let fits = |known: &&MethodSettings| known.budget.is_some_and(|budget| budget.counted().is_some() == exact);
-            let mut all = self.methods.iter().filter(fits).map(|known| known.method);
-            all.clone().find(|method| *method == chosen).or_else(|| all.next())
-        };
-        let pair = [find(false)?, find(true)?];
-        pair.contains(&&chosen[..]).then_some(pair)
-    }
-
-    /// The setting that takes a number of trainable parameters for a method.
-    pub fn counted(&self, method: &str) -> Option<&'static str> {
-        self.methods.iter().find(|known| known.method == method)?.budget?.counted()
     }
 
     /// Puts text into the field of a setting; the default is the same as nothing.
@@ -159,14 +128,9 @@ impl Form {
 
     /// The settings as they were typed, and what cannot be read as a setting.
     pub fn config(&self) -> (RunConfig, Vec<Fault>) {
-        self.config_of(&self.text("method"))
-    }
-
-    /// The same for another method.
-    fn config_of(&self, method: &str) -> (RunConfig, Vec<Fault>) {
         let (mut config, mut faults) = (self.base().clone(), Vec::new());
         for (name, text) in &self.typed {
-            if !self.is_read_by(method, name) {
+            if self.demo && OF_MODEL_AND_DATA.contains(&name.as_str()) {
                 continue;
             }
             match config.with(name, text.trim()) {
@@ -203,8 +167,7 @@ impl Form {
 
     /// The run as it stands in the form, but with this method, in a folder of its own.
     pub fn setup_with(&self, method: &str) -> Setup {
-        let (config, _) = self.config_of(method);
-        let mut setup = Setup { config, demo: self.demo, resume: false, overwrite: self.overwrite };
+        let (mut setup, _) = self.setup();
         setup.config.method = method.into();
         setup.config.out = if self.is_typed("out") {
             PathBuf::from(format!("{}-{method}", setup.config.out.display()))

@@ -7,6 +7,7 @@ use super::{
     form::Form,
 };
 use crate::{
+    config::OF_MODEL_AND_DATA,
     event::messages::{Estimate, Request},
     format::bytes,
     window::{app::Options, dialogs::Dialogs, theme},
@@ -79,8 +80,14 @@ impl Form {
         });
         ui.add_space(8.0);
         grid("first").show(ui, |ui| {
+            let method = self.text("method");
             for name in FIRST {
-                if self.is_read(name) {
+                let unused = match name {
+                    "sparsity" => method != "sparta",
+                    "lora_rank" => method != "lora",
+                    _ => false,
+                };
+                if !unused {
                     field(ui, self, name, options, dialogs);
                 }
             }
@@ -124,7 +131,7 @@ impl Form {
     fn rest(&self, heading: &str) -> Vec<String> {
         let above = |name: &str| FIRST.contains(&name) || ["model", "data", "valid_data", "out"].contains(&name);
         let here = self.settings.iter().filter(|info| info.heading == heading && !above(&info.name));
-        let wanted = here.filter(|info| self.is_read(&info.name));
+        let wanted = here.filter(|info| !self.demo || !OF_MODEL_AND_DATA.contains(&info.name.as_str()));
         wanted.map(|info| info.name.clone()).collect()
     }
 
@@ -147,7 +154,7 @@ impl Form {
 
     /// Whether the method is one of the two that can be put side by side.
     pub fn can_be_paired(&self) -> bool {
-        self.side_by_side().is_some()
+        ["lora", "sparta"].contains(&self.text("method").as_str())
     }
 
     /// The right side; true if the run is to start.
@@ -184,11 +191,10 @@ impl Form {
         let size = vec2(ui.available_width(), 38.0);
         let start = ui.add_enabled_ui(enabled, |ui| ui.add_sized(size, button)).inner;
         let start = start.on_hover_text(hover).on_disabled_hover_text(hover).clicked();
-        if let Some([first, second]) = self.side_by_side() {
-            ui.checkbox(&mut self.pair, format!("Side by side: {first}, then {second}")).on_hover_text(format!(
-                "Two runs one after the other in the same charts: {first}, then {second} with exactly as many trainable \
-                 parameters"
-            ));
+        if self.can_be_paired() {
+            ui.checkbox(&mut self.pair, "Side by side: LoRA, then SpaRTA").on_hover_text(
+                "Two runs one after the other in the same charts: LoRA, then SpaRTA with exactly as many trained numbers",
+            );
         }
         if !self.is_checked() {
             ui.horizontal(|ui| {
