@@ -39,7 +39,7 @@ pub(super) fn plan(config: &MethodConfig, transformer: &Transformer) -> Result<V
             let available: usize = targeted.iter().sum();
             if wanted > available + rows_trained || wanted < rows_trained {
                 return Err(Error::input(format!(
-                    "--trainable-parameters {wanted}: the target modules have {} numbers, of which --trainable-tokens \
+                    "--trainable-parameters {wanted}: the target modules have {} parameters, of which --trainable-tokens \
                      takes {rows_trained}",
                     available + rows_trained
                 )));
@@ -52,7 +52,7 @@ pub(super) fn plan(config: &MethodConfig, transformer: &Transformer) -> Result<V
             let available: usize = targeted.iter().sum();
             if wanted > available + rows_trained {
                 return Err(Error::input(format!(
-                    "--sparsity {} asks for {wanted} trained numbers, but the target modules have only {}; use a \
+                    "--sparsity {} asks for {wanted} trainable parameters, but the target modules have only {}; use a \
                      sparsity of at least {:.6}, or more --target-modules (for example all-linear)",
                     config.sparsity,
                     available + rows_trained,
@@ -61,7 +61,7 @@ pub(super) fn plan(config: &MethodConfig, transformer: &Transformer) -> Result<V
             }
             if wanted < rows_trained {
                 return Err(Error::input(format!(
-                    "--trainable-tokens alone trains {rows_trained} numbers, more than the {wanted} that --sparsity \
+                    "--trainable-tokens alone trains {rows_trained} parameters, more than the {wanted} that --sparsity \
                      {} allows; use a sparsity of at most {:.6}",
                     config.sparsity,
                     (1e6 * (1.0 - rows_trained as f64 / total as f64)).floor() / 1e6
@@ -77,12 +77,12 @@ pub(super) fn plan(config: &MethodConfig, transformer: &Transformer) -> Result<V
         let largest = targeted.iter().copied().max().unwrap_or(0);
         return Err(Error::input(match config.density {
             Some(density) => format!(
-                "--density {density} leaves nothing to train in target tensors of at most {largest} numbers; use a \
+                "--density {density} leaves nothing to train in target tensors of at most {largest} parameters; use a \
                  density above {:.9}",
                 0.5 / largest as f64
             ),
             None => format!(
-                "--sparsity {} leaves nothing to train in a model of {total} numbers; use a sparsity below {:.9}",
+                "--sparsity {} leaves nothing to train in a model of {total} parameters; use a sparsity below {:.9}",
                 config.sparsity,
                 1.0 - 0.5 / total as f64
             ),
@@ -91,7 +91,7 @@ pub(super) fn plan(config: &MethodConfig, transformer: &Transformer) -> Result<V
     Ok(masks)
 }
 
-/// Marks the rows of `--trainable-tokens` in the embedding table's mask; returns how many numbers they hold.
+/// Marks the rows of `--trainable-tokens` in the embedding table's mask; returns how many entries they hold.
 fn whole_rows(config: &MethodConfig, transformer: &Transformer, masks: &mut Vec<MaskSettings>) -> Result<usize> {
     if config.trainable_tokens.is_empty() {
         return Ok(0);
@@ -106,10 +106,10 @@ fn whole_rows(config: &MethodConfig, transformer: &Transformer, masks: &mut Vec<
             table.dims[0]
         )));
     }
-    let numbers = rows.len() * table.dims[1];
+    let entries = rows.len() * table.dims[1];
     match masks.iter_mut().find(|mask| mask.name == table.name) {
         Some(mask) => mask.rows = rows,
         None => masks.insert(0, MaskSettings { name: table.name.clone(), shape: table.dims.clone(), drawn: 0, rows }),
     }
-    Ok(numbers)
+    Ok(entries)
 }

@@ -1,4 +1,4 @@
-//! Adapters on a loaded model: folded into its weights with a weight each, and taken off again bit for bit.
+//! Adapters on a loaded model: merged into its weights with a weight each, and unmerged again bit for bit.
 //!
 //! Where several adapters touch one tensor their changes add up, each relative to the original value:
 //! `w = w0 + sum of weight * change`. Nothing is written before all of them are known to fit.
@@ -19,14 +19,14 @@ use crate::{
     model::{Parameter, Pretrained, Transformer},
 };
 
-/// How many numbers two sparse adapters both change.
+/// How many entries two sparse adapters both change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overlap {
-    /// Place of the one in the list that was folded.
+    /// Place of the one in the list that was merged.
     pub first: usize,
     /// Place of the other.
     pub second: usize,
-    /// Numbers that both change, over all tensors.
+    /// Entries that both change, over all tensors.
     pub shared: usize,
 }
 
@@ -34,44 +34,44 @@ pub struct Overlap {
 #[derive(Debug)]
 enum Original {
     /// Values `[N]` at flat indices `[N]`.
-    Numbers(Box<(Tensor<1, Int>, Tensor<1>)>),
+    Entries(Box<(Tensor<1, Int>, Tensor<1>)>),
     /// The whole tensor.
     Whole(Box<Matrix>),
     /// The tensor was not changed: its layer computes in another way.
     Hooked,
 }
 
-/// Adapters that are folded into a model, and what it takes to take them off.
+/// Adapters that are merged into a model, and what it takes to unmerge them.
 #[derive(Debug)]
 pub struct AdapterStack {
     originals: Vec<(String, Original)>,
-    /// Shared numbers of every pair of adapters that has any.
+    /// Shared entries of every pair of adapters that has any.
     pub overlaps: Vec<Overlap>,
 }
 
 impl AdapterStack {
-    /// Folds `adapters` with their weights into `base`, in place, and keeps what [`Self::take_off`] needs.
+    /// Merges `adapters` with their weights into `base`, in place, and keeps what [`Self::unmerge`] needs.
     ///
     /// # Errors
     /// An adapter of another model, values that do not fit, or a weight that is not a number. The model is then as it
     /// was.
-    pub fn fold(adapters: &[(&Adapter, f32)], base: &mut Pretrained, device: &ComputeDevice) -> Result<Self> {
+    pub fn merge(adapters: &[(&Adapter, f32)], base: &mut Pretrained, device: &ComputeDevice) -> Result<Self> {
         let (changes, overlaps) = plan(adapters, base)?;
         let mut originals = Vec::with_capacity(changes.len());
         for (name, changes) in changes {
-            let original = fold_tensor(&name, changes, &mut base.transformer, device);
+            let original = merge_tensor(&name, changes, &mut base.transformer, device);
             originals.push((name, original));
         }
         Ok(Self { originals, overlaps })
     }
 
-    /// Puts the original weights back, bit for bit. Stacks come off in the opposite order in which they went on.
-    pub fn take_off(self, transformer: &mut Transformer) {
+    /// Puts the original weights back, bit for bit. Stacks are unmerged in the opposite order in which they were merged.
+    pub fn unmerge(self, transformer: &mut Transformer) {
         for (name, original) in self.originals {
             // A model keeps its parameters.
             let Some(parameter) = transformer.parameter_mut(&name) else { continue };
             match original {
-                Original::Numbers(numbers) => parameter.update(|weight| weight.write(numbers.0, numbers.1)),
+                Original::Entries(entries) => parameter.update(|weight| weight.write(entries.0, entries.1)),
                 Original::Whole(original) => parameter.update(|_| *original),
                 Original::Hooked => parameter.adaptation = None,
             }
@@ -85,15 +85,15 @@ impl Adapter {
     /// # Errors
     /// Another base model, or values that do not fit.
     pub fn apply(&self, base: &mut Pretrained, device: &ComputeDevice) -> Result<()> {
-        fold_for_good(&[(self, 1.0)], base, device).map(|_| ())
+        merge_for_good(&[(self, 1.0)], base, device).map(|_| ())
     }
 }
 
-/// As [`AdapterStack::fold`], but the original weights are not kept.
+/// As [`AdapterStack::merge`], but the original weights are not kept.
 ///
 /// # Errors
-/// As [`AdapterStack::fold`].
-pub fn fold_for_good(
+/// As [`AdapterStack::merge`].
+pub fn merge_for_good(
     adapters: &[(&Adapter, f32)],
     base: &mut Pretrained,
     device: &ComputeDevice,
@@ -101,24 +101,9 @@ pub fn fold_for_good(
     let (changes, overlaps) = plan(adapters, base)?;
     for (name, changes) in changes {
         // Dropped tensor by tensor: a second copy of the model never exists.
-        drop(fold_tensor(&name, changes, &mut base.transformer, device));
+        drop(merge_tensor(&name, changes, &mut base.transformer, device));
     }
     Ok(overlaps)
-}
-
-/// Refuses a model whose adapters change how its layers compute: its weights do not hold the change.
-///
-/// # Errors
-/// The first such layer, and what to do instead.
-pub fn check_merged(transformer: &Transformer) -> Result<()> {
-    match transformer.parameters().into_iter().find(|parameter| parameter.adaptation.is_some()) {
-        None => Ok(()),
-        Some(parameter) => Err(Error::input(format!(
-            "{}: this adapter changes how the layer computes, and no weight amounts to that, so it cannot be merged; use it \
-             with --adapter of agoge generate, chat, classify or evaluate",
-            parameter.name
-        ))),
-    }
 }
 
 /// The changes of one tensor: place of the adapter, its weight, the change.
@@ -163,7 +148,7 @@ fn plan(adapters: &[(&Adapter, f32)], base: &Pretrained) -> Result<(BTreeMap<Str
     Ok((changes, overlaps))
 }
 
-/// How many numbers are in both of two ascending lists.
+/// How many indices are in both of two ascending lists.
 fn common(a: &[u32], b: &[u32]) -> usize {
     let (mut i, mut j, mut found) = (0, 0, 0);
     while i < a.len() && j < b.len() {
@@ -192,7 +177,7 @@ fn sum(changes: Vec<(f32, Vec<u32>, Vec<f32>)>) -> (Vec<u32>, Vec<f32>) {
 }
 
 /// Writes the changes of one tensor and returns what it held.
-fn fold_tensor(name: &str, changes: Changes, transformer: &mut Transformer, device: &ComputeDevice) -> Original {
+fn merge_tensor(name: &str, changes: Changes, transformer: &mut Transformer, device: &ComputeDevice) -> Original {
     let parameter = transformer.parameter_mut(name).expect("changes are known to fit");
     let (mut sparse, mut dense) = (Vec::new(), Vec::new());
     for (_, weight, change) in changes {
@@ -211,7 +196,7 @@ fn fold_tensor(name: &str, changes: Changes, transformer: &mut Transformer, devi
         let (indices, values) = (device.indices(&indices), device.floats(values, [indices.len()]));
         let base = parameter.value().at(indices.clone());
         parameter.update(|weight| weight.write(indices.clone(), base.clone() + values));
-        return Original::Numbers(Box::new((indices, base)));
+        return Original::Entries(Box::new((indices, base)));
     }
     // What changes as a whole, and what is quantized, is kept in f32 while the adapter is on: in blocks of its rows where the
     // device cannot bind all of it.
@@ -220,7 +205,7 @@ fn fold_tensor(name: &str, changes: Changes, transformer: &mut Transformer, devi
     let value = Matrix::by_rows(dims, None, device.facts.max_binding_bytes, |rows| {
         let [first, end] = [rows.start, rows.end].map(|row| row * dims[1]);
         let part = original.part(rows.clone());
-        let mut value = folded(&part, &dense, rows, parameter, device);
+        let mut value = merged_rows(&part, &dense, rows, parameter, device);
         let inside =
             indices.partition_point(|at| (*at as usize) < first)..indices.partition_point(|at| (*at as usize) < end);
         if !inside.is_empty() {
@@ -243,7 +228,7 @@ fn layer_weight(parameter: &Parameter, weight: Tensor<2>) -> Tensor<2> {
 }
 
 /// `original`, some `rows` of a tensor, with low-rank changes, replacements and computed weights.
-fn folded(
+fn merged_rows(
     original: &Tensor<2>,
     changes: &[(f32, Change)],
     rows: Range<usize>,

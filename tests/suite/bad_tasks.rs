@@ -68,7 +68,7 @@ fn methods_and_masks() {
     with("--method head", &["embedding table", "--task classify"]);
     with("--mask nope", &["--mask nope", "random", "magnitude-low", "magnitude-high", "gradient"]);
     with("--mask gradient --trainable-tokens 3", &["--trainable-tokens", "--mask random"]);
-    with("--trainable-parameters 999999", &["--trainable-parameters 999999", "numbers"]);
+    with("--trainable-parameters 999999", &["--trainable-parameters 999999", "parameters"]);
     with("--init-adapter data", &["data", "adapter"]);
 }
 

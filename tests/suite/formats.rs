@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use agoge::{
@@ -12,12 +13,14 @@ use agoge::{
     method::{
         self, Setup,
         adapter::Adapter,
-        change::{Change, TensorChange},
-        formats,
-        stack::{AdapterStack, Overlap, fold_for_good},
+        change::{Change, HookChange, TensorChange},
+        formats::{self, Format},
+        hook::{Hook, LayerChange, Leaf, Pass},
+        stack::{AdapterStack, Overlap, merge_for_good},
     },
-    model::{Pretrained, classifier::Purpose, save, weights::Weights},
+    model::{LinearCall, Pretrained, classifier::Purpose, save, weights::Weights},
 };
+use burn::tensor::Tensor;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -99,12 +102,12 @@ fn adapters_of_other_programs_give_their_logits_and_come_off_again() {
         for device in devices() {
             let mut base = load(&case, &device);
             let (before, plain) = (weights(&base), logits(&case, &base, &device));
-            let stack = AdapterStack::fold(&[(&adapter, 1.0)], &mut base, &device).expect("it fits");
+            let stack = AdapterStack::merge(&[(&adapter, 1.0)], &mut base, &device).expect("it fits");
             let what = format!("{} on {}", case.display(), device.facts.backend);
             assert_close(&what, &logits(&case, &base, &device), &expected, 1e-3, 2e-4);
             let moved = plain.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(moved > 0.02, "{what}: the adapter changes little, {moved}");
-            stack.take_off(&mut base.transformer);
+            stack.unmerge(&mut base.transformer);
             assert!(weights(&base) == before, "{what}: taken off bit for bit");
         }
     }
@@ -278,7 +281,7 @@ fn weighted_adapters_add_up_and_come_off_in_turn() {
         let mut base = load(&model, &device);
         let (first, second) = (&adapters[0], &adapters[1]);
         let pair = [(first, 0.7), (second, 0.3)];
-        let stack = AdapterStack::fold(&pair, &mut base, &device).expect("they fit");
+        let stack = AdapterStack::merge(&pair, &mut base, &device).expect("they fit");
         let close = |base: &Pretrained, expected: BTreeMap<String, Vec<f32>>| {
             for (name, values) in floats(base) {
                 assert_close(&format!("{name} on {}", device.facts.backend), &values, &expected[&name], 1e-5, 1e-6);
@@ -301,21 +304,90 @@ fn weighted_adapters_add_up_and_come_off_in_turn() {
         // Everything at once, on top of the first stack; then both come off.
         let (under, mixed) = (weights(&base), [(&adapters[2], 0.5), (&lora, -1.5), (first, 0.25)]);
         let expected = expected_sum(&base, &mixed);
-        let upper = AdapterStack::fold(&mixed, &mut base, &device).expect("they fit");
+        let upper = AdapterStack::merge(&mixed, &mut base, &device).expect("they fit");
         assert!(upper.overlaps.is_empty(), "only sparse adapters are compared");
         close(&base, expected);
-        upper.take_off(&mut base.transformer);
+        upper.unmerge(&mut base.transformer);
         assert!(weights(&base) == under);
-        stack.take_off(&mut base.transformer);
+        stack.unmerge(&mut base.transformer);
         assert!(weights(&base) == weights(&plain));
 
         // A replacement with weight 1 is exact, whatever the rounding of a difference would be.
-        fold_for_good(&[(&adapters[2], 1.0)], &mut base, &device).expect("it fits");
+        merge_for_good(&[(&adapters[2], 1.0)], &mut base, &device).expect("it fits");
         let exact = stored(&place.path("full/adapter.safetensors"));
         let folded = floats(&base);
         assert!(exact.names().count() == 14);
         for name in exact.names() {
             assert!(exact.floats(name).is_ok_and(|stored| stored == folded[name]), "{name}");
+        }
+    }
+}
+
+/// A layer whose output is multiplied by a number, residual and all: no weight amounts to that.
+#[derive(Debug)]
+struct Multiplied;
+
+impl Hook for Multiplied {
+    fn linear(&self, layer: LinearCall<'_>, leaves: &[Tensor<2>], _pass: Pass) -> Tensor<2> {
+        layer.plain() * leaves[0].clone()
+    }
+}
+
+impl LayerChange for Multiplied {
+    fn fits(&self, _dims: [usize; 2], leaves: &[Leaf]) -> bool {
+        matches!(leaves, [(_, [1, 1], _)])
+    }
+
+    fn settings(&self) -> Value {
+        serde_json::json!({})
+    }
+}
+
+/// A layout whose adapters change one layer so.
+static MULTIPLIED: Format = Format {
+    name: "multiplied",
+    about: "",
+    marker: "",
+    open: |_| unreachable!("it is not read from files"),
+    changes: |_, transformer| {
+        let parameter = transformer.parameters().into_iter().find(|p| p.is_linear()).expect("a linear layer");
+        let leaves = vec![("factor", [1, 1], vec![1.5])];
+        let hook = HookChange { method: "multiplied", hook: Arc::new(Multiplied), leaves };
+        let (name, shape) = (parameter.name.clone(), parameter.dims.clone());
+        Ok(vec![TensorChange { name, shape, change: Change::Hook(hook) }])
+    },
+    write: |_| unreachable!("it is not written"),
+};
+
+#[test]
+fn what_is_no_weight_is_hooked_in_and_not_merged() {
+    let place = TempDir::new().expect("a folder");
+    let case = golden("train-lora");
+    let adapter = |folder: &str| Adapter { format: &MULTIPLIED, ..adapter(&case.join(folder)) };
+    for device in devices() {
+        let mut base = load(&case, &device);
+        let (before, plain) = (weights(&base), logits(&case, &base, &device));
+        let (first, second) = (adapter("adapter-peft"), adapter("adapter-peft"));
+        let stack = AdapterStack::merge(&[(&first, 1.0)], &mut base, &device).expect("it fits");
+        assert!(weights(&base) == before, "no weight changes");
+        assert_ne!(logits(&case, &base, &device), plain);
+        let refused = |base: &Pretrained| {
+            let written =
+                save::folder(base, safetensors::Dtype::F32, &place.path().join("merged"), save::MOST_FILE_BYTES);
+            pollster::block_on(written).expect_err("no weights").to_string()
+        };
+        let said = refused(&base);
+        assert!(
+            said.contains("q_proj.weight") && said.contains("cannot be merged") && said.contains("generate"),
+            "{said}"
+        );
+        assert!(!place.path().join("merged").exists(), "nothing is half written");
+        stack.unmerge(&mut base.transformer);
+        assert_eq!(logits(&case, &base, &device), plain);
+        for both in [vec![(&first, 0.5)], vec![(&first, 1.0), (&second, 1.0)]] {
+            let said = AdapterStack::merge(&both, &mut base, &device).expect_err("not alone").to_string();
+            assert!(said.contains("q_proj.weight") && said.contains("alone"), "{said}");
+            assert_eq!(logits(&case, &base, &device), plain);
         }
     }
 }
@@ -405,7 +477,7 @@ fn a_layout_of_linear_layers_names_what_it_cannot_hold() {
     for (out, targets, density, words) in [
         ("norms", "norm", 1.0, "model.layers.0.input_layernorm.weight is no linear layer"),
         ("table", "embed_tokens", 0.1, "model.embed_tokens.weight is no linear layer"),
-        ("dense", "v_proj", 1.0, "v_proj.weight has 512 numbers, fewer than the 528 that SHiRA's rank 11 asks"),
+        ("dense", "v_proj", 1.0, "v_proj.weight has 512 entries, fewer than the 528 that SHiRA's rank 11 asks"),
     ] {
         let config = RunConfig {
             target_modules: crate::fixture::names(&[targets]),
@@ -443,7 +515,7 @@ fn the_program_adds_weighted_adapters_up() {
     let said = String::from_utf8_lossy(&said.stdout);
     assert!(said.contains("numbers are changed by both") && said.contains("the changes add"), "{said}");
     let mut expected = load(&model, &device);
-    fold_for_good(&[(&adapter(&a), 0.7), (&adapter(&b), -0.5)], &mut expected, &device).expect("they fit");
+    merge_for_good(&[(&adapter(&a), 0.7), (&adapter(&b), -0.5)], &mut expected, &device).expect("they fit");
     assert!(weights(&load(&merged, &device)) == weights(&expected));
 }
 

@@ -360,10 +360,10 @@ fn a_run_and_its_adapters_are_those_of_the_whole_model() {
             let mut base = Pretrained::load(&place.path("model"), device).expect("a model");
             let before = logits(&base, device);
             let count = blocks(&base);
-            let stack = AdapterStack::fold(&stacked, &mut base, device).expect("a stack");
+            let stack = AdapterStack::merge(&stacked, &mut base, device).expect("a stack");
             assert_eq!(blocks(&base), count, "what has changed is kept in as many blocks");
             let with = logits(&base, device);
-            stack.take_off(&mut base.transformer);
+            stack.unmerge(&mut base.transformer);
             assert_eq!(logits(&base, device), before);
             with
         });
@@ -399,9 +399,9 @@ fn a_low_rank_change_of_a_head_is_folded_and_trained_in_blocks() {
         let [blocked, whole] = devices.each_ref().map(|device| {
             let mut base = load(device);
             let before = logits(&base, device);
-            let stack = AdapterStack::fold(&[(&adapter, 1.0)], &mut base, device).expect("a stack");
+            let stack = AdapterStack::merge(&[(&adapter, 1.0)], &mut base, device).expect("a stack");
             let folded = logits(&base, device);
-            stack.take_off(&mut base.transformer);
+            stack.unmerge(&mut base.transformer);
             assert_eq!(logits(&base, device), before);
             assert_ne!(folded, before);
             // Going on from it: it is trained beside the head.

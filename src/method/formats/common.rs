@@ -73,7 +73,7 @@ pub(super) fn classes(config: &Value) -> Option<Classify> {
 pub(super) fn sorted(name: &str, pairs: Vec<(i64, f32)>, len: usize) -> Result<Change> {
     let mut pairs = pairs;
     if let Some((index, _)) = pairs.iter().find(|(index, _)| !(0..len.min(u32::MAX as usize) as i64).contains(index)) {
-        return Err(Error::input(format!("{name}: index {index} is out of range, the tensor has {len} numbers")));
+        return Err(Error::input(format!("{name}: index {index} is out of range, the tensor has {len} entries")));
     }
     pairs.sort_by_key(|(index, _)| *index);
     if let Some(pair) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {

@@ -91,7 +91,7 @@ pub(super) fn write(export: &Export) -> Result<(Vec<Part>, Config)> {
         let count = rank * (rows + columns);
         if count > rows * columns {
             return Err(export.adapter.error(format!(
-                "{name} has {} numbers, fewer than the {count} that SHiRA's rank {rank} asks of every layer; a higher \
+                "{name} has {} entries, fewer than the {count} that SHiRA's rank {rank} asks of every layer; a higher \
                  sparsity, or --target-modules of like sizes, makes an adapter that SHiRA can hold",
                 rows * columns
             )));

@@ -35,14 +35,14 @@ impl MaskSettings {
         self.shape.last().copied().unwrap_or(0)
     }
 
-    /// Sorted flat indices: whole rows, and the drawn numbers outside of them.
+    /// Sorted flat indices: whole rows, and the drawn entries outside of them.
     pub fn indices(&self, seed: u64) -> Vec<u32> {
         let width = self.width();
         let drawn = draw(seed, &self.name, self.len() - self.rows.len() * width, self.drawn);
         if self.rows.is_empty() {
             return drawn;
         }
-        // Drawn indices count the numbers outside the whole rows; shift each past the rows before it.
+        // Drawn indices count the entries outside the whole rows; shift each past the rows before it.
         let mut indices: Vec<u32> =
             self.rows.iter().flat_map(|&row| row * width as u32..(row + 1) * width as u32).collect();
         let mut passed = 0;
@@ -91,7 +91,7 @@ pub fn draw(seed: u64, tensor: &str, len: usize, count: usize) -> Vec<u32> {
 /// `total` must not exceed the sum of `lengths`.
 pub fn spread(total: usize, lengths: &[usize]) -> Vec<usize> {
     let available: usize = lengths.iter().sum();
-    assert!(total <= available, "cannot train more numbers than there are");
+    assert!(total <= available, "cannot train more entries than there are");
     let share = |len: usize| total as u128 * len as u128;
     let mut counts: Vec<usize> = lengths.iter().map(|&len| (share(len) / available as u128) as usize).collect();
     let mut order: Vec<usize> = (0..lengths.len()).collect();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_rows_and_drawn_numbers_do_not_overlap() {
+    fn whole_rows_and_drawn_entries_do_not_overlap() {
         let mask = MaskSettings { name: "t".into(), shape: vec![10, 4], drawn: 20, rows: vec![0, 3, 4, 9] };
         let indices = mask.indices(5);
         assert_eq!(indices.len(), mask.trained());

@@ -10,7 +10,7 @@ use crate::{
 
 pub(super) const ENTRY: MaskEntry = MaskEntry {
     name: "gradient",
-    about: "the numbers with the largest gradient on the first batches (SHiRA-Grad)",
+    about: "the entries with the largest gradient on the first batches (SHiRA-Grad)",
     choose: Some(|wanted, transformer, setup| Box::pin(choose(wanted, transformer, setup))),
 };
 

@@ -1,4 +1,4 @@
-//! Masks: which numbers of a tensor are trained. One file a way of choosing, one line in [`MASKS`].
+//! Masks: which entries of a tensor are trained. One file a way of choosing, one line in [`MASKS`].
 
 pub mod drawn;
 

@@ -19,7 +19,7 @@ use self::{
     encode::Encoding,
     names::{Family, Placed},
 };
-use super::{transformer::Transformer, weights::Weights};
+use super::{save::check_weights_hold_all, transformer::Transformer, weights::Weights};
 use crate::{Error, Result};
 
 /// Where the tensors come from.
@@ -79,6 +79,9 @@ pub async fn write(
     encoding: Encoding,
     path: &Path,
 ) -> Result<Report> {
+    if let Source::Model(transformer) = &source {
+        check_weights_hold_all(transformer)?;
+    }
     let family = Family::of(config)?;
     let (mut metadata, notes) = settings::describe(family, config, name, encoding)?;
     let mut placed = Vec::new();

@@ -10,7 +10,7 @@ use agoge::{
         self, Setup, Training,
         adapter::Adapter,
         change::{Change, TensorChange},
-        stack::fold_for_good,
+        stack::merge_for_good,
     },
     model::{Pretrained, weights::Weights},
     train::step::optimizer_step,
@@ -223,7 +223,7 @@ fn assert_merged(
     block_on(method::save::write(training, name, model, safetensors::Dtype::F32, folder.path()))?;
     let adapter = Adapter::read(folder.path())?;
     let mut merged = case.load(device)?;
-    fold_for_good(&[(&adapter, 1.0)], &mut merged, device)?;
+    merge_for_good(&[(&adapter, 1.0)], &mut merged, device)?;
     for name in expected.names() {
         let parameter = merged.transformer.parameter_mut(name).unwrap_or_else(|| panic!("{name} is a parameter"));
         let what = format!("{} on {}: merged {name}", case.name(), device.facts.backend);
