@@ -5,7 +5,6 @@ use std::{any::Any, sync::Arc};
 use burn::tensor::Tensor;
 
 use super::{
-    adapter::Adapter,
     hook::{Hook, LayerChange, Leaf},
     mask::drawn::check_indices,
 };

@@ -46,7 +46,7 @@ pub struct Training {
 ///
 /// # Errors
 /// Settings, adapter and model that do not fit together.
-pub(super) fn describe(
+pub(crate) fn describe(
     entry: &MethodEntry,
     setup: &mut Setup<'_>,
     transformer: &Transformer,

@@ -22,7 +22,8 @@ pub(super) async fn start_method(
     let (dataset, pad_id, device) = (&inputs.dataset, inputs.base.pad_id(), &inputs.device);
     let first = FirstBatches { config, dataset, pad_id, device };
     let mut setup = Setup::new(&method_config, device, config.seed);
-    (setup.calibrate, setup.state) = (Some(&first), state);
+    setup.calibrate = Some(&first);
+    setup.state = state;
     // A resumed run takes its values and masks from the checkpoint, but which tensors it has, and their ranks, are still those
     // of the adapter.
     if !config.init_adapter.as_os_str().is_empty() {

@@ -371,9 +371,9 @@ fn what_is_no_weight_is_hooked_in_and_not_merged() {
         let stack = AdapterStack::merge(&[(&first, 1.0)], &mut base, &device).expect("it fits");
         assert!(weights(&base) == before, "no weight changes");
         assert_ne!(logits(&case, &base, &device), plain);
+        let out = place.path().join("merged");
         let refused = |base: &Pretrained| {
-            let written =
-                save::folder(base, safetensors::Dtype::F32, &place.path().join("merged"), save::MOST_FILE_BYTES);
+            let written = save::folder(base, safetensors::Dtype::F32, &out, save::MOST_FILE_BYTES);
             pollster::block_on(written).expect_err("no weights").to_string()
         };
         let said = refused(&base);
@@ -381,7 +381,7 @@ fn what_is_no_weight_is_hooked_in_and_not_merged() {
             said.contains("q_proj.weight") && said.contains("cannot be merged") && said.contains("generate"),
             "{said}"
         );
-        assert!(!place.path().join("merged").exists(), "nothing is half written");
+        assert!(!out.exists(), "nothing is half written");
         stack.unmerge(&mut base.transformer);
         assert_eq!(logits(&case, &base, &device), plain);
         for both in [vec![(&first, 0.5)], vec![(&first, 1.0), (&second, 1.0)]] {

@@ -168,7 +168,7 @@ fn outputs_and_gradients_are_those_of_the_same_numbers_in_f32() {
             let loss = prepared.loss_sum(&model.transformer, hidden);
             sparta.collect(&mut loss.backward());
             let norm = |gradient| values::<1>(gradient).iter().map(|value| value * value).sum::<f32>().sqrt();
-            sparta.gradients().into_iter().map(norm).collect::<Vec<f32>>()
+            sparta.tensors().gradients().into_iter().map(norm).collect::<Vec<f32>>()
         });
         let [actual, expected] = gradients;
         assert!(expected.iter().any(|norm| *norm > 1e-3), "{family}: {expected:?}");

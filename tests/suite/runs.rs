@@ -164,7 +164,8 @@ fn a_mask_by_gradients_is_not_chosen_again_on_resume() {
     let mut base = Pretrained::load(&config.model, &device).expect("a model");
     let method_config = config.method_config();
     let mut setup = Setup::new(&method_config, &device, config.seed);
-    (setup.calibrate, setup.state) = (Some(&Never), Some(&state));
+    setup.calibrate = Some(&Never);
+    setup.state = Some(&state);
     let entry = method::find(&config.method).expect("a method");
     let resumed = block_on(method::start(entry, &mut setup, &mut base.transformer)).expect("a start");
     let masks = |training: &Training, base: &Pretrained| -> Vec<Vec<i32>> {

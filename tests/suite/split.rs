@@ -227,7 +227,7 @@ fn logits_and_every_gradient_are_the_golden_ones() -> Result<()> {
                 // Some positions at a time, as well: each piece goes through all blocks.
                 let loss = prepared.loss_sum_by_rows(&model.transformer, hidden, 5);
                 sparta.collect(&mut loss.div_scalar(prepared.target_tokens as f64).backward());
-                for ((name, _), gradient) in masks.iter().zip(sparta.gradients()) {
+                for ((name, _), gradient) in masks.iter().zip(sparta.tensors().gradients()) {
                     let what = format!("{} {} {name}", case.name(), device.facts.backend);
                     assert_close(&what, &values(gradient), &case.floats(&format!("grad.{name}"))?, rtol, atol);
                 }

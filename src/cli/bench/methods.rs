@@ -14,7 +14,7 @@ use crate::{
     config::{List, RunConfig},
     data::Batch,
     device::{self, ComputeDevice, DeviceChoice},
-    method::{self, METHODS, Setup, Training, change::layer_dims},
+    method::{self, Setup, Training, change::layer_dims},
     model::{
         Pretrained,
         classifier::{Classify, HeadStart, Purpose},

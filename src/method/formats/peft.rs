@@ -17,7 +17,7 @@ use crate::{
         change::{Change, TensorChange},
         dora, lora as lora_method,
     },
-    model::{Role, Transformer, save::cast, weights::Weights},
+    model::{Role, Transformer, weights::Weights},
     storage,
 };
 

@@ -14,6 +14,7 @@ pub use drawn::{draw, spread};
 type Choose = for<'a> fn(&'a [(String, usize)], &'a mut Transformer, &'a Setup<'_>) -> Pending<'a, Vec<Vec<u32>>>;
 
 /// One way of choosing a mask.
+#[derive(Debug)]
 pub struct MaskEntry {
     /// Name for `--mask`.
     pub name: &'static str,

@@ -134,8 +134,8 @@ impl Kept for Entries {
     }
 
     fn step(&mut self, parameters: &mut [&mut Parameter], stepping: &Stepping) {
-        let gradient = self.slot.take_gradient(&self.trained().0);
         let (delta, moments) = self.trained.take().expect("deltas are back after every step");
+        let gradient = self.slot.take_gradient(&delta);
         let kept = &mut self.trained;
         let step = Step {
             indices: self.indices.clone(),

@@ -59,8 +59,8 @@ impl Kept for Own {
         if !self.trained {
             return;
         }
-        let gradient = self.slot.take_gradient(self.value());
         let value = self.value.take().expect("values are back after every step");
+        let gradient = self.slot.take_gradient(&value);
         let moments = self.moments.take().expect("moments are back after every step");
         let (value, moments) =
             kernel::dense_step(value, moments, gradient, stepping.squared_norm.clone(), *stepping.settings);
