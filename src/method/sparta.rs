@@ -94,7 +94,7 @@ fn continued(TensorChange { name, shape, change }: TensorChange) -> Option<(Meth
     let Change::Sparse { indices, values } = change else { return None };
     let settings = MaskSettings { name: name.clone(), shape, drawn: indices.len(), rows: Vec::new() };
     let place = Place::Entries(Mask::Given(indices));
-    (settings.drawn > 0).then(|| (MethodTensor { name, place, start: Start::Values(values) }, settings))
+    (settings.drawn > 0).then_some((MethodTensor { name, place, start: Start::Values(values) }, settings))
 }
 
 impl Method for Sparta {
