@@ -24,7 +24,7 @@ use super::{
 use crate::{
     Error, Result,
     data::{StreamDecoder, Tokenizer},
-    method::sides::Sides,
+    method::switch::SwitchableAdapters,
     model::{Pretrained, generate::Generation, sample::Sampling},
 };
 
@@ -70,7 +70,7 @@ impl Chat {
         let tokenizer = Tokenizer::from_folder(&base.folder)?;
         let facts = device.facts.clone();
         let reason = device.reason.clone();
-        let sides = Sides::apply(adapters, &mut base, device)?;
+        let sides = SwitchableAdapters::apply(adapters, &mut base, device)?;
         let style = Style::of_terminal();
         let told = lines.is_terminal() || self.verbose;
         let introduction = [
@@ -113,7 +113,7 @@ impl Chat {
 struct Session {
     base: Pretrained,
     tokenizer: Tokenizer,
-    sides: Sides,
+    sides: SwitchableAdapters,
     sampling: Sampling,
     max_tokens: usize,
     /// Of the next draw.

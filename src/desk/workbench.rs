@@ -19,7 +19,7 @@ use crate::{
     data::{StreamDecoder, Tokenizer},
     event::messages::{Reply, TaskEnding},
     format::{bytes, count},
-    method::{adapter::Adapter, formats, sides::Sides},
+    method::{adapter::Adapter, formats, switch::SwitchableAdapters},
     model::{Pretrained, generate::Generation, sample::Sampling, save},
     panics, storage,
     train::{
@@ -97,7 +97,7 @@ struct Loaded {
     config: RunConfig,
     base: Pretrained,
     tokenizer: Tokenizer,
-    sides: Sides,
+    sides: SwitchableAdapters,
     /// When the adapter was written.
     written: Option<(u64, SystemTime)>,
 }
@@ -147,7 +147,7 @@ impl Bench {
             let device = self.devices.open(&config.device).await?;
             let mut base = load_base(&config, adapter.purpose(), &device)?;
             let tokenizer = Tokenizer::from_folder(&base.folder)?;
-            let sides = Sides::apply(vec![(adapter, 1.0)], &mut base, device)?;
+            let sides = SwitchableAdapters::apply(vec![(adapter, 1.0)], &mut base, device)?;
             self.loaded = Some(Loaded { folder: folder.to_path_buf(), config, base, tokenizer, sides, written });
         }
         let loaded = self.loaded.as_mut().expect("it was loaded if it was not there");

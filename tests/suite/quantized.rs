@@ -6,7 +6,7 @@ use agoge::{
     config::{Quantize, RunConfig},
     device::ComputeDevice,
     kernel::{AdamW, Matrix, Packing},
-    method::{self, Setup, Training, adapter::Adapter, change::Change, sides::Sides},
+    method::{self, Setup, Training, adapter::Adapter, change::Change, switch::SwitchableAdapters},
     model::{Keeping, Parameter, Pretrained, classifier::Purpose, weights::Weights},
     train::{objective::Prepared, step::optimizer_step},
 };
@@ -152,11 +152,14 @@ fn a_quantized_run_makes_an_adapter_for_quantized_weights() {
     let adapter = Adapter::read(&config.out).expect("an adapter");
     let mut model = load_from(&config, gpu());
     let (before, bare) = (weights(&model), logits(&model, gpu()));
-    let mut sides =
-        Sides::apply(vec![(Adapter::read(&config.out).expect("an adapter"), 1.0)], &mut model, gpu().clone())
-            .expect("its own model");
+    let mut adapters = SwitchableAdapters::apply(
+        vec![(Adapter::read(&config.out).expect("an adapter"), 1.0)],
+        &mut model,
+        gpu().clone(),
+    )
+    .expect("its own model");
     assert_ne!(logits(&model, gpu()), bare);
-    sides.toggle(&mut model).expect("off");
+    adapters.toggle(&mut model).expect("off");
     assert_eq!(weights(&model), before);
     assert!(model.transformer.parameters().iter().any(|p| p.value().is_quantized()));
 

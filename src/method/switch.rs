@@ -7,24 +7,24 @@ use crate::{Result, device::ComputeDevice, model::Pretrained};
 
 /// Adapters that are on or off.
 #[derive(Debug)]
-pub struct Sides {
+pub struct SwitchableAdapters {
     adapters: Vec<(Adapter, f32)>,
     /// What it takes to unmerge them, while the model answers with them.
     stack: Option<AdapterStack>,
     device: ComputeDevice,
 }
 
-impl Sides {
+impl SwitchableAdapters {
     /// Merges the adapters into the model.
     ///
     /// # Errors
     /// Another base model, or values that do not fit.
     pub fn apply(adapters: Vec<(Adapter, f32)>, base: &mut Pretrained, device: ComputeDevice) -> Result<Self> {
-        let mut sides = Self { adapters, stack: None, device };
-        if !sides.is_empty() {
-            sides.toggle(base)?;
+        let mut switchable = Self { adapters, stack: None, device };
+        if !switchable.is_empty() {
+            switchable.toggle(base)?;
         }
-        Ok(sides)
+        Ok(switchable)
     }
 
     /// The adapters, with their weights.
