@@ -19,6 +19,7 @@ mod layout;
 mod linear;
 mod matrix;
 mod memory;
+mod methods;
 mod packed;
 mod program;
 mod quantized;
