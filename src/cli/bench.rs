@@ -319,23 +319,23 @@ impl Memory {
         let config = RunConfig { density, target_modules: List(vec!["all-linear".into()]), ..RunConfig::default() };
         let entry = method::find("sparta")?;
         let config = config.method_config();
-        let mut method = method::start(entry, &mut Setup::new(&config, device, 0), &mut base.transformer).await?;
-        let trained = method.trained_parameters();
+        let mut training = method::start(entry, &mut Setup::new(&config, device, 0), &mut base.transformer).await?;
+        let trained = training.trained_parameters();
         let between_steps = in_use()? - loaded;
 
         let batch = full_batch(&base, 4, 64);
         let with_gradient = {
             let batch = Prepared::new(&batch, &base.transformer, device);
-            method.attach(&mut base.transformer, 0);
+            training.attach(&mut base.transformer, 0);
             let hidden = base.transformer.hidden(batch.ids.clone(), &batch.layout);
             let loss = batch.loss_sum(&base.transformer, hidden);
             let mut gradients = loss.backward();
-            method.collect(&mut gradients);
-            method.detach(&mut base.transformer);
+            training.collect(&mut gradients);
+            training.detach(&mut base.transformer);
             drop((batch, loss, gradients));
             in_use()? - loaded
         };
-        drop(method::update(&mut *method, &mut base.transformer, &SETTINGS)?);
+        drop(training.update(&mut base.transformer, &SETTINGS)?);
         let after_step = in_use()? - loaded;
         Ok(Row { trained, model: loaded - start, between_steps: between_steps.max(after_step), with_gradient })
     }

@@ -28,7 +28,7 @@ use crate::{
     Error, Result,
     data::Tokenizer,
     generate::{Sampling, TextEnd, TextSettings, TextStream},
-    method::sides::Sides,
+    method::switch::SwitchableAdapters,
     model::Pretrained,
 };
 
@@ -62,7 +62,7 @@ impl Chat {
         let tokenizer = Tokenizer::from_folder(&base.folder)?;
         let facts = device.facts.clone();
         let reason = device.reason.clone();
-        let sides = Sides::apply(adapters, &mut base, device)?;
+        let sides = SwitchableAdapters::apply(adapters, &mut base, device)?;
         let style = Style::of_terminal();
         let introduced = lines.is_terminal() || self.verbose;
         let introduction = [
@@ -105,7 +105,7 @@ impl Chat {
 struct Chatting {
     base: Pretrained,
     tokenizer: Tokenizer,
-    sides: Sides,
+    sides: SwitchableAdapters,
     sampling: Sampling,
     max_tokens: usize,
     /// Of the next draw.

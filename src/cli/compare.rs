@@ -22,7 +22,8 @@ use crate::{
     Error, Result,
     config::{List, Overrides, RunConfig},
     event::{Ending, Event, messages::Setup},
-    files, method,
+    files,
+    method::{self, Budget, METHODS},
     session::{Checked, OpenDevices},
     source::{describe, pin, silent},
     train::{estimate::outline, evaluate::evaluate},
@@ -63,10 +64,13 @@ struct Planned {
 
 impl Compare {
     pub(super) async fn run(self) -> Result<ExitCode> {
+        let typed = self.settings.given();
         let mut base = settings::read(self.config.as_deref(), self.settings.clone(), &["model", "data", "out"])?;
         if self.methods.0.is_empty() || self.seeds.0.is_empty() {
             return Err(Error::input("--methods and --seeds want at least one name and one number"));
         }
+        let entries = self.methods.0.iter().map(|name| method::find(name)).collect::<Result<Vec<_>>>()?;
+        method::settings::check_typed(&entries, &typed)?;
         let quiet = self.verbosity.quiet || self.verbosity.json;
         pin(&mut base, self.verbosity.report())?;
         let mut planned = self.plan(&base)?;
@@ -114,9 +118,9 @@ impl Compare {
             }
         }
         for method in &self.methods.0 {
-            method::find(method)?;
+            let entry = method::find(method)?;
             let mut config = RunConfig { method: method.clone(), ..base.clone() };
-            if !matches!(method.as_str(), "sparta" | "lora") {
+            if entry.budget.is_none() {
                 // Targets choose where to adapt; training everything, or only the head, has no such choice.
                 (config.target_modules, config.frozen_modules) = (List(Vec::new()), List(Vec::new()));
             }
@@ -190,21 +194,35 @@ fn with_setting(config: &RunConfig, setting: &str) -> Result<RunConfig> {
     config.with(name, value)
 }
 
-/// Gives the sparse method as many trainable parameters in the body of the model as the low-rank method has.
+/// Gives methods that can train any number of parameters as many in the body of the model as the first of the others trains.
 fn match_trainable(planned: &mut [Planned]) -> Result<()> {
-    let find = |method: &str| planned.iter().find(|plan| plan.method == method).map(|plan| plan.config.clone());
-    let (Some(lora), Some(_)) = (find("lora"), find("sparta")) else {
-        return Err(Error::input("--match-trainable needs both sparta and lora among the --methods"));
+    let budget = |plan: &Planned| method::find(&plan.method).ok().and_then(|entry| entry.budget);
+    let exact = |plan: &&mut Planned| matches!(budget(plan), Some(Budget::Exact { .. }));
+    let reference = planned.iter().find(|plan| matches!(budget(plan), Some(Budget::Steps { .. })));
+    let (Some(reference), true) =
+        (reference, planned.iter().any(|plan| matches!(budget(plan), Some(Budget::Exact { .. }))))
+    else {
+        let names = |wanted: fn(Budget) -> bool| {
+            let all = METHODS.iter().filter(|entry| entry.budget.is_some_and(wanted)).map(|entry| entry.name);
+            all.collect::<Vec<_>>().join(" or ")
+        };
+        return Err(Error::input(format!(
+            "--match-trainable needs {} and {} among the --methods",
+            names(|budget| matches!(budget, Budget::Exact { .. })),
+            names(|budget| matches!(budget, Budget::Steps { .. }))
+        )));
     };
-    let (_, architecture) = describe(&lora, &silent)?;
-    // The head is trained beside either method and does not count, so its classes need not be known.
-    let outline = outline(&lora, &architecture, 0);
+    let config = reference.config.clone();
+    let (_, architecture) = describe(&config, &silent)?;
+    // The head is trained beside any method and does not count, so its classes need not be known.
+    let outline = outline(&config, &architecture, 0);
     let head = outline.head.classifier_names();
-    let trained = method::plan(method::find("lora")?, &lora.method_config(), &[], &outline)?;
-    let body = trained.iter().map(|planned| &planned.tensor).filter(|tensor| !head.contains(&tensor.name));
-    let wanted: usize = body.map(|tensor| tensor.trained).sum();
-    for plan in planned.iter_mut().filter(|plan| plan.method == "sparta") {
-        plan.config.trainable_parameters = wanted;
+    let trained = method::trained(method::find(&config.method)?, &config.method_config(), Vec::new(), &outline)?;
+    let wanted: usize = trained.iter().filter(|tensor| !head.contains(&tensor.name)).map(|tensor| tensor.trained).sum();
+    for plan in planned.iter_mut().filter(exact) {
+        if let Some(Budget::Exact { counted, .. }) = budget(plan) {
+            plan.config = plan.config.with(counted, &wanted.to_string())?;
+        }
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ use crate::{
     config::{OF_MODEL_AND_DATA, Overrides},
     demo::{self, Example},
     event::{Ending, Event, messages::Setup},
+    method,
     session::{OpenDevices, launch},
     source::embedded,
 };
@@ -50,7 +51,9 @@ impl Demo {
             )));
         }
         let mut config = demo::config();
+        let typed = self.settings.given();
         self.settings.apply(&mut config);
+        method::settings::check_typed(&[method::find(&config.method)?], &typed)?;
         let setup = Setup { config, demo: true, ..Setup::default() };
         let stop = signals::stop_flag();
         let mut session = launch(&setup, &OpenDevices::default(), self.verbosity.report()).await?;

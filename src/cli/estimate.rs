@@ -11,6 +11,7 @@ use crate::{
     config::Overrides,
     device,
     event::messages,
+    method,
     session::Preflight,
     source::{Report, silent, to_stderr},
     train::estimate::{estimate, settle},
@@ -31,8 +32,10 @@ pub(super) struct Estimate {
 
 impl Estimate {
     pub(super) async fn run(self) -> Result<ExitCode> {
+        let typed = self.settings.given();
         let mut config = settings::read(self.config.as_deref(), self.settings, &["model"])?;
         config.check()?;
+        method::settings::check_typed(&[method::find(&config.method)?], &typed)?;
         let report: Report = if self.json { &silent } else { &to_stderr };
         let Preflight { architecture, classes, rows } = Preflight::load(&config, report)?;
         let device = device::find(&config.device).await?;

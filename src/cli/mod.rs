@@ -32,6 +32,7 @@ use crate::{
     Result,
     config::{OF_MODEL_AND_DATA, RunConfig, settings},
     device, format,
+    method::{self, METHODS},
 };
 pub use crate::{device::keep_freed_memory, panics};
 
@@ -95,13 +96,23 @@ impl Cli {
         let with_defaults = |command: clap::Command, defaults: &RunConfig| {
             let defaults = serde_json::json!(defaults);
             command.mut_args(|arg| {
-                let default = match &defaults[arg.get_id().as_str()] {
+                let name = arg.get_id().to_string();
+                let mut help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+                if name == "method" {
+                    let methods = METHODS.iter().map(|entry| format!("{} ({})", entry.name, entry.about));
+                    help = format!("{help}: {}", methods.collect::<Vec<_>>().join("; "));
+                }
+                let readers = method::settings::readers(&name);
+                if !readers.is_empty() {
+                    help = format!("{help} ({})", readers.join(", "));
+                }
+                let arg = arg.help(help.clone());
+                let default = match &defaults[&name] {
                     Value::Bool(_) | Value::Null | Value::Array(_) => return arg,
                     Value::String(text) if text.is_empty() => return arg,
                     Value::String(text) => text.clone(),
                     other => other.to_string(),
                 };
-                let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
                 arg.help(format!("{help} [default: {default}]"))
             })
         };

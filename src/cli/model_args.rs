@@ -15,7 +15,7 @@ use crate::{
     kernel::Packing,
     method::{
         adapter::Adapter,
-        stack::{Overlap, fold_for_good},
+        stack::{Overlap, merge_for_good},
     },
     model::{Keeping, Pretrained, classifier::Purpose, pretrained::read_config},
     source::{Files, ModelSource, to_stderr},
@@ -106,7 +106,7 @@ impl ModelArgs {
         let keeping = self.keeping(&adapters)?;
         let mut base = Pretrained::load_as(&folder, purpose, keeping, &device)?;
         let adapters: Vec<_> = adapters.iter().map(|(adapter, weight)| (adapter, *weight)).collect();
-        let overlaps = fold_for_good(&adapters, &mut base, &device)?;
+        let overlaps = merge_for_good(&adapters, &mut base, &device)?;
         Ok((base, device, overlaps))
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     Result,
     config::Overrides,
     event::messages::Setup,
+    method,
     session::{Checked, OpenDevices, launch},
     train::folder::resume_config,
 };
@@ -40,10 +41,12 @@ pub(super) struct Train {
 
 impl Train {
     pub(super) async fn run(self) -> Result<ExitCode> {
+        let typed = self.settings.given();
         let config = match &self.resume {
             Some(folder) => resume_config(folder, self.settings)?,
             None => settings::read(self.config.as_deref(), self.settings, &["model", "data", "out"])?,
         };
+        method::settings::check_typed(&[method::find(&config.method)?], &typed)?;
         let setup = Setup { config, demo: false, resume: self.resume.is_some(), overwrite: self.overwrite };
         let report = self.verbosity.report();
         if self.window {

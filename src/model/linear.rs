@@ -37,16 +37,12 @@ impl Linear {
 
     /// `[T, outputs]` for `x` `[T, inputs]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.weight.linear(x, self.bias.as_ref().map(Parameter::small))
+        self.forward_onto(x, None)
     }
 
-    /// The same, added to `onto` `[T, outputs]` if that is given.
-    pub fn forward_onto(&self, x: Tensor<2>, onto: Option<Tensor<2>>) -> Tensor<2> {
-        match (onto, &self.bias) {
-            (Some(onto), None) => self.weight.linear(x, Some(onto)),
-            (Some(onto), Some(_)) => onto + self.forward(x),
-            (None, _) => self.forward(x),
-        }
+    /// The same, added to `residual` `[T, outputs]` if that is given.
+    pub fn forward_onto(&self, x: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
+        self.weight.linear(x, self.bias.as_ref().map(Parameter::small), residual)
     }
 }
 

@@ -28,7 +28,7 @@ pub mod transformer;
 pub mod weights;
 
 pub use architecture::Architecture;
-pub use parameter::{Adaptation, Parameter, Role};
+pub use parameter::{Adaptation, LinearCall, Parameter, Role};
 pub use pretrained::Pretrained;
 pub use transformer::Transformer;
 pub use weights::Keeping;

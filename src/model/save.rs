@@ -9,7 +9,7 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
-use super::{classifier::Purpose, family, parameter::Parameter, pretrained::Pretrained};
+use super::{classifier::Purpose, family, parameter::Parameter, pretrained::Pretrained, transformer::Transformer};
 use crate::{Error, Result, files, storage};
 
 /// Files of a model folder that are copied as they are.
@@ -49,14 +49,30 @@ pub fn is_weights(name: &str) -> bool {
     name == INDEX || (name.starts_with("model") && name.ends_with(".safetensors"))
 }
 
+/// Refuses a model with an adapter that changes how its layers compute: its weights do not hold the change.
+///
+/// # Errors
+/// The first such layer, and what to do instead.
+pub(super) fn check_weights_hold_all(transformer: &Transformer) -> Result<()> {
+    match transformer.parameters().into_iter().find(|parameter| parameter.adaptation.is_some()) {
+        None => Ok(()),
+        Some(parameter) => Err(Error::input(format!(
+            "{}: this adapter changes how the layer computes, and no weight amounts to that, so it cannot be merged; use it \
+             with --adapter of agoge generate, chat, classify or evaluate",
+            parameter.name
+        ))),
+    }
+}
+
 /// Writes a model folder: the transformer's weights, cast once to `dtype`, in files of at most `most_bytes` each (or one
 /// tensor), and configuration and tokenizer from `base`. Files of weights that were there before are removed. Returns
 /// the bytes of all tensors.
 ///
 /// # Errors
-/// A file that cannot be written or read, or a device that failed while reading.
+/// An adapter that weights cannot hold, a file that cannot be written or read, or a device that failed while reading.
 pub async fn folder(base: &Pretrained, dtype: Dtype, out: &Path, most_bytes: u64) -> Result<u64> {
     let transformer = &base.transformer;
+    check_weights_hold_all(transformer)?;
     storage::create_dir_all(out).map_err(|e| Error::file("create", out, e))?;
     for name in COPIED {
         let from = base.folder.join(name);

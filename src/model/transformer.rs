@@ -123,8 +123,8 @@ impl Transformer {
             None => x,
         };
         let logits = match &self.head {
-            Head::Tied => self.embeddings.tokens.linear(x, None),
-            Head::Vocabulary(weight) => weight.linear(x, None),
+            Head::Tied => self.embeddings.tokens.linear(x, None, None),
+            Head::Vocabulary(weight) => weight.linear(x, None, None),
             Head::Classifier(classifier) => return classifier.forward(x),
         };
         match self.architecture.logit_softcap {

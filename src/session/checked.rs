@@ -25,10 +25,11 @@ impl Faults {
         let mut faults = Self::default();
         faults.missing(&config, setup.demo);
         config.faults().into_iter().for_each(|fault| faults.add(fault.setting, fault.message));
-        faults.unless("method", method::find(&config.method).map(drop));
-        if config.method == "sparta" {
+        let entry = method::find(&config.method);
+        if entry.as_ref().is_ok_and(|entry| entry.reads("mask")) {
             faults.unless("mask", mask::find(&config.mask).map(drop));
         }
+        faults.unless("method", entry.map(drop));
         if !config.init_adapter.as_os_str().is_empty() {
             faults.unless("init_adapter", Adapter::read(&config.init_adapter).map(drop));
         }

@@ -13,7 +13,7 @@ use crate::{
     Error, Result,
     data::Digests,
     device, files,
-    method::Method,
+    method::Training,
     model::{Transformer, save::cast, weights::Weights},
     storage::{self, Scaffold},
 };
@@ -54,13 +54,13 @@ pub struct Progress {
 pub async fn write(
     folder: &Path,
     progress: &Progress,
-    method: &dyn Method,
+    training: &Training,
     transformer: &Transformer,
     keep: usize,
 ) -> Result<Option<PathBuf>> {
     storage::create_dir_all(folder).map_err(|e| Error::file("create", folder, e))?;
     let mut tensors = Vec::new();
-    let state = method.state(transformer);
+    let state = training.state(transformer);
     for (name, values) in state.values {
         let values = device::read(values).await?;
         if values.iter().any(|value| !value.is_finite()) {

@@ -97,7 +97,12 @@ impl Prepared {
     /// The same with the logits of at most `at_once` positions in one tensor.
     pub fn loss_sum_by_rows(&self, transformer: &Transformer, hidden: Tensor<2>, at_once: usize) -> Tensor<1> {
         let hidden = self.counted(hidden);
-        let parts = self.pieces_of(at_once).into_iter().map(|piece| self.loss_of(transformer, &hidden, piece));
+        let pieces = self.pieces_of(at_once);
+        let whole = pieces.len() == 1;
+        let parts = pieces.into_iter().map(|piece| {
+            let rows = if whole { hidden.clone() } else { hidden.clone().slice_dim(0, piece.clone()) };
+            kernel::cross_entropy(transformer.head(rows), self.targets(piece)).sum()
+        });
         parts.reduce(|sum, part| sum + part).expect("a batch has rows")
     }
 
@@ -126,16 +131,10 @@ impl Prepared {
         (0..rows).step_by(at_once).map(|start| start..rows.min(start + at_once)).collect()
     }
 
-    /// Sum of the losses `[1]` of one piece of the positions that count, from the hidden states `[N, D]` of all of them.
-    pub(super) fn loss_of(&self, transformer: &Transformer, counted: &Tensor<2>, piece: Range<usize>) -> Tensor<1> {
-        let all = counted.dims()[0] == piece.len();
-        let rows = if all { counted.clone() } else { counted.clone().slice_dim(0, piece.clone()) };
-        self.loss_of_rows(transformer, rows, piece)
-    }
-
-    /// The same from the hidden states of the piece alone.
-    pub(super) fn loss_of_rows(&self, transformer: &Transformer, rows: Tensor<2>, piece: Range<usize>) -> Tensor<1> {
-        kernel::cross_entropy(transformer.head(rows), self.targets.clone().slice_dim(0, piece)).sum()
+    /// What is right at one piece of the positions that count: the next token or the row's class; negative where it does not
+    /// count.
+    pub(super) fn targets(&self, piece: Range<usize>) -> Tensor<1, Int> {
+        self.targets.clone().slice_dim(0, piece)
     }
 }
 

@@ -34,7 +34,7 @@ use crate::{
     files,
     generate::check_prompt,
     kernel::AdamW,
-    method::{self, Method, adapter},
+    method::{self, Training},
     storage,
 };
 
@@ -61,7 +61,7 @@ pub enum Turn {
 pub struct Run {
     config: RunConfig,
     inputs: Inputs,
-    method: Box<dyn Method>,
+    training: Training,
     plan: BatchPlan,
     schedule: LearningRate,
     /// All batches of the run, where the run is counted in epochs.
@@ -117,31 +117,39 @@ impl Run {
                 .map_err(|e| Error::input(format!("--sample-prompts \"{prompt}\": {e}")))?;
         }
         let memory_choice = inputs.settle(&mut config, resume)?;
-        let mut method = start_method(entry, &config, &mut inputs).await?;
+        let data = Digests::of(&inputs.dataset, &inputs.tokenizer);
+        let mut lock = None;
+        let mut checkpoint = None;
+        if resume {
+            // Nobody else writes there from now on.
+            lock = Some(Lock::take(&config.out)?);
+            let (found, state) = latest_checkpoint(&config.out)?;
+            if found.base_fingerprint != inputs.base.fingerprint {
+                return Err(Error::input(format!(
+                    "--resume {}: the weights in {} are not those that this run started from; put the original model back",
+                    config.out.display(),
+                    config.model.display()
+                )));
+            }
+            refuse_other_data(&config.out, found.data.as_ref(), &data)?;
+            checkpoint = Some((found, state));
+        }
+        let state = checkpoint.as_ref().map(|(_, state)| state);
+        let training = start_method(entry, &config, &mut inputs, state).await?;
         let plan = BatchPlan::new(&inputs.dataset.train.lengths(), config.batch_size, config.seed)?;
         let total_batches = (config.steps == 0).then(|| config.epochs.saturating_mul(plan.batches_per_epoch()));
         let steps = total_batches.map_or(config.steps, |all| all.div_ceil(config.grad_accumulation_steps as u64));
 
         let mut progress = Progress { base_fingerprint: inputs.base.fingerprint.clone(), ..Progress::default() };
-        let (mut event_log, mut lock, mut saved) = (None, None, None);
+        let (mut event_log, mut saved) = (None, None);
         if !config.out.as_os_str().is_empty() {
             storage::create_dir_all(&config.out).map_err(|e| Error::file("create", &config.out, e))?;
-            lock = Some(Lock::take(&config.out)?);
+            if lock.is_none() {
+                lock = Some(Lock::take(&config.out)?);
+            }
             // Commands for a run before this one.
             command_file::receive(&config.out);
-            let data = Digests::of(&inputs.dataset, &inputs.tokenizer);
-            if resume {
-                let (found, state) = latest_checkpoint(&config.out)?;
-                if found.base_fingerprint != inputs.base.fingerprint {
-                    return Err(Error::input(format!(
-                        "--resume {}: the weights in {} are not those that this run started from; put the original \
-                         model back",
-                        config.out.display(),
-                        config.model.display()
-                    )));
-                }
-                refuse_other_data(&config.out, found.data.as_ref(), &data)?;
-                method.restore(&mut inputs.base.transformer, &state)?;
+            if let Some((found, _)) = checkpoint {
                 progress = found;
                 saved = Some(progress.step);
             } else {
@@ -157,7 +165,7 @@ impl Run {
         Ok(Self {
             config,
             inputs,
-            method,
+            training,
             plan,
             schedule,
             total_batches,
@@ -255,8 +263,8 @@ impl Run {
             model: self.inputs.base.name(),
             method: self.config.method.clone(),
             total_parameters: self.inputs.base.transformer.parameter_count(),
-            trained_parameters: self.method.trained_parameters(),
-            trained: self.method.trained(),
+            trained_parameters: self.training.trained_parameters(),
+            trained: self.training.trained(),
             steps: self.schedule.steps,
             done: self.progress.step,
             batches_per_epoch: self.plan.batches_per_epoch(),
@@ -304,7 +312,7 @@ impl Run {
         };
         let outcome = optimizer_step_observed(
             &mut self.inputs.base.transformer,
-            &mut *self.method,
+            &mut self.training,
             &window,
             step * self.config.grad_accumulation_steps as u64,
             &settings,
@@ -314,6 +322,7 @@ impl Run {
         )?;
         let tokens = window.iter().map(|batch| batch.tokens as u64).sum();
         self.progress.step += 1;
+        self.training.after_step(self.progress.step, &mut self.inputs.base.transformer).await?;
         self.queued.push(Queued {
             step: self.progress.step,
             learning_rate,
@@ -378,7 +387,7 @@ impl Run {
             AdapterDtype::F32 => safetensors::Dtype::F32,
             AdapterDtype::F16 => safetensors::Dtype::F16,
         };
-        adapter::write(&*self.method, &self.config.method, &self.inputs.base, dtype, &self.config.out).await
+        method::save::write(&self.training, &self.config.method, &self.inputs.base, dtype, &self.config.out).await
     }
 
     async fn checkpoint(&mut self) -> Result<()> {
@@ -389,7 +398,7 @@ impl Run {
         let folder = self.config.out.join("checkpoints");
         let keep = self.config.keep_checkpoints;
         let transformer = &self.inputs.base.transformer;
-        let Some(place) = checkpoint::write(&folder, &self.progress, &*self.method, transformer, keep).await? else {
+        let Some(place) = checkpoint::write(&folder, &self.progress, &self.training, transformer, keep).await? else {
             return Err(self.not_finite(self.progress.step, "result of the step", f64::NAN));
         };
         self.saved = Some(self.progress.step);
@@ -441,8 +450,8 @@ impl Run {
         &self.inputs
     }
 
-    /// The method with its trainable parameters.
-    pub fn method(&self) -> &dyn Method {
-        &*self.method
+    /// The method with its trainable tensors.
+    pub fn training(&self) -> &Training {
+        &self.training
     }
 }

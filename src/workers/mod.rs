@@ -32,7 +32,7 @@ use crate::{
         Command,
         messages::{Reply, Request},
     },
-    method::{METHODS, formats::FORMATS, mask::MASKS},
+    method::{Budget, METHODS, formats::FORMATS, mask::MASKS},
     session::OpenDevices,
 };
 use checks::CheckRequest;
@@ -51,16 +51,20 @@ pub fn choices() -> Vec<(&'static str, Vec<String>)> {
 
 /// Methods, and the settings that each reads of those that not every method reads.
 pub fn method_settings() -> Vec<(&'static str, &'static [&'static str])> {
-    vec![
-        ("sparta", &["sparsity", "density", "trainable_parameters", "mask", "trainable_tokens", "explicit_indices"]),
-        ("lora", &["lora_rank", "lora_alpha", "lora_dropout", "lora_rs"]),
-    ]
+    METHODS.iter().map(|entry| (entry.name, entry.settings)).collect()
 }
 
 /// For a method, the two that can be compared: the second takes the number of trainable parameters of the first, so it is
 /// one that can train any number of them.
 pub fn comparisons() -> Vec<(&'static str, [&'static str; 2])> {
-    ["sparta", "lora"].map(|method| (method, ["lora", "sparta"])).to_vec()
+    let of = |wanted: fn(Budget) -> bool| {
+        METHODS.iter().filter(move |entry| entry.budget.is_some_and(wanted)).map(|entry| entry.name)
+    };
+    let exact: Vec<_> = of(|budget| matches!(budget, Budget::Exact { .. })).collect();
+    let steps: Vec<_> = of(|budget| matches!(budget, Budget::Steps { .. })).collect();
+    let (Some(any), Some(first)) = (exact.first(), steps.first()) else { return Vec::new() };
+    let pairs = steps.iter().map(|name| (*name, [*name, *any]));
+    exact.iter().map(|name| (*name, [*first, *name])).chain(pairs).collect()
 }
 
 /// Layouts that an adapter can be exported in, with a word on each; the program's own is the last.

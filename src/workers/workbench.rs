@@ -19,7 +19,7 @@ use crate::{
     event::messages::{Reply, TaskEnding},
     format::{bytes, count},
     generate::{Sampling, TextSettings, TextStream},
-    method::{adapter::Adapter, formats, sides::Sides},
+    method::{adapter::Adapter, formats, switch::SwitchableAdapters},
     model::{Pretrained, save},
     panics,
     session::{OpenDevices, breathe},
@@ -81,7 +81,7 @@ struct Loaded {
     config: RunConfig,
     base: Pretrained,
     tokenizer: Tokenizer,
-    sides: Sides,
+    sides: SwitchableAdapters,
     /// When the adapter was written.
     written: Option<(u64, SystemTime)>,
 }
@@ -131,7 +131,7 @@ impl Bench {
             let device = self.devices.open(&config.device).await?;
             let mut base = load_base(&config, adapter.purpose(), &device)?;
             let tokenizer = Tokenizer::from_folder(&base.folder)?;
-            let sides = Sides::apply(vec![(adapter, 1.0)], &mut base, device)?;
+            let sides = SwitchableAdapters::apply(vec![(adapter, 1.0)], &mut base, device)?;
             self.loaded = Some(Loaded { folder: folder.to_path_buf(), config, base, tokenizer, sides, written });
         }
         let loaded = self.loaded.as_mut().expect("it was loaded if it was not there");

@@ -22,6 +22,7 @@ mod layout;
 mod linear;
 mod matrix;
 mod memory;
+mod methods;
 mod not_finite;
 mod packed;
 mod program;

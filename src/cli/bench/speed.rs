@@ -134,7 +134,7 @@ async fn measure(config: &RunConfig, width: usize, device: &ComputeDevice, start
     let method_config = config.method_config();
     let entry = method::find(&config.method)?;
     let mut setup = Setup::new(&method_config, device, config.seed);
-    let mut method = method::start(entry, &mut setup, &mut base.transformer).await?;
+    let mut training = method::start(entry, &mut setup, &mut base.transformer).await?;
     let recompute = config.grad_checkpointing == Recompute::On;
     let mut secs = Vec::new();
     let mut loss = f32::NAN;
@@ -145,7 +145,7 @@ async fn measure(config: &RunConfig, width: usize, device: &ComputeDevice, start
         }
         let before = Instant::now();
         let outcome =
-            optimizer_step(&mut base.transformer, &mut *method, &window, step as u64, &SETTINGS, recompute, device)?;
+            optimizer_step(&mut base.transformer, &mut training, &window, step as u64, &SETTINGS, recompute, device)?;
         sync()?;
         if step == 0 {
             first_step_secs = started.elapsed().as_secs_f64();
@@ -157,5 +157,5 @@ async fn measure(config: &RunConfig, width: usize, device: &ComputeDevice, start
     }
     secs.sort_unstable_by(f64::total_cmp);
     let reserved = [warm, device.memory().reserved_bytes];
-    Ok(Figures { secs, trained: method.trained_parameters(), loss, reserved, first_step_secs })
+    Ok(Figures { secs, trained: training.trained_parameters(), loss, reserved, first_step_secs })
 }

@@ -151,11 +151,11 @@ impl Step {
             let entry = method::find(&config.method)?;
             let mut setup = Setup::new(&method_config, device, 0);
             let started = method::start(entry, &mut setup, &mut base.transformer);
-            let mut method = pollster::block_on(started)?;
+            let mut training = pollster::block_on(started)?;
             let window = vec![batch; config.grad_accumulation_steps];
             let recompute = config.grad_checkpointing == Recompute::On;
             for _ in 0..2 {
-                optimizer_step(&mut base.transformer, &mut *method, &window, 0, &SETTINGS, recompute, device)?;
+                optimizer_step(&mut base.transformer, &mut training, &window, 0, &SETTINGS, recompute, device)?;
                 sync()?;
             }
             Ok(())

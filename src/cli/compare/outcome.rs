@@ -59,7 +59,7 @@ impl Outcome {
         valid: Option<Evaluation>,
         test: Option<Evaluation>,
     ) -> Self {
-        let trained = run.method().trained();
+        let trained = run.training().trained();
         let head = run.inputs().base.transformer.head.classifier_names();
         let last = &losses[losses.len() - losses.len().div_ceil(10)..];
         let size = |name: &str| std::fs::metadata(config.out.join(name)).map_or(0, |meta| meta.len());

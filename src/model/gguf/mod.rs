@@ -21,7 +21,7 @@ use self::{
     error::config_error,
     names::Placed,
 };
-use super::{family, transformer::Transformer, weights::Weights};
+use super::{family, save::check_weights_hold_all, transformer::Transformer, weights::Weights};
 use crate::Result;
 
 /// Where the tensors come from.
@@ -81,6 +81,9 @@ pub async fn write(
     encoding: Encoding,
     path: &Path,
 ) -> Result<Report> {
+    if let Source::Model(transformer) = &source {
+        check_weights_hold_all(transformer)?;
+    }
     let architecture = family::describe(config)?;
     let family = family::find(&architecture.model_type).expect("a described family");
     let Some(gguf) = &family.gguf else {

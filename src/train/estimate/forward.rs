@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::{
+    planned::{Means, Planned},
     step::{Work, factors},
     tape::{Extent, Grad, Input, Part, Tape, to},
 };
@@ -13,7 +14,7 @@ use crate::{
         masked_gather::{self, Machine},
         weight_gradient,
     },
-    method::{Means, Planned, delta::layer_dims},
+    method::change::layer_dims,
     model::{
         Keeping, Parameter, Transformer,
         architecture::{FeedForwardKind, NormPlacement},

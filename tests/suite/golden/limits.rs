@@ -45,16 +45,6 @@ fn gradients_are_within_webgpus_limits() -> Result<()> {
 }
 
 #[test]
-fn sparse_training_is_within_webgpus_limits() -> Result<()> {
-    within_limits(super::sparta_trajectory)
-}
-
-#[test]
-fn low_rank_training_is_within_webgpus_limits() -> Result<()> {
-    within_limits(super::lora_trajectory)
-}
-
-#[test]
-fn full_training_is_within_webgpus_limits() -> Result<()> {
-    within_limits(super::full_trajectory)
+fn training_is_within_webgpus_limits() -> Result<()> {
+    within_limits(super::trajectories::trajectories_are_those_of_the_references)
 }

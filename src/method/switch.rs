@@ -1,4 +1,4 @@
-//! One model with and without its adapters: folded into its weights in place, and taken off again bit for bit.
+//! One model with and without its adapters: merged into its weights in place, and unmerged again bit for bit.
 
 use std::path::Path;
 
@@ -7,24 +7,24 @@ use crate::{Result, device::ComputeDevice, model::Pretrained};
 
 /// Adapters that are on or off.
 #[derive(Debug)]
-pub struct Sides {
+pub struct SwitchableAdapters {
     adapters: Vec<(Adapter, f32)>,
-    /// What it takes to take them off, while the model answers with them.
+    /// What it takes to unmerge them, while the model answers with them.
     stack: Option<AdapterStack>,
     device: ComputeDevice,
 }
 
-impl Sides {
-    /// Folds the adapters into the model.
+impl SwitchableAdapters {
+    /// Merges the adapters into the model.
     ///
     /// # Errors
     /// Another base model, or values that do not fit.
     pub fn apply(adapters: Vec<(Adapter, f32)>, base: &mut Pretrained, device: ComputeDevice) -> Result<Self> {
-        let mut sides = Self { adapters, stack: None, device };
-        if !sides.is_empty() {
-            sides.toggle(base)?;
+        let mut switchable = Self { adapters, stack: None, device };
+        if !switchable.is_empty() {
+            switchable.toggle(base)?;
         }
-        Ok(sides)
+        Ok(switchable)
     }
 
     /// The adapters, with their weights.
@@ -51,16 +51,16 @@ impl Sides {
         self.adapters.iter().map(name).collect::<Vec<_>>().join(" + ")
     }
 
-    /// Takes the adapters off, or puts them back on.
+    /// Unmerges the adapters, or merges them again.
     ///
     /// # Errors
     /// Values that do not fit; the model is then without adapters.
     pub fn toggle(&mut self, base: &mut Pretrained) -> Result<()> {
         match self.stack.take() {
-            Some(stack) => stack.take_off(&mut base.transformer),
+            Some(stack) => stack.unmerge(&mut base.transformer),
             None => {
                 let adapters: Vec<_> = self.adapters.iter().map(|(adapter, weight)| (adapter, *weight)).collect();
-                self.stack = Some(AdapterStack::fold(&adapters, base, &self.device)?);
+                self.stack = Some(AdapterStack::merge(&adapters, base, &self.device)?);
             }
         }
         Ok(())
@@ -81,7 +81,7 @@ impl Sides {
     pub fn switch(&mut self, folder: &Path, base: &mut Pretrained) -> Result<()> {
         let adapter = Adapter::read(folder)?;
         adapter.check_base(base)?;
-        adapter.deltas(&base.transformer)?;
+        adapter.changes(&base.transformer)?;
         self.turn(false, base)?;
         self.adapters = vec![(adapter, 1.0)];
         self.toggle(base)
