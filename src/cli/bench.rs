@@ -26,7 +26,10 @@ use crate::{
         masked_gather::{self, Machine, masked_gather},
     },
     method::{self, Setup, mask},
-    model::Pretrained,
+    model::{
+        Pretrained,
+        classifier::{Classify, HeadStart, Purpose},
+    },
     rng::Stream,
     train::objective::Prepared,
 };
@@ -40,19 +43,19 @@ pub(super) struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Masked gather, direct, turned and tiled, against the dense gradient and a gather
+    /// Masked gather, direct, on transposed activations and tiled, against the dense gradient and a gather
     Kernels(Kernels),
     /// Attention over blocks of keys against all scores at once
     Attention(attention::Attention),
-    /// Products with frozen matrices: every way and storage type, and Burn's own
+    /// Products with frozen matrices: every shader and storage type, and Burn's own
     Matmul(matmul::Matmul),
-    /// Device memory of training over inference, per trained number
+    /// Device memory of training over inference, per trainable parameter
     Memory(Memory),
-    /// A frame of the live window with much to draw, and a run with the window against one without
+    /// A frame of the live window with many points, and a run with the window against one without
     Window(window::Window),
     /// Memory of an optimizer step, measured and estimated
     Step(step::Step),
-    /// A step of sparta beside those of lora and full, in one run
+    /// A step of sparta compared with those of lora and full, in one run
     Methods(methods::Methods),
     /// Seconds of an optimizer step of one model, batch and method, with the settings of a run
     Speed(Box<speed::Speed>),
@@ -82,7 +85,7 @@ struct Memory {
     /// Device; gpu takes software adapters too
     #[arg(long, default_value = "gpu")]
     device: DeviceChoice,
-    /// Model folder, or org/name on the Hugging Face hub; the embedded model unless told otherwise
+    /// Model folder, or org/name on the Hugging Face hub; the embedded model by default
     #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Densities of all linear layers, comma-separated
@@ -112,7 +115,7 @@ impl Bench {
     }
 }
 
-/// Some step of AdamW: none of what is measured depends on its numbers.
+/// Any AdamW step: nothing that is measured depends on its values.
 const SETTINGS: AdamW = AdamW {
     learning_rate: 1e-3,
     beta1: 0.9,
@@ -124,21 +127,30 @@ const SETTINGS: AdamW = AdamW {
     max_norm: 1.0,
 };
 
-/// `rows` rows of `width` tokens, all of which are learnt.
+/// `rows` rows of `width` tokens, all of which are trained on; for a classifier with every class in turn.
 fn full_batch(base: &Pretrained, rows: usize, width: usize) -> Batch {
     let vocabulary = base.transformer.architecture.vocab_size as i32;
-    let ids: Vec<i32> = (0..rows * width).map(|at| at as i32 % vocabulary).collect();
-    Batch {
-        labels: ids.clone(),
-        attention_mask: vec![1; ids.len()],
-        ids,
-        row_count: rows,
-        width,
-        target_tokens: rows * (width - 1),
-        tokens: rows * width,
-        classes: Vec::new(),
-        token_types: Vec::new(),
+    let full = Batch::full((0..rows * width).map(|at| at as i32 % vocabulary).collect(), width);
+    match base.classes().len() {
+        0 => full,
+        count => Batch { target_tokens: rows, classes: (0..rows).map(|row| (row % count) as i32).collect(), ..full },
     }
+}
+
+/// What a model of so many classes is for; without any it is a language model.
+fn purpose(classes: Option<usize>, seed: u64) -> Purpose {
+    classes.map_or(Purpose::LanguageModel, |count| {
+        Purpose::Classify(Classify {
+            classes: (0..count).map(|class| class.to_string()).collect(),
+            start: HeadStart::Random { seed },
+            template: None,
+        })
+    })
+}
+
+/// Waits until all queued work is done.
+fn sync(device: &ComputeDevice) -> Result<()> {
+    device.handle.sync().map_err(|e| Error::Device(format!("the device failed: {e:?}")))
 }
 
 /// Seconds for which short calls are measured together.
@@ -146,11 +158,10 @@ const TOGETHER: f64 = 2e-3;
 
 /// Seconds of one call: the shortest of several, after one to warm up.
 fn fastest(device: &ComputeDevice, mut call: impl FnMut() -> Tensor<1>) -> Result<f64> {
-    let sync = || device.handle.sync().map_err(|e| Error::Device(format!("the device failed: {e:?}")));
     let mut times = |calls: usize| {
         let started = Instant::now();
         (0..calls).for_each(|_| drop(call()));
-        sync()?;
+        sync(device)?;
         Ok::<f64, Error>(started.elapsed().as_secs_f64())
     };
     times(1)?;
@@ -166,19 +177,18 @@ fn fastest(device: &ComputeDevice, mut call: impl FnMut() -> Tensor<1>) -> Resul
 
 /// Bytes in use once all queued work is done.
 fn in_use(device: &ComputeDevice) -> Result<u64> {
-    device.handle.sync().map_err(|e| Error::Device(format!("the device failed: {e:?}")))?;
+    sync(device)?;
     device.handle.memory_cleanup();
     Ok(device.memory().in_use_bytes)
 }
 
 /// Bytes by which the allocator's reserve grows for one call, from an empty reserve.
 fn reserve(device: &ComputeDevice, call: impl FnOnce() -> Tensor<1>) -> Result<u64> {
-    let sync = || device.handle.sync().map_err(|e| Error::Device(format!("the device failed: {e:?}")));
     device.handle.memory_cleanup();
-    sync()?;
+    sync(device)?;
     let before = device.memory().reserved_bytes;
     let result = call();
-    sync()?;
+    sync(device)?;
     let after = device.memory().reserved_bytes;
     drop(result);
     Ok(after.saturating_sub(before))
@@ -197,8 +207,8 @@ impl Kernels {
                 "density",
                 "dense",
                 "direct",
-                "dots",
-                "turned",
+                "dot",
+                "transp.",
                 "tiled",
                 "x auto",
                 "auto",
@@ -279,7 +289,7 @@ impl Memory {
         let mut rows = Vec::new();
         if !self.json {
             println!("{} ({})", device.facts.name, device.facts.backend);
-            println!("bytes in use by the allocator's own figures, per trained number, over the loaded model\n");
+            println!("bytes in use by the allocator's own figures, per trainable parameter, beyond the loaded model\n");
             println!(
                 "{:>8} {:>10} {:>12} {:>14} {:>14} {:>16}",
                 "density", "trained", "model", "between steps", "with gradient", "frozen weights"
@@ -292,15 +302,15 @@ impl Memory {
                     "{density:>8} {:>10} {:>12} {:>14.2} {:>14.2} {:>16}",
                     count(row.trained),
                     bytes(row.model),
-                    row.per_number(row.between_steps),
-                    row.per_number(row.with_gradient),
+                    row.per_parameter(row.between_steps),
+                    row.per_parameter(row.with_gradient),
                     format!("{} B more", row.frozen_extra())
                 );
             }
             rows.push(json!({
                 "density": density, "trained": row.trained, "model_bytes": row.model,
                 "between_steps_bytes": row.between_steps, "with_gradient_bytes": row.with_gradient,
-                "bytes_per_number": row.per_number(row.with_gradient),
+                "bytes_per_number": row.per_parameter(row.with_gradient),
             }));
         }
         if self.json {
@@ -350,11 +360,11 @@ struct Row {
 }
 
 impl Row {
-    fn per_number(&self, bytes: u64) -> f64 {
+    fn per_parameter(&self, bytes: u64) -> f64 {
         bytes as f64 / self.trained.max(1) as f64
     }
 
-    /// What is in use beyond 24 bytes a trained number: this would be the frozen rest's share.
+    /// What is in use beyond 24 bytes a trainable parameter: this would be the share of the frozen weights.
     fn frozen_extra(&self) -> u64 {
         self.with_gradient.saturating_sub(24 * self.trained as u64)
     }

@@ -18,6 +18,10 @@ mod serve_web;
 mod signals;
 mod terminal;
 mod train;
+#[cfg(feature = "window")]
+mod window;
+#[cfg(not(feature = "window"))]
+#[path = "window_missing.rs"]
 mod window;
 
 use std::{

@@ -9,6 +9,7 @@ pub mod bytes;
 mod list;
 mod recompute;
 mod values;
+mod words;
 
 use std::path::Path;
 

@@ -42,12 +42,12 @@ const GOT_ON_WELL_BYTES: u64 = 1 << 20;
 
 /// The folder with the files of a repository at a revision, and its commit.
 pub(super) fn snapshot(
-    place: &Place,
     repository: &str,
     revision: &str,
     weights: bool,
     tell: &dyn Fn(&str),
 ) -> Result<(PathBuf, String)> {
+    let place = &Place::from_environment()?;
     let cached = Cached::new(place, repository, weights);
     if is_commit(revision) && cached.missing(revision).is_none() {
         return Ok((cached.folder(revision), revision.to_owned()));
@@ -81,8 +81,8 @@ pub(super) fn snapshot(
 }
 
 /// The same, as far as the cache has it.
-pub(super) fn cached(place: &Place, repository: &str, revision: &str, weights: bool) -> Option<(PathBuf, String)> {
-    Cached::new(place, repository, weights).last(revision, "").ok()
+pub(super) fn cached(repository: &str, revision: &str, weights: bool) -> Result<Option<(PathBuf, String)>> {
+    Ok(Cached::new(&Place::from_environment()?, repository, weights).last(revision, "").ok())
 }
 
 fn short(commit: &str) -> &str {
@@ -278,6 +278,7 @@ impl Fetch<'_> {
     }
 
     /// Another commit's file with the same content is linked instead of downloaded.
+    #[cfg(unix)]
     fn link(&self, file: &str, metadata: &Metadata) -> std::io::Result<bool> {
         let blob = self.cached.blob(metadata.etag());
         if !std::fs::metadata(&blob).is_ok_and(|found| found.len() == metadata.size() as u64) {
@@ -285,9 +286,14 @@ impl Fetch<'_> {
         }
         let folder = self.cached.folder(self.commit);
         std::fs::create_dir_all(&folder)?;
-        #[cfg(unix)]
         std::os::unix::fs::symlink(Path::new("../../blobs").join(metadata.etag()), folder.join(file))?;
-        Ok(cfg!(unix))
+        Ok(true)
+    }
+
+    /// Not every user of Windows may make links: the file is downloaded again.
+    #[cfg(not(unix))]
+    fn link(&self, _file: &str, _metadata: &Metadata) -> std::io::Result<bool> {
+        Ok(false)
     }
 
     /// One file, whole or not at all.

@@ -4,14 +4,19 @@
 //! token, endpoint), `fetch` downloads, `failure` says in a sentence what went wrong. Nothing here knows what a model
 //! is beyond the names of its files.
 
+#[cfg(feature = "hub")]
 mod failure;
+#[cfg(feature = "hub")]
 mod fetch;
+#[cfg(not(feature = "hub"))]
+#[path = "missing.rs"]
+mod fetch;
+#[cfg(feature = "hub")]
 mod place;
 
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
-use place::Place;
 
 /// What is wanted: a model folder, or a model of the hub.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +62,6 @@ impl<'a> Wanted<'a> {
     /// access, a repository without safetensors, a full disk.
     pub fn locate(&self) -> Result<Located> {
         let Some(reference) = self.reference()? else { return Ok(self.as_it_is()) };
-        let place = Place::from_environment()?;
         let quiet = self.quiet;
         let tell = |text: &str| {
             if !quiet {
@@ -65,7 +69,7 @@ impl<'a> Wanted<'a> {
             }
         };
         let revision = reference.revision();
-        let (folder, commit) = fetch::snapshot(&place, &reference.repository, revision, self.weights, &tell)?;
+        let (folder, commit) = fetch::snapshot(&reference.repository, revision, self.weights, &tell)?;
         Ok(Located { folder, origin: Some(Origin { repository: reference.repository, commit }) })
     }
 
@@ -76,8 +80,7 @@ impl<'a> Wanted<'a> {
     /// A revision for a local folder or one that is not a name.
     pub fn nearby(&self) -> Result<Option<Located>> {
         let Some(reference) = self.reference()? else { return Ok(Some(self.as_it_is())) };
-        let place = Place::from_environment()?;
-        let found = fetch::cached(&place, &reference.repository, reference.revision(), self.weights);
+        let found = fetch::cached(&reference.repository, reference.revision(), self.weights)?;
         Ok(found.map(|(folder, commit)| Located {
             folder,
             origin: Some(Origin { repository: reference.repository, commit }),
@@ -163,6 +166,7 @@ fn is_revision(text: &str) -> bool {
 }
 
 /// A whole commit hash, which never means anything else later.
+#[cfg(feature = "hub")]
 fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.chars().all(|c| c.is_ascii_hexdigit())
 }
@@ -196,6 +200,7 @@ mod tests {
         for bad in ["", "/", "../main", "a/../b", "a//b", "a b", "a?b", "a#b", "a%2Fb", "a\\b", ".hidden", "a/"] {
             assert!(!is_revision(bad), "{bad}");
         }
+        #[cfg(feature = "hub")]
         assert!(is_commit("0123456789abcdef0123456789abcdef01234567") && !is_commit("0123456") && !is_commit("main"));
     }
 
