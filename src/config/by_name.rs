@@ -1,24 +1,7 @@
 //! Settings by their names: changed from text, listed for a form, written as the flags of a command.
 
-use serde_json::Value;
-
-use super::RunConfig;
+use super::{RunConfig, SettingInfo};
 use crate::{Error, Result};
-
-/// One setting, for a form.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SettingInfo {
-    /// Its name in [`RunConfig`].
-    pub name: String,
-    /// The group it belongs to; empty for the first ones, which say what is trained on what.
-    pub heading: String,
-    /// What it does, as `--help` says it.
-    pub help: String,
-    /// The values that there are, where these are a few words; else empty.
-    pub values: Vec<String>,
-    /// Its default.
-    pub default: Value,
-}
 
 /// Every setting, in the order of the list.
 pub fn settings() -> Vec<SettingInfo> {
@@ -65,7 +48,7 @@ fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::config::{List, Prompts, Schedule};

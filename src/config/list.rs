@@ -3,15 +3,30 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
-    SettingInfo,
     recompute::Recompute,
     values::{
         AdapterDtype, HeadStart, Init, List, MaskPrompt, Prompts, Quantize, Schedule, Task, WeightsDtype, Written,
     },
 };
 use crate::device::DeviceChoice;
+
+/// One setting, for a form.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SettingInfo {
+    /// Its name in [`RunConfig`].
+    pub name: String,
+    /// The group it belongs to; empty for the first ones, which say what is trained on what.
+    pub heading: String,
+    /// What it does, as `--help` says it.
+    pub help: String,
+    /// The values that there are, where these are a few words; else empty.
+    pub values: Vec<String>,
+    /// Its default.
+    pub default: Value,
+}
 
 /// The heading among what is said of a setting.
 macro_rules! heading {

@@ -16,8 +16,8 @@ use std::path::Path;
 use crate::{Error, Result, storage};
 
 pub use bounds::OutOfBounds;
-pub use by_name::{SettingInfo, settings};
-pub use list::{Overrides, RunConfig};
+pub use by_name::settings;
+pub use list::{Overrides, RunConfig, SettingInfo};
 pub use recompute::Recompute;
 pub use values::{AdapterDtype, HeadStart, Init, List, MaskPrompt, Prompts, Quantize, Schedule, Task, WeightsDtype};
 
