@@ -41,14 +41,14 @@ struct List;
 #[derive(Debug)]
 struct Words(&'static [&'static str]);
 
-impl<'a> Deserializer<'a> for List {
+impl<'de> Deserializer<'de> for List {
     type Error = Words;
 
-    fn deserialize_any<V: Visitor<'a>>(self, _: V) -> Result<V::Value, Words> {
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Words> {
         Err(Words(&[]))
     }
 
-    fn deserialize_enum<V: Visitor<'a>>(
+    fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
         words: &'static [&'static str],
