@@ -51,7 +51,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::config::{List, Prompts, Schedule};
+    use crate::config::Schedule;
 
     #[test]
     fn settings_are_changed_by_name() {
@@ -125,7 +125,7 @@ mod tests {
     fn flags_are_read_back_as_the_same_settings() {
         use clap::{Args, FromArgMatches};
 
-        use crate::config::Overrides;
+        use crate::config::{List, Overrides, Prompts};
 
         let config = RunConfig {
             model: "models/it's a llama".into(),
