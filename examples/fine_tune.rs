@@ -6,10 +6,10 @@
 use std::path::PathBuf;
 
 use agoge::{
-    Error, Result,
+    Error, OpenDevices, Result, Setup, Update,
     config::{Prompts, RunConfig},
     event::Event,
-    train::{Inputs, Run},
+    launch, to_stderr,
 };
 
 /// Rows as a file of JSON Lines has them.
@@ -40,14 +40,14 @@ fn main() -> Result<()> {
         sample_prompts: Prompts(vec!["What is the capital of Laconia?\n".into()]),
         ..RunConfig::default()
     };
-    pollster::block_on(fine_tune(config))
+    pollster::block_on(fine_tune(Setup { config, overwrite: true, ..Setup::default() }))
 }
 
-async fn fine_tune(config: RunConfig) -> Result<()> {
-    let inputs = Inputs::load(&config).await?;
-    let mut run = Run::new(config, inputs, false).await?;
-    // A run works only while it is polled, and is over when there is no next event.
-    while let Some(event) = run.next().await? {
+async fn fine_tune(setup: Setup) -> Result<()> {
+    let mut session = launch(&setup, &OpenDevices::default(), &to_stderr).await?;
+    // The run works only while it is polled. `()` has no commands for it; see `Commands` for pausing and stopping.
+    while let Some(update) = session.next(&mut ()).await? {
+        let Update::Event(event) = update else { continue };
         match event {
             Event::Started(started) => println!(
                 "{} of {} parameters are trained, on {}",

@@ -6,13 +6,8 @@
 use std::{io::Write, path::Path};
 
 use agoge::{
-    Result,
-    data::{StreamDecoder, Tokenizer},
-    demo,
-    device::{self, DeviceChoice},
-    hub::Wanted,
-    method::{adapter::Adapter, stack::fold_for_good},
-    model::{Pretrained, generate::Generation, sample::Sampling},
+    Adapter, DeviceChoice, Files, ModelSource, Pretrained, Result, TextSettings, TextStream, Tokenizer, open_device,
+    to_stderr,
 };
 
 fn main() -> Result<()> {
@@ -25,20 +20,20 @@ fn main() -> Result<()> {
 
 async fn generate(model: &Path, adapter: &Path, prompt: &str) -> Result<()> {
     let adapter = Adapter::read(adapter)?;
-    let folder = demo::locate(&Wanted::whole(model))?.folder;
-    let device = device::open(&DeviceChoice::Auto).await?;
+    // A folder, the embedded model, or one of the Hugging Face hub, where the library has the feature `hub`.
+    let folder = ModelSource::named(model, "")?.folder(Files::All, &to_stderr)?;
+    let device = open_device(&DeviceChoice::Auto).await?;
     let mut base = Pretrained::load(&folder, &device)?;
-    fold_for_good(&[(&adapter, 1.0)], &mut base, &device)?;
+    adapter.apply(&mut base, &device)?;
 
     let tokenizer = Tokenizer::from_folder(&folder)?;
     let prompt = tokenizer.encode_prompt(prompt)?;
-    let mut generation = Generation::new(&base.transformer, &prompt, Sampling::default(), tokenizer.eos_ids(), 0)?;
-    let mut decoder = StreamDecoder::new(&tokenizer, &prompt, true);
-    for _ in 0..100 {
-        let Some(id) = generation.next().await? else { break };
-        print!("{}", decoder.push(id)?.unwrap_or_default());
+    let settings = TextSettings { max_tokens: 100, ..TextSettings::default() };
+    let mut stream = TextStream::new(&base.transformer, &tokenizer, &prompt, settings)?;
+    while let Some(text) = stream.next(|| false).await? {
+        print!("{text}");
         let _ = std::io::stdout().flush();
     }
-    println!("{}", decoder.finish()?.unwrap_or_default());
+    println!();
     Ok(())
 }

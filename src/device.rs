@@ -3,7 +3,7 @@
 //! A GPU is any adapter that wgpu lists through Vulkan, Metal, DX12 or WebGPU, software ones included. The CPU device
 //! is Burn's `flex` backend, which needs no driver at all.
 
-mod cooperative;
+pub mod cooperative;
 #[cfg(not(target_arch = "wasm32"))]
 mod host;
 #[cfg(not(target_arch = "wasm32"))]
@@ -180,12 +180,44 @@ pub async fn list() -> Vec<DeviceFacts> {
 /// # Errors
 /// Nothing matches the choice, or the driver refuses to create the device.
 pub async fn open(choice: &DeviceChoice) -> Result<ComputeDevice> {
-    let Chosen { facts, adapter, reason } = resolve(choice).await?;
+    open_within(choice, Limits::OfAdapter).await
+}
+
+/// [`open`] with other limits than the adapter's, which the facts of the device then state as well. The CPU device has none.
+///
+/// # Errors
+/// Nothing matches the choice, or the driver refuses to create the device.
+pub async fn open_within(choice: &DeviceChoice, limits: Limits) -> Result<ComputeDevice> {
+    let Chosen { mut facts, adapter, reason } = resolve(choice).await?;
     let handle = match adapter {
-        Some((instance, adapter)) => adopt(instance, adapter, &facts).await?,
+        Some((instance, adapter)) => {
+            let limits = limits.of(&adapter);
+            facts.limited(&limits);
+            adopt(instance, adapter, limits, &facts).await?
+        }
         None => Device::flex(),
     };
     Ok(ComputeDevice { handle, facts, reason })
+}
+
+/// What a device may bind, allocate and launch at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Limits {
+    /// All that its adapter offers.
+    #[default]
+    OfAdapter,
+    /// What WebGPU promises of every device (its default limits), and no more.
+    OfWebGpu,
+}
+
+impl Limits {
+    fn of(self, adapter: &wgpu::Adapter) -> wgpu::Limits {
+        match self {
+            Self::OfAdapter => adapter.limits(),
+            // Offsets into buffers come as far apart as the driver wants them.
+            Self::OfWebGpu => wgpu::Limits::default().using_alignment(adapter.limits()),
+        }
+    }
 }
 
 /// What [`open`] would open.
@@ -259,9 +291,14 @@ pub fn choose(choice: &DeviceChoice, devices: &[DeviceFacts]) -> Result<(usize, 
     }
 }
 
-/// Registers an adapter with Burn, with every feature and limit it offers.
-async fn adopt(instance: wgpu::Instance, adapter: wgpu::Adapter, facts: &DeviceFacts) -> Result<Device> {
-    let cooperative = cooperative::wanted() && cooperative::offered(&adapter);
+/// Registers an adapter with Burn, with every feature that it offers.
+async fn adopt(
+    instance: wgpu::Instance,
+    adapter: wgpu::Adapter,
+    limits: wgpu::Limits,
+    facts: &DeviceFacts,
+) -> Result<Device> {
+    let cooperative = cooperative::wanted() && cooperative::offered(&adapter, &limits);
     let experiments = if cooperative { cooperative::FEATURE } else { wgpu::Features::empty() };
     let (device, queue) = adapter
         .request_device(&wgpu::DeviceDescriptor {
@@ -271,7 +308,7 @@ async fn adopt(instance: wgpu::Instance, adapter: wgpu::Adapter, facts: &DeviceF
                 - wgpu::Features::MAPPABLE_PRIMARY_BUFFERS
                 - wgpu::Features::all_experimental_mask())
                 | experiments,
-            required_limits: adapter.limits(),
+            required_limits: limits,
             experimental_features: cooperative::permission(cooperative),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
@@ -345,7 +382,7 @@ fn adapter_facts(adapter: &wgpu::Adapter) -> DeviceFacts {
         wgpu::DeviceType::Cpu => Kind::SoftwareGpu,
         wgpu::DeviceType::Other => Kind::Other,
     };
-    DeviceFacts {
+    let mut facts = DeviceFacts {
         index: 0,
         // Browsers keep the names of adapters to themselves.
         name: if info.name.is_empty() { "WebGPU".into() } else { info.name },
@@ -353,13 +390,24 @@ fn adapter_facts(adapter: &wgpu::Adapter) -> DeviceFacts {
         kind,
         memory_bytes: memory::of_adapter(adapter, kind),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
-        max_binding_bytes: Some(limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)),
-        max_storage_buffers: Some(limits.max_storage_buffers_per_shader_stage),
-        max_workgroup_memory_bytes: Some(limits.max_compute_workgroup_storage_size),
+        max_binding_bytes: None,
+        max_storage_buffers: None,
+        max_workgroup_memory_bytes: None,
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
         subgroup_sizes: features
             .contains(wgpu::Features::SUBGROUP)
             .then_some((info.subgroup_min_size, info.subgroup_max_size)),
+    };
+    facts.limited(&limits);
+    facts
+}
+
+impl DeviceFacts {
+    /// States the limits of a device.
+    fn limited(&mut self, limits: &wgpu::Limits) {
+        self.max_binding_bytes = Some(limits.max_storage_buffer_binding_size.min(limits.max_buffer_size));
+        self.max_storage_buffers = Some(limits.max_storage_buffers_per_shader_stage);
+        self.max_workgroup_memory_bytes = Some(limits.max_compute_workgroup_storage_size);
     }
 }
 

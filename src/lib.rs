@@ -2,12 +2,16 @@
 //!
 //! # What a program may use
 //!
-//! - [`config`]: the settings of a run, [`config::RunConfig`];
-//! - [`Inputs`], [`Run`]: model and data loaded as the settings say, and the run, which is polled for its events;
-//! - [`event`]: what a run reports ([`event::Event`]) and what it can be told ([`event::Command`]);
-//! - [`Adapter`]: an adapter folder, of this program or another; [`apply`] merges adapters into a model;
-//! - [`Pretrained`], [`Tokenizer`], [`Generation`], [`StreamDecoder`]: a model on a device, and text from it;
-//! - [`open_device`], [`devices`]: what there is to compute on;
+//! - [`config`]: the settings of a run, [`RunConfig`](config::RunConfig), with defaults and checks;
+//! - [`launch`]: takes a [`Setup`] (settings, and whether to resume or to overwrite), loads model and data, and begins the
+//!   run. The stages on the way are types as well, from [`Checked`] on. [`Preflight`] is what is known without weights;
+//! - [`Session`]: the run, which is polled for [`Update`]s and receives [`Commands`];
+//! - [`event`]: what a run reports ([`Event`](event::Event)) and what it can be told ([`Command`](event::Command));
+//! - [`ModelSource`]: where a model is: a folder, the Hugging Face hub, or inside this library;
+//! - [`Pretrained`], [`Tokenizer`]: a model on a device, and its tokenizer;
+//! - [`Adapter`], [`AdapterStack`]: adapter folders, of this program or another, merged into a model and unmerged again;
+//! - [`TextStream`]: text from a model;
+//! - [`open_device`], [`list_devices`]: what there is to compute on;
 //! - [`Error`]: what went wrong, as one sentence.
 //!
 //! Everything else that is public serves the program `agoge`, its page and its tests. It is hidden here and may change at
@@ -40,8 +44,6 @@ pub mod data;
 #[doc(hidden)]
 pub mod demo;
 #[doc(hidden)]
-pub mod desk;
-#[doc(hidden)]
 pub mod device;
 #[doc(hidden)]
 pub mod error;
@@ -50,6 +52,8 @@ pub mod event;
 pub mod files;
 #[doc(hidden)]
 pub mod format;
+#[doc(hidden)]
+pub mod generate;
 #[cfg(not(target_arch = "wasm32"))]
 #[doc(hidden)]
 pub mod hub;
@@ -64,19 +68,28 @@ pub mod panics;
 #[doc(hidden)]
 pub mod rng;
 #[doc(hidden)]
+pub mod session;
+#[doc(hidden)]
+pub mod source;
+#[doc(hidden)]
 pub mod storage;
 #[doc(hidden)]
 pub mod train;
 #[cfg(feature = "window")]
 #[doc(hidden)]
 pub mod window;
+#[doc(hidden)]
+pub mod workers;
 
 #[doc(inline)]
 pub use {
-    data::{Message, StreamDecoder, Tokenizer},
-    device::{ComputeDevice, DeviceChoice, DeviceFacts, list as devices, open as open_device},
+    data::{Message, Tokenizer},
+    device::{ComputeDevice, DeviceChoice, DeviceFacts, list as list_devices, open as open_device},
     error::{Error, Result},
-    method::{adapter::Adapter, stack::fold_for_good as apply},
-    model::{Pretrained, generate::Generation, sample::Sampling},
-    train::{Inputs, Run},
+    event::messages::Setup,
+    generate::{Sampling, TextEnd, TextSettings, TextStream},
+    method::{adapter::Adapter, stack::AdapterStack},
+    model::Pretrained,
+    session::{Checked, Commands, Loaded, OpenDevices, Pinned, Preflight, Prepared, Session, Update, launch},
+    source::{Files, ModelSource, Progress, Report, silent, to_stderr},
 };

@@ -17,7 +17,7 @@ use crate::{Error, Result, storage};
 
 pub use bounds::OutOfBounds;
 pub use by_name::settings;
-pub use list::{Overrides, RunConfig, SettingInfo};
+pub use list::{DEFAULT_METHOD, Overrides, RunConfig, SettingInfo};
 pub use recompute::Recompute;
 pub use values::{AdapterDtype, HeadStart, Init, List, MaskPrompt, Prompts, Quantize, Schedule, Task, WeightsDtype};
 

@@ -1,11 +1,8 @@
 //! Parquet where it cannot be read: on a page, which has none of its decompressors in C, and without the feature `parquet`.
 
-use super::records::Visit;
+use super::record::Visit;
 use super::source::Source;
 use crate::error::{Error, Result};
-
-/// How a Parquet file begins (and ends).
-pub(crate) const MAGIC: &[u8] = b"PAR1";
 
 /// Refuses the file.
 pub(crate) fn read(source: &Source, _visit: &mut Visit) -> Result<()> {

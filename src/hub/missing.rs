@@ -1,21 +1,15 @@
 //! The hub in a program that was built without it (Cargo feature `hub`).
 
-use std::path::PathBuf;
-
+use super::snapshot::Snapshot;
 use crate::{Error, Result};
 
 /// Refuses what would have to be fetched.
-pub(super) fn snapshot(
-    repository: &str,
-    _revision: &str,
-    _weights: bool,
-    _tell: &dyn Fn(&str),
-) -> Result<(PathBuf, String)> {
+pub(super) fn snapshot(repository: &str, _revision: &str, _weights: bool, _report: &dyn Fn(&str)) -> Result<Snapshot> {
     Err(refused(repository))
 }
 
 /// Refuses what only the hub's cache could have.
-pub(super) fn cached(repository: &str, _revision: &str, _weights: bool) -> Result<Option<(PathBuf, String)>> {
+pub(super) fn cached(repository: &str, _revision: &str, _weights: bool) -> Result<Option<Snapshot>> {
     Err(refused(repository))
 }
 
@@ -30,12 +24,14 @@ fn refused(repository: &str) -> Error {
 mod tests {
     use std::path::Path;
 
-    use crate::hub::Wanted;
+    use crate::hub::HubModel;
 
     #[test]
     fn a_name_of_the_hub_is_refused_with_the_feature_that_is_missing() {
-        let wanted = Wanted::whole(Path::new("org/name"));
-        for error in [wanted.locate().map(drop), wanted.nearby().map(drop)].map(|found| found.expect_err("no hub")) {
+        let model = HubModel::find(Path::new("org/name"), "").expect("a name").expect("of the hub");
+        for error in
+            [model.fetch(true, &|_| {}).map(drop), model.cached(true).map(drop)].map(|it| it.expect_err("no hub"))
+        {
             assert!(error.to_string().contains("org/name") && error.to_string().contains("`hub`"), "{error}");
         }
     }

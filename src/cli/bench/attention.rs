@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use clap::Args;
 use serde_json::json;
 
-use super::{fastest, in_use};
+use super::measure::{fastest, in_use};
 use crate::{
     Error, Result,
     cli::format::bytes,

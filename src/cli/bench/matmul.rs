@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use clap::Args;
 use serde_json::json;
 
-use super::fastest;
+use super::measure::fastest;
 use crate::{
     Result,
     device::{self, ComputeDevice, DeviceChoice},

@@ -4,7 +4,7 @@ use super::{
     forward::Forward,
     tape::{Extent, Grad, Input, Part, to},
 };
-use crate::model::attention::Attention;
+use crate::model::{attention::Attention, qk_norm::HeadNorm};
 
 /// Bytes at whose multiples a part of a tensor may begin on any device; elsewhere it is copied.
 const ALIGNMENT: usize = 256;
@@ -13,9 +13,12 @@ impl Forward<'_> {
     /// `[B * T, D]` to `[B * T, D]`, added to `onto` if that is given.
     pub(super) fn attention(&mut self, layer: &Attention, x: Extent, onto: Option<Extent>) -> Extent {
         let [mut query, mut keys, values] = self.project(layer, x);
-        if let Some([query_norm, key_norm]) = &layer.norms {
-            query = self.norm(query_norm, query);
-            keys = self.norm(key_norm, keys);
+        if let Some(
+            [HeadNorm::Head(of_query) | HeadNorm::Width(of_query), HeadNorm::Head(of_keys) | HeadNorm::Width(of_keys)],
+        ) = &layer.norms
+        {
+            query = self.norm(of_query, query);
+            keys = self.norm(of_keys, keys);
         }
         if self.transformer.rotary_embeddings() > 0 {
             query = self.rotate(query);

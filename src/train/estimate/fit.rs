@@ -1,11 +1,10 @@
 //! Making a run fit: what to advise a person, and what to choose for one who gave a budget.
 
-use super::{Choice, Demand, Estimator, Rows};
+use super::{Choice, Demand, Estimator, Rows, planned::Means};
 use crate::{
     Error, Result,
     config::{Recompute, RunConfig, bytes},
     device::DeviceFacts,
-    method::Means,
     model::Architecture,
 };
 

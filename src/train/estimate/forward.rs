@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::{
+    planned::{Means, Planned},
     step::{Work, factors},
     tape::{Extent, Grad, Input, Part, Tape, to},
 };
@@ -13,10 +14,10 @@ use crate::{
         masked_gather::{self, Machine},
         weight_gradient,
     },
-    method::{Means, Planned, delta::layer_dims},
+    method::change::layer_dims,
     model::{
         Keeping, Parameter, Transformer,
-        architecture::NormPlacement,
+        architecture::{FeedForwardKind, NormPlacement},
         block::FeedForward,
         head::Head,
         linear::{Linear, Norm},
@@ -314,10 +315,18 @@ impl<'a> Forward<'a> {
     }
 
     fn feed_forward(&mut self, layer: &FeedForward, x: Extent, onto: Option<Extent>) -> Extent {
-        let hidden = match &layer.gate {
+        let gate = layer.gate.as_ref().map(|gate| self.linear(gate, x.clone()));
+        let up = self.linear(&layer.up, x);
+        let (gate, up) = match gate {
+            Some(gate) => (Some(gate), up),
+            None if layer.kind == FeedForwardKind::GatedFused => {
+                let half = up.numbers / 2;
+                (Some(self.tape.part_of(&up, half, false)), self.tape.part_of(&up, half, false))
+            }
+            None => (None, up),
+        };
+        let hidden = match gate {
             Some(gate) => {
-                let gate = self.linear(gate, x.clone());
-                let up = self.linear(&layer.up, x);
                 let numbers = gate.numbers;
                 let (y, gate) = self.own_room(gate, up.is_tracked());
                 let grad = if self.cpu { Grad::OverKept(1, numbers) } else { Grad::New(numbers) };
@@ -325,7 +334,6 @@ impl<'a> Forward<'a> {
                 self.tape.record(y, &inputs, &[&gate, &up])
             }
             None => {
-                let up = self.linear(&layer.up, x);
                 let keeps = up.is_tracked();
                 let (y, up) = self.own_room(up, keeps);
                 let grad = self.own(up.numbers);
@@ -338,14 +346,15 @@ impl<'a> Forward<'a> {
     /// One block, `[B * T, D]` to `[B * T, D]`.
     pub(super) fn block(&mut self, index: usize, x: Extent) -> Extent {
         let block = &self.transformer.blocks[index];
-        let around = self.transformer.architecture.placement == NormPlacement::Around;
-        let onto = |x: &Extent| (!around).then(|| x.clone());
+        let (attention_norms, feed_forward_norms) = (block.facts.attention_norms, block.facts.feed_forward_norms);
+        let onto = |placed: NormPlacement, x: &Extent| (!placed.after).then(|| x.clone());
         let normed = self.before(&block.attention_norm, x.clone());
-        let attended = self.attention(&block.attention, normed, onto(&x));
-        let x = self.join(&block.attention_output_norm, x, attended);
+        let attended = self.attention(&block.attention, normed, onto(attention_norms, &x));
+        let x = self.join(&block.attention_output_norm, attention_norms, x, attended);
         let normed = self.before(&block.feed_forward_norm, x.clone());
-        let fed = self.feed_forward(&block.feed_forward, normed, onto(&x));
-        self.join(&block.feed_forward_output_norm, x, fed)
+        let fed = self.feed_forward(&block.feed_forward, normed, onto(feed_forward_norms, &x));
+        let x = self.join(&block.feed_forward_output_norm, feed_forward_norms, x, fed);
+        self.before(&block.final_norm, x)
     }
 
     fn before(&mut self, norm: &Option<Norm>, x: Extent) -> Extent {
@@ -355,9 +364,9 @@ impl<'a> Forward<'a> {
         }
     }
 
-    fn join(&mut self, norm: &Option<Norm>, x: Extent, part: Extent) -> Extent {
-        match (self.transformer.architecture.placement, norm) {
-            (NormPlacement::Around, Some(norm)) => {
+    fn join(&mut self, norm: &Option<Norm>, placed: NormPlacement, x: Extent, part: Extent) -> Extent {
+        match (placed.after, norm) {
+            (true, Some(norm)) => {
                 let part = self.norm(norm, part);
                 self.tape.add(x, part)
             }

@@ -11,11 +11,13 @@ mod arena;
 mod attention;
 mod fit;
 mod forward;
+mod planned;
 mod split;
 mod step;
 mod tape;
 
 use forward::Shape;
+use planned::{Planned, plan};
 use step::{Batches, Work};
 use tape::{Ledger, PARTS, Part};
 
@@ -32,7 +34,7 @@ use crate::{
     data::{Dataset, Split},
     device::{DeviceFacts, Kind},
     event::messages::Estimate,
-    method::{self, Planned, adapter::Adapter},
+    method::{self, adapter::Adapter, mask},
     model::{Architecture, Keeping, Transformer, head::HeadKind},
 };
 
@@ -147,10 +149,10 @@ impl<'a> Estimator<'a> {
         let initial = if config.init_adapter.as_os_str().is_empty() {
             Vec::new()
         } else {
-            Adapter::read(&config.init_adapter)?.deltas(&transformer)?
+            Adapter::read(&config.init_adapter)?.changes(&transformer)?
         };
         let entry = method::find(&config.method)?;
-        let planned = method::plan(entry, &config.method_config(), &initial, &transformer)?;
+        let planned = plan(entry, &config.method_config(), initial, &transformer)?;
         if rows.longest == 0 {
             return Err(Error::input("there are no rows to train on"));
         }
@@ -211,7 +213,8 @@ impl<'a> Estimator<'a> {
             accumulation: choice.accumulation,
             recompute: choice.recompute,
             evaluate: (rows.evaluated > 0).then(|| shape(rows.evaluated, rows.evaluated_rows, false)),
-            calibrate: self.config.method == "sparta" && self.config.mask == "gradient",
+            calibrate: method::find(&self.config.method).is_ok_and(|entry| entry.settings.contains(&"mask"))
+                && self.config.mask == mask::GRADIENT,
         };
         work.play(&ledger, batches);
         Demand { parts: ledger.peak(), largest: ledger.largest() }

@@ -2,11 +2,11 @@
 
 use super::{
     forward::Forward,
+    planned::Means,
     tape::{Extent, Grad, Input, Part, to},
 };
 use crate::{
     kernel::{Packing, matrix::split::row_blocks},
-    method::Means,
     model::Parameter,
 };
 

@@ -3,13 +3,13 @@
 
 use super::{
     forward::{Forward, Shape},
+    planned::{Means, Planned},
     split,
     tape::{self, Buffer, Extent, Gradients, Ledger, Part, Tape},
 };
 use crate::{
     event::TrainedTensor,
     kernel::Packing,
-    method::{Means, Planned},
     model::{Keeping, Parameter, Transformer, head::Head},
 };
 
