@@ -1,47 +1,95 @@
-//! agoge: fine-tuning of small language models on any GPU by sparse random parameter adaptation.
+//! agoge fine-tunes small language models on any GPU, by sparse random parameter adaptation (SpaRTA) and other methods.
 //!
-//! Modules in reading order:
-//! - [`config`]: the one list of settings; [`event`]: everything a run tells and hears;
-//! - [`data`]: bytes to rows to token ids to batches; knows no tensors;
-//! - [`device`]: what there is to compute on;
-//! - [`hub`]: models by name, fetched from the Hugging Face hub;
-//! - [`kernel`]: the host side of the WGSL shaders, forward and backward;
-//! - [`model`]: transformers, weights in and out; knows no training;
-//! - [`generate`]: text from a model, streamed;
-//! - [`source`]: where a model comes from: a folder, the hub, inside this program;
-//! - [`demo`]: the settings with which the program shows itself;
-//! - [`method`]: what is trained;
-//! - [`train`]: one step, evaluation, checkpoints, the run;
-//! - [`session`]: a run from its settings to its end, the same for every front end;
-//! - [`workers`]: the threads behind a window;
-//! - [`window`]: the live window, a front end that knows only settings and events;
-//! - [`cli`]: the program;
-//! - [`storage`] is the disk, or in a browser the page's own files; [`files`] writes whole ones or none;
-//! - [`error`], [`format`](mod@format), [`panics`] and [`rng`] serve them all.
+//! # What a program may use
+//!
+//! - [`config`]: the settings of a run, [`RunConfig`](config::RunConfig), with defaults and checks;
+//! - [`launch`]: takes a [`Setup`] (settings, and whether to resume or to overwrite), loads model and data, and begins the
+//!   run. The stages on the way are types as well, from [`Checked`] on. [`Preflight`] is what is known without weights;
+//! - [`Session`]: the run, which is polled for [`Update`]s and receives [`Commands`];
+//! - [`event`]: what a run reports ([`Event`](event::Event)) and what it can be told ([`Command`](event::Command));
+//! - [`ModelSource`]: where a model is: a folder, the Hugging Face hub, or inside this library;
+//! - [`Pretrained`], [`Tokenizer`]: a model on a device, and its tokenizer;
+//! - [`Adapter`], [`AdapterStack`]: adapter folders, of this program or another, merged into a model and unmerged again;
+//! - [`TextStream`]: text from a model;
+//! - [`open_device`], [`list_devices`]: what there is to compute on;
+//! - [`Error`]: what went wrong, as one sentence.
+//!
+//! Everything else that is public serves the program `agoge`, its page and its tests. It is hidden here and may change at
+//! any time.
+//!
+//! # Features
+//!
+//! `cli` (the program), `window` (the live window), `hub` (models by name from the Hugging Face hub) and `parquet` (data in
+//! Parquet files) are on by default. A library needs none of them: `default-features = false`. What asks for a feature that
+//! is not there is refused with a sentence that names it.
+//!
+//! # Fine-tune a model and follow the run
+//!
+//! ```ignore
+#![doc = include_str!("../examples/fine_tune.rs")]
+//! ```
+//!
+//! # Load an adapter and generate
+//!
+//! ```ignore
+#![doc = include_str!("../examples/generate.rs")]
+//! ```
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(all(feature = "cli", not(target_arch = "wasm32")))]
+#[doc(hidden)]
 pub mod cli;
 pub mod config;
+#[doc(hidden)]
 pub mod data;
+#[doc(hidden)]
 pub mod demo;
+#[doc(hidden)]
 pub mod device;
+#[doc(hidden)]
 pub mod error;
 pub mod event;
+#[doc(hidden)]
 pub mod files;
+#[doc(hidden)]
 pub mod format;
+#[doc(hidden)]
 pub mod generate;
 #[cfg(not(target_arch = "wasm32"))]
+#[doc(hidden)]
 pub mod hub;
+#[doc(hidden)]
 pub mod kernel;
+#[doc(hidden)]
 pub mod method;
+#[doc(hidden)]
 pub mod model;
+#[doc(hidden)]
 pub mod panics;
+#[doc(hidden)]
 pub mod rng;
+#[doc(hidden)]
 pub mod session;
+#[doc(hidden)]
 pub mod source;
+#[doc(hidden)]
 pub mod storage;
+#[doc(hidden)]
 pub mod train;
+#[cfg(feature = "window")]
+#[doc(hidden)]
 pub mod window;
+#[doc(hidden)]
 pub mod workers;
 
-pub use error::{Error, Result};
+#[doc(inline)]
+pub use {
+    data::{Message, Tokenizer},
+    device::{ComputeDevice, DeviceChoice, DeviceFacts, list as list_devices, open as open_device},
+    error::{Error, Result},
+    event::messages::Setup,
+    generate::{Sampling, TextEnd, TextSettings, TextStream},
+    method::{adapter::Adapter, stack::AdapterStack},
+    model::Pretrained,
+    session::{Checked, Commands, Loaded, OpenDevices, Pinned, Preflight, Prepared, Session, Update, launch},
+    source::{Files, ModelSource, Progress, Report, silent, to_stderr},
+};

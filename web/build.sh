@@ -4,6 +4,7 @@
 #
 #   web/build.sh            the page as it is published
 #   web/build.sh --quick    without wasm-opt and brotli
+#   web/build.sh --lint     no page: only what clippy says, warnings denied (on Debian with rust-web-clippy)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,40 +15,22 @@ out=web/dist
 tools="${AGOGE_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/agoge-tools}"
 say() { printf 'web: %s\n' "$*" >&2; }
 
-# The standard library for browsers: installed, fetched by rustup, or built from its source.
-cargo_flags=()
-has_std() { compgen -G "$("$1" --print sysroot)/lib/rustlib/$target/lib/libstd-*.rlib" >/dev/null; }
-src_of() { echo "$("$1" --print sysroot)/lib/rustlib/src/rust/library/std/Cargo.toml"; }
-if has_std rustc; then
-    say "using the installed target $target"
-elif command -v rustup >/dev/null && timeout 300 rustup target add $target >/dev/null 2>&1 && has_std rustc; then
-    say "rustup has added the target $target"
-else
-    # A compiler with the source of its library beside it. Debian has one: apt-get install rustc-web rust-web-src
-    compiler=
-    for candidate in "$(rustup which rustc 2>/dev/null || true)" rustc /usr/bin/rustc; do
-        if [ -n "$candidate" ] && command -v "$candidate" >/dev/null && [ -e "$(src_of "$candidate")" ]; then
-            compiler=$candidate
-            break
-        fi
-    done
-    if [ -z "$compiler" ]; then
-        say "there is no standard library for $target: run 'rustup target add $target', or on Debian"
-        say "'apt-get install rustc-web rust-web-src', and call this again"
-        exit 1
-    fi
-    say "building the standard library from source with $("$compiler" --version)"
-    export RUSTC=$compiler RUSTDOC=${compiler%rustc}rustdoc RUSTC_BOOTSTRAP=1
-    cargo_flags=(-Zbuild-std=std,panic_abort)
-    if ! command -v rust-lld >/dev/null; then
-        linker=$(find "$(rustc --print sysroot)" "$(env -u RUSTC rustc --print sysroot)" /usr/lib/rustlib -name rust-lld -print -quit 2>/dev/null || true)
-        if [ -n "$linker" ]; then export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$linker; fi
-    fi
+# shellcheck source=.ci/std.sh
+. .ci/std.sh
+std_for $target std,panic_abort
+if [ ${#cargo_flags[@]} -gt 0 ] && ! command -v rust-lld >/dev/null; then
+    linker=$(find "$("$RUSTC" --print sysroot)" "$(env -u RUSTC rustc --print sysroot)" /usr/lib/rustlib -name rust-lld -print -quit 2>/dev/null || true)
+    if [ -n "$linker" ]; then export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$linker; fi
 fi
 
-say "compiling (ten minutes the first time)"
 # Random numbers come from the browser.
 export RUSTFLAGS="${RUSTFLAGS:-} --cfg getrandom_backend=\"wasm_js\""
+if [ "$quick" = --lint ]; then
+    # The library is a part of the package: it is looked at as well. The profile is the page's, whose build scripts then serve both.
+    "${clippy[@]}" --locked --package agoge-web --profile web --target $target ${cargo_flags[@]+"${cargo_flags[@]}"} -- -D warnings
+    exit
+fi
+say "compiling (ten minutes the first time)"
 # wasm-bindgen looks up which features of WebAssembly are used, in a section that the profile's "strip = true" would remove; the
 # names of functions go in the next step.
 cargo rustc --locked --package agoge-web --profile web --target $target ${cargo_flags[@]+"${cargo_flags[@]}"} -- -C strip=debuginfo

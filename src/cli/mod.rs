@@ -21,6 +21,10 @@ mod settings;
 mod signals;
 mod terminal;
 mod train;
+#[cfg(feature = "window")]
+mod window;
+#[cfg(not(feature = "window"))]
+#[path = "window_missing.rs"]
 mod window;
 
 use std::process::ExitCode;

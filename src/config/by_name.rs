@@ -1,41 +1,11 @@
 //! Settings by their names: changed from text, listed for a form, written as the flags of a command.
 
-use clap::Args;
-use serde_json::{Value, json};
-
-use super::{Overrides, RunConfig};
+use super::{RunConfig, SettingInfo};
 use crate::{Error, Result};
-
-/// One setting, for a form.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SettingInfo {
-    /// Its name in [`RunConfig`].
-    pub name: String,
-    /// The group it belongs to; empty for the first ones, which say what is trained on what.
-    pub heading: String,
-    /// What it does, as `--help` says it.
-    pub help: String,
-    /// The values that there are, where these are a few words; else empty.
-    pub values: Vec<String>,
-    /// Its default.
-    pub default: Value,
-}
 
 /// Every setting, in the order of the list.
 pub fn settings() -> Vec<SettingInfo> {
-    let defaults = json!(RunConfig::default());
-    let command = Overrides::augment_args(clap::Command::new("agoge"));
-    let info = |arg: &clap::Arg| {
-        let name = arg.get_id().to_string();
-        SettingInfo {
-            heading: arg.get_help_heading().unwrap_or_default().to_owned(),
-            help: arg.get_help().map(ToString::to_string).unwrap_or_default(),
-            values: arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect(),
-            default: defaults[&name].clone(),
-            name,
-        }
-    };
-    command.get_arguments().map(info).collect()
+    RunConfig::listed()
 }
 
 impl RunConfig {
@@ -78,10 +48,10 @@ fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::FromArgMatches;
+    use serde_json::{Value, json};
 
     use super::*;
-    use crate::config::{List, Prompts, Schedule};
+    use crate::config::Schedule;
 
     #[test]
     fn settings_are_changed_by_name() {
@@ -124,8 +94,25 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "cli")]
+    #[test]
+    fn a_form_says_what_the_help_says() {
+        use clap::Args;
+
+        let command = crate::config::Overrides::augment_args(clap::Command::new("agoge"));
+        let all = settings();
+        assert_eq!(command.get_arguments().count(), all.len());
+        for (arg, setting) in command.get_arguments().zip(&all) {
+            assert_eq!(arg.get_id().as_str(), setting.name);
+            assert_eq!(arg.get_help().map(ToString::to_string).as_deref(), Some(&setting.help[..]));
+            assert_eq!(arg.get_help_heading().unwrap_or_default(), setting.heading, "{}", setting.name);
+            let words: Vec<String> = arg.get_possible_values().iter().map(|word| word.get_name().to_owned()).collect();
+            assert_eq!(words, setting.values, "{}", setting.name);
+        }
+    }
+
     /// The words that a shell makes of a line.
-    #[cfg(unix)]
+    #[cfg(all(unix, feature = "cli"))]
     fn words(line: &str) -> Vec<String> {
         let script = format!(r"printf '%s\0' {line}");
         let output = std::process::Command::new("sh").args(["-c", &script]).output().expect("a shell");
@@ -133,9 +120,13 @@ mod tests {
         text.split_terminator('\0').map(str::to_owned).collect()
     }
 
-    #[cfg(unix)]
+    #[cfg(all(unix, feature = "cli"))]
     #[test]
     fn flags_are_read_back_as_the_same_settings() {
+        use clap::{Args, FromArgMatches};
+
+        use crate::config::{List, Overrides, Prompts};
+
         let config = RunConfig {
             model: "models/it's a llama".into(),
             data: "-data".into(),

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
     recompute::Recompute,
@@ -12,6 +12,31 @@ use super::{
     },
 };
 use crate::device::DeviceChoice;
+
+/// One setting, for a form.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SettingInfo {
+    /// Its name in [`RunConfig`].
+    pub name: String,
+    /// The group it belongs to; empty for the first ones, which say what is trained on what.
+    pub heading: String,
+    /// What it does, as `--help` says it.
+    pub help: String,
+    /// The values that there are, where these are a few words; else empty.
+    pub values: Vec<String>,
+    /// Its default.
+    pub default: Value,
+}
+
+/// The heading among what is said of a setting.
+macro_rules! heading {
+    (help_heading = $heading:literal $($rest:tt)*) => {
+        $heading
+    };
+    ($($rest:tt)*) => {
+        ""
+    };
+}
 
 macro_rules! settings {
     ($($(#[doc = $doc:literal])+ $(#[arg($($arg:tt)*)])? $name:ident: $type:ty = $default:expr;)*) => {
@@ -45,6 +70,18 @@ macro_rules! settings {
                 }
             }
 
+            /// Every setting and what a form says of it, in the order of the list.
+            pub(super) fn listed() -> Vec<SettingInfo> {
+                let defaults = serde_json::json!(Self::default());
+                vec![$(SettingInfo {
+                    name: stringify!($name).into(),
+                    heading: heading!($($($arg)*)?).into(),
+                    help: [$($doc.trim()),+].join(" "),
+                    values: <$type as Written>::all().iter().map(|&word| word.into()).collect(),
+                    default: defaults[stringify!($name)].clone(),
+                },)*]
+            }
+
             /// Name and written value of each setting that differs from that of `other`, in the order of the list.
             pub fn differing(&self, other: &Self) -> Vec<(&'static str, String)> {
                 let mut found = Vec::new();
@@ -54,9 +91,14 @@ macro_rules! settings {
         }
 
         /// The settings that a person typed as flags.
-        #[derive(Clone, Debug, Default, Args)]
+        #[derive(Clone, Debug, Default)]
+        #[cfg_attr(feature = "cli", derive(clap::Args))]
         pub struct Overrides {
-            $($(#[doc = $doc])+ #[arg(long, allow_negative_numbers = true $(, $($arg)*)?)] pub $name: Option<$type>,)*
+            $(
+                $(#[doc = $doc])+
+                #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true $(, $($arg)*)?))]
+                pub $name: Option<$type>,
+            )*
         }
 
         impl Overrides {

@@ -9,14 +9,15 @@ pub mod bytes;
 mod list;
 mod recompute;
 mod values;
+mod words;
 
 use std::path::Path;
 
 use crate::{Error, Result, storage};
 
 pub use bounds::OutOfBounds;
-pub use by_name::{SettingInfo, settings};
-pub use list::{DEFAULT_METHOD, Overrides, RunConfig};
+pub use by_name::settings;
+pub use list::{DEFAULT_METHOD, Overrides, RunConfig, SettingInfo};
 pub use recompute::Recompute;
 pub use values::{AdapterDtype, HeadStart, Init, List, MaskPrompt, Prompts, Quantize, Schedule, Task, WeightsDtype};
 

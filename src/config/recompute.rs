@@ -5,18 +5,24 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// Whether the insides of blocks are computed again in the backward pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Recompute {
     /// Where the run would not fit the device otherwise.
     #[default]
     Auto,
     /// Always: less memory, a third more work.
-    #[value(alias = "true")]
+    #[cfg_attr(feature = "cli", value(alias = "true"))]
     On,
     /// Never.
-    #[value(alias = "false")]
+    #[cfg_attr(feature = "cli", value(alias = "false"))]
     Off,
+}
+
+impl Recompute {
+    /// What a person writes.
+    pub(super) const WORDS: &[&str] = &["auto", "on", "off"];
 }
 
 /// The words of the command line; true and false as runs of earlier versions recorded it.
@@ -36,8 +42,12 @@ impl<'de> Deserialize<'de> for Recompute {
             }
 
             fn visit_str<E: de::Error>(self, word: &str) -> Result<Recompute, E> {
-                <Recompute as clap::ValueEnum>::from_str(word, true)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Str(word), &self))
+                match &word.to_ascii_lowercase()[..] {
+                    "auto" => Ok(Recompute::Auto),
+                    "on" | "true" => Ok(Recompute::On),
+                    "off" | "false" => Ok(Recompute::Off),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(word), &self)),
+                }
             }
         }
 

@@ -2,14 +2,17 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::recompute::Recompute;
+use super::{
+    recompute::Recompute,
+    words::{named, one_of, word, words},
+};
 use crate::device::DeviceChoice;
 
 /// Shape of the learning rate after the warm-up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
     /// The peak rate throughout.
@@ -22,7 +25,8 @@ pub enum Schedule {
 }
 
 /// Where the weights of the model come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Init {
     /// The folder's safetensors files.
@@ -33,7 +37,8 @@ pub enum Init {
 }
 
 /// What a model learns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Task {
     /// To predict the next token.
@@ -44,7 +49,8 @@ pub enum Task {
 }
 
 /// How a new classification head starts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum HeadStart {
     /// Small random numbers, scaled as the SpaRTA authors do.
@@ -55,7 +61,8 @@ pub enum HeadStart {
 }
 
 /// Storage type of an adapter's values.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum AdapterDtype {
     /// 32-bit floats.
@@ -66,7 +73,8 @@ pub enum AdapterDtype {
 }
 
 /// In how many bits the weights of a model are kept on a GPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum WeightsDtype {
     /// As the checkpoint has them.
@@ -77,7 +85,8 @@ pub enum WeightsDtype {
 }
 
 /// Whether the weights of linear layers are quantized.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Quantize {
     /// They are not.
@@ -90,7 +99,8 @@ pub enum Quantize {
 }
 
 /// Whether prompts are masked out of the loss.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum MaskPrompt {
     /// Where rows have a prompt.
@@ -185,10 +195,15 @@ pub(super) trait Written: Sized {
 
     /// The text of a value.
     fn write(&self) -> String;
+
+    /// Every text, where there are only a few.
+    fn all() -> &'static [&'static str] {
+        &[]
+    }
 }
 
 macro_rules! written {
-    ($($type:ty: $read:expr, $write:expr;)*) => {
+    ($($type:ty: $read:expr, $write:expr $(, $all:expr)?;)*) => {
         $(impl Written for $type {
             fn read(text: &str) -> Result<Self, String> {
                 let read: fn(&str) -> Result<Self, String> = $read;
@@ -199,6 +214,10 @@ macro_rules! written {
                 let write: fn(&Self) -> String = $write;
                 write(self)
             }
+
+            $(fn all() -> &'static [&'static str] {
+                $all
+            })?
         })*
     };
 }
@@ -207,20 +226,20 @@ written! {
     PathBuf: |text| Ok(text.into()), |path| path.to_string_lossy().into_owned();
     String: |text| Ok(text.to_owned()), Clone::clone;
     DeviceChoice: |text| Ok(text.trim().to_owned().into()), ToString::to_string;
-    bool: parsed, ToString::to_string;
+    bool: parsed, ToString::to_string, &["true", "false"];
     u64: parsed, ToString::to_string;
     usize: parsed, ToString::to_string;
     f64: parsed, |number| format!("{number:?}").trim_end_matches(".0").to_owned();
     Prompts: |text| text.parse().map_err(|never| match never {}), written_prompts;
-    Schedule: named, name;
-    Init: named, name;
-    Task: named, name;
-    HeadStart: named, name;
-    AdapterDtype: named, name;
-    MaskPrompt: named, name;
-    WeightsDtype: named, name;
-    Quantize: named, name;
-    Recompute: named, name;
+    Schedule: named, word, words::<Schedule>();
+    Init: named, word, words::<Init>();
+    Task: named, word, words::<Task>();
+    HeadStart: named, word, words::<HeadStart>();
+    AdapterDtype: named, word, words::<AdapterDtype>();
+    MaskPrompt: named, word, words::<MaskPrompt>();
+    WeightsDtype: named, word, words::<WeightsDtype>();
+    Quantize: named, word, words::<Quantize>();
+    Recompute: |text| one_of(text, Recompute::WORDS), word, Recompute::WORDS;
 }
 
 impl<T: FromStr + ToString> Written for List<T>
@@ -245,17 +264,6 @@ fn written_prompts(prompts: &Prompts) -> String {
 
 fn parsed<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
     text.trim().parse().map_err(|e: T::Err| e.to_string())
-}
-
-fn named<T: ValueEnum>(text: &str) -> Result<T, String> {
-    T::from_str(text.trim(), false).map_err(|_| {
-        let names: Vec<String> = T::value_variants().iter().map(name).collect();
-        format!("there are {}", names.join(", "))
-    })
-}
-
-fn name<T: ValueEnum>(value: &T) -> String {
-    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 #[cfg(test)]

@@ -113,6 +113,26 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Rows of `width` tokens each, without padding, every token a target.
+    ///
+    /// # Panics
+    /// When the ids do not fill whole rows.
+    pub fn full(ids: Vec<i32>, width: usize) -> Self {
+        assert!(width > 0 && ids.len().is_multiple_of(width), "{} ids in rows of {width}", ids.len());
+        let rows = ids.len() / width;
+        Self {
+            labels: ids.clone(),
+            attention_mask: vec![1; ids.len()],
+            row_count: rows,
+            width,
+            target_tokens: rows * (width - 1),
+            tokens: ids.len(),
+            classes: Vec::new(),
+            token_types: Vec::new(),
+            ids,
+        }
+    }
+
     /// Takes `rows` of `split`, pads them to the longest rounded up to a multiple of `round_to`, but to no more than
     /// `max_width` tokens (a row that is longer is cut).
     ///

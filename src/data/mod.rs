@@ -8,10 +8,10 @@ mod batch;
 mod chat;
 mod classify;
 mod clock;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(all(feature = "parquet", not(target_arch = "wasm32")))]
 mod columnar;
-#[cfg(target_arch = "wasm32")]
-#[path = "columnar_page.rs"]
+#[cfg(not(all(feature = "parquet", not(target_arch = "wasm32"))))]
+#[path = "columnar_missing.rs"]
 mod columnar;
 mod conversation;
 mod dataset;

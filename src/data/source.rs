@@ -57,7 +57,7 @@ impl Source {
     }
 
     /// The same memory for a reader that keeps it.
-    #[cfg(not(target_arch = "wasm32"))]
+    #[cfg(all(feature = "parquet", not(target_arch = "wasm32")))]
     pub(crate) fn shared_bytes(&self) -> Bytes {
         self.bytes.clone()
     }

@@ -278,6 +278,7 @@ impl Fetch<'_> {
     }
 
     /// Another commit's file with the same content is linked instead of downloaded.
+    #[cfg(unix)]
     fn link(&self, file: &str, metadata: &Metadata) -> std::io::Result<bool> {
         let blob = self.cached.blob(metadata.etag());
         if !std::fs::metadata(&blob).is_ok_and(|found| found.len() == metadata.size() as u64) {
@@ -285,9 +286,14 @@ impl Fetch<'_> {
         }
         let folder = self.cached.folder(self.commit);
         std::fs::create_dir_all(&folder)?;
-        #[cfg(unix)]
         std::os::unix::fs::symlink(Path::new("../../blobs").join(metadata.etag()), folder.join(file))?;
-        Ok(cfg!(unix))
+        Ok(true)
+    }
+
+    /// Not every user of Windows may make links: the file is downloaded again.
+    #[cfg(not(unix))]
+    fn link(&self, _file: &str, _metadata: &Metadata) -> std::io::Result<bool> {
+        Ok(false)
     }
 
     /// One file, whole or not at all.

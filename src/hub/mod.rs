@@ -4,8 +4,14 @@
 //! token, endpoint), `fetch` downloads, `failure` says in a sentence what went wrong. Nothing here knows what a model
 //! is beyond the names of its files.
 
+#[cfg(feature = "hub")]
 mod environment;
+#[cfg(feature = "hub")]
 mod failure;
+#[cfg(feature = "hub")]
+mod fetch;
+#[cfg(not(feature = "hub"))]
+#[path = "missing.rs"]
 mod fetch;
 mod name;
 mod snapshot;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::pause::breathe;
+use super::pause::{breathe, sleep};
 use crate::{
     Result,
     event::{Command, Event},
@@ -16,6 +16,16 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 pub trait Commands {
     /// The next command, waited for no longer than `time`.
     fn within(&mut self, time: Duration) -> impl Future<Output = Option<Command>>;
+}
+
+/// Nobody commands. A pause that another process asked for, through the folder of the run, is waited for.
+impl Commands for () {
+    async fn within(&mut self, time: Duration) -> Option<Command> {
+        if !time.is_zero() {
+            sleep(time).await;
+        }
+        None
+    }
 }
 
 /// What a session reports.

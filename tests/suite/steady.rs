@@ -71,19 +71,7 @@ const SETTINGS: AdamW = AdamW {
 };
 
 fn batch() -> Batch {
-    let (rows, width) = (5, 40);
-    let ids: Vec<i32> = (0..rows * width).map(|at| (at * 7919 % 120_000) as i32).collect();
-    Batch {
-        labels: ids.clone(),
-        attention_mask: vec![1; ids.len()],
-        ids,
-        row_count: rows,
-        width,
-        target_tokens: rows * (width - 1),
-        tokens: rows * width,
-        classes: Vec::new(),
-        token_types: Vec::new(),
-    }
+    Batch::full((0..5 * 40).map(|at| at * 7919 % 120_000).collect(), 40)
 }
 
 /// Loss and squared gradient norm of one step.

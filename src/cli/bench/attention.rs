@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use clap::Args;
 use serde_json::json;
 
-use super::{fastest, in_use};
+use super::measure::{fastest, in_use};
 use crate::{
     Error, Result,
     cli::format::bytes,
@@ -25,7 +25,7 @@ pub(super) struct Attention {
     json: bool,
 }
 
-/// Sizes of a call: sequences, positions, heads, key/value heads, numbers in a head, whether later keys are hidden.
+/// Sizes of a call: sequences, positions, heads, key/value heads, width of a head, whether later keys are hidden.
 type Size = (usize, usize, usize, usize, usize, bool);
 
 /// Those of some models at usual batches.

@@ -1,5 +1,5 @@
-//! `agoge bench matmul`: every way to multiply by a frozen matrix, and to form the gradient of a trained one, at the linear
-//! layers of some models.
+//! `agoge bench matmul`: every shader that multiplies by a frozen matrix or forms the gradient of a trained one, at the
+//! linear layers of some models.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use clap::Args;
 use serde_json::json;
 
-use super::fastest;
+use super::measure::fastest;
 use crate::{
     Result,
     device::{self, ComputeDevice, DeviceChoice},
@@ -78,7 +78,7 @@ const LAYERS: &[(&str, usize, usize)] = &[
     ("Llama-3.2-1B attention", 2048, 2048),
     ("Llama-3.2-1B up", 8192, 2048),
     ("Llama-3.2-1B down", 2048, 8192),
-    ("head of 8192 words", 8192, 576),
+    ("head of 8192 tokens", 8192, 576),
     ("rank 16 into 576", 16, 576),
     ("rank 16 out to 1536", 1536, 16),
     ("rank 16 into 2048", 16, 2048),
@@ -91,7 +91,7 @@ impl Matmul {
         let device = device::open(&self.device).await?;
         if !self.json {
             println!("{} ({})", device.facts.name, device.facts.backend);
-            println!("GFLOP/s of Burn's product in f32 and of each way; * marks what is chosen\n");
+            println!("GFLOP/s of Burn's product in f32 and of each shader; * marks what is chosen\n");
             print!("{:<23} {:>6} {:>5} {:<6} {:>8}", "layer", "tokens", "type", "", "burn f32");
             VARIANTS.iter().skip(1).for_each(|variant| print!(" {:>8.8}", format!("{variant:?}").to_lowercase()));
             println!();
@@ -216,7 +216,7 @@ impl Matmul {
 /// The largest rank of a product into a low rank.
 const NARROW: usize = 64;
 
-/// Numbers from -0.5 to 0.5.
+/// Values from -0.5 to 0.5.
 fn random(count: usize) -> Vec<f32> {
     let mut stream = Stream::new(1, "bench");
     (0..count).map(|_| stream.unit() as f32 - 0.5).collect()
@@ -244,7 +244,7 @@ impl Layer {
         }
     }
 
-    /// GFLOP/s of one way.
+    /// GFLOP/s of one shader.
     fn measure(&self, device: &ComputeDevice, packing: Option<Packing>, along: bool, variant: Variant) -> Result<f64> {
         let matrix = self.matrix(device, packing);
         let shape = self.shape(packing, along);
@@ -256,7 +256,7 @@ impl Layer {
         Ok(self.gflops(secs))
     }
 
-    /// GFLOP/s of one way to form the weight's gradient.
+    /// GFLOP/s of one shader that forms the weight's gradient.
     fn measure_gradient(
         &self,
         device: &ComputeDevice,
@@ -268,7 +268,7 @@ impl Layer {
         Ok(self.gflops(secs))
     }
 
-    /// GFLOP/s of one way into a low rank.
+    /// GFLOP/s of one shader into a low rank.
     fn measure_narrow(
         &self,
         device: &ComputeDevice,

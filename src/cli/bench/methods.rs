@@ -1,4 +1,4 @@
-//! `agoge bench methods`: an optimizer step of SpaRTA beside those of LoRA and of full fine-tuning, in one run.
+//! `agoge bench methods`: an optimizer step of SpaRTA compared with those of LoRA and of full fine-tuning, in one run.
 
 use std::{process::ExitCode, time::Instant};
 
@@ -8,17 +8,14 @@ use serde_json::{Value, json};
 use crate::{
     Error, Result,
     cli::{
-        bench::{SETTINGS, full_batch, in_use},
+        bench::measure::{SETTINGS, full_batch, in_use, purpose, sync},
         format::count,
     },
     config::{List, RunConfig},
     data::Batch,
     device::{self, ComputeDevice, DeviceChoice},
     method::{self, Setup, Training, change::layer_dims},
-    model::{
-        Pretrained,
-        classifier::{Classify, HeadStart, Purpose},
-    },
+    model::Pretrained,
     train::{objective::Prepared, step::optimizer_step},
 };
 
@@ -33,7 +30,7 @@ pub(super) struct Methods {
     /// Widths of models, comma-separated: 384 (MiniLM), 576 (SmolLM2-135M) and 1024 (Qwen3-0.6B), with random weights
     #[arg(long, default_value = "384,576,1024")]
     sizes: List<usize>,
-    /// Share of each linear weight that sparta trains; lora gets the rank that comes nearest to as many numbers
+    /// Share of each linear weight that sparta trains; lora gets the rank that comes nearest to as many parameters
     #[arg(long, default_value_t = 0.01)]
     density: f64,
     /// Blocks of the models of width 576 and 1024, whose vocabularies shrink with them, so that the head keeps its share of
@@ -66,8 +63,8 @@ struct Contestant {
     base: Pretrained,
     training: Training,
     secs: Vec<f64>,
-    /// Bytes a trained number beyond the frozen weights, with its gradient; a GPU's allocator tells.
-    bytes_per_number: Option<f64>,
+    /// Bytes a trainable parameter beyond the frozen weights, with its gradient; from a GPU's allocator.
+    bytes_per_parameter: Option<f64>,
     /// Shaders that a step launches.
     launches: usize,
 }
@@ -125,13 +122,13 @@ fn shape(width: usize, layers: usize) -> Result<Shape> {
     })
 }
 
-/// The rank whose two matrices have about as many numbers as `density` of the weights, in all linear layers together.
+/// The rank whose two matrices have about as many entries as `density` of the weights, in all linear layers together.
 fn matching_rank(base: &Pretrained, density: f64) -> usize {
     let parameters = base.transformer.parameters();
     let layers = parameters.iter().filter(|parameter| parameter.is_linear()).filter_map(|p| layer_dims(p));
-    let (numbers, sides) = layers
-        .fold((0, 0), |(numbers, sides), [outputs, inputs]| (numbers + outputs * inputs, sides + outputs + inputs));
-    ((density * numbers as f64 / sides.max(1) as f64).round() as usize).max(1)
+    let (entries, sides) = layers
+        .fold((0, 0), |(entries, sides), [outputs, inputs]| (entries + outputs * inputs, sides + outputs + inputs));
+    ((density * entries as f64 / sides.max(1) as f64).round() as usize).max(1)
 }
 
 impl Methods {
@@ -143,7 +140,7 @@ impl Methods {
             println!("ms: the shortest step of {}, one of each method in turn\n", self.repetitions);
             println!(
                 "{:>5}  {:<8} {:>11} {:>9} {:>9} {:>10} {:>14} {:>9}",
-                "width", "method", "trained", "ms", "of lora", "of full", "bytes a number", "launches"
+                "width", "method", "trained", "ms", "of lora", "of full", "bytes a param.", "launches"
             );
         }
         for &width in &self.sizes.0 {
@@ -156,10 +153,10 @@ impl Methods {
                 rows.push(json!({
                     "width": width, "model": shape.name, "method": contestant.name, "trained": trained,
                     "shortest_step_secs": contestant.shortest(), "step_secs": contestant.median(),
-                    "of_lora": of_lora, "of_full": of_full, "bytes_per_number": contestant.bytes_per_number, "launches": contestant.launches,
+                    "of_lora": of_lora, "of_full": of_full, "bytes_per_number": contestant.bytes_per_parameter, "launches": contestant.launches,
                 }));
                 if !self.json {
-                    let bytes = contestant.bytes_per_number.map_or("-".into(), |bytes| format!("{bytes:.2}"));
+                    let bytes = contestant.bytes_per_parameter.map_or("-".into(), |bytes| format!("{bytes:.2}"));
                     println!(
                         "{width:>5}  {:<8} {:>11} {:>9.1} {of_lora:>9.2} {of_full:>10.2} {bytes:>14} {:>9}",
                         contestant.name,
@@ -209,15 +206,7 @@ impl Methods {
         let folder = tempfile::tempdir().map_err(|e| Error::Run(format!("no temporary folder: {e}")))?;
         let path = folder.path().join("config.json");
         std::fs::write(&path, shape.config.to_string()).map_err(|e| Error::file("write", &path, e))?;
-        let purpose = match shape.classes {
-            None => Purpose::LanguageModel,
-            Some(classes) => Purpose::Classify(Classify {
-                classes: (0..classes).map(|class| class.to_string()).collect(),
-                start: HeadStart::Random { seed: 0 },
-                template: None,
-            }),
-        };
-        let mut base = Pretrained::random(folder.path(), 0, purpose, device)?;
+        let mut base = Pretrained::random(folder.path(), 0, purpose(shape.classes, 0), device)?;
         let all_linear = if name == "full" { List::default() } else { List(vec!["all-linear".into()]) };
         let config = RunConfig {
             method: name.into(),
@@ -230,14 +219,14 @@ impl Methods {
         let loaded = if device.is_cpu() { 0 } else { in_use(device)? };
         let mut setup = Setup::new(&config, device, 0);
         let mut training = method::start(method::find(name)?, &mut setup, &mut base.transformer).await?;
-        let mut bytes_per_number = None;
+        let mut bytes_per_parameter = None;
         if !device.is_cpu() {
             gradients(&mut base, &mut training, shape, device);
             let trained = training.trained_parameters().max(1) as f64;
-            bytes_per_number = Some(in_use(device)?.saturating_sub(loaded) as f64 / trained);
+            bytes_per_parameter = Some(in_use(device)?.saturating_sub(loaded) as f64 / trained);
             drop(training.update(&mut base.transformer, &SETTINGS)?);
         }
-        Ok(Contestant { name, base, training, secs: Vec::new(), bytes_per_number, launches: 0 })
+        Ok(Contestant { name, base, training, secs: Vec::new(), bytes_per_parameter, launches: 0 })
     }
 }
 
@@ -252,18 +241,7 @@ fn gradients(base: &mut Pretrained, training: &mut Training, shape: &Shape, devi
 
 fn batch(base: &Pretrained, shape: &Shape) -> Batch {
     let [rows, width] = shape.batch;
-    let full = full_batch(base, rows, width);
-    match shape.classes {
-        None => full,
-        Some(classes) => {
-            let classes = (0..rows).map(|row| (row % classes) as i32).collect();
-            Batch { target_tokens: rows, classes, ..full }
-        }
-    }
-}
-
-fn sync(device: &ComputeDevice) -> Result<()> {
-    device.handle.sync().map_err(|e| Error::Device(format!("the device failed: {e:?}")))
+    full_batch(base, rows, width)
 }
 
 impl Contestant {

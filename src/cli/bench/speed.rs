@@ -8,14 +8,12 @@ use serde_json::json;
 use crate::{
     Error, Result,
     cli::{
-        bench::{SETTINGS, full_batch},
+        bench::measure::{SETTINGS, full_batch, purpose, sync},
         format::{bytes, count},
     },
     config::{Overrides, Recompute, RunConfig, Task},
-    data::Batch,
     device::{self, ComputeDevice},
     method::{self, Setup},
-    model::classifier::{Classify, HeadStart, Purpose},
     source::{embedded, pin, silent},
     train::{inputs::load_base, step::optimizer_step},
 };
@@ -43,7 +41,7 @@ struct Figures {
     loss: f32,
     /// What the device's allocator held after the warm-up and at the end.
     reserved: [u64; 2],
-    /// Seconds from the program's start, before any device was looked for, to the end of the first step.
+    /// Seconds from the start of the program, before the search for devices, to the end of the first step.
     first_step_secs: f64,
 }
 
@@ -87,7 +85,7 @@ impl Speed {
         }
         println!("{} ({}), {}", device.facts.name, device.facts.backend, config.model.display());
         println!(
-            "{}: {} rows of {width} tokens a step, {} trained numbers, loss {:.4}",
+            "{}: {} rows of {width} tokens a step, {} trainable parameters, loss {:.4}",
             config.method,
             config.batch_size * config.grad_accumulation_steps,
             count(figures.trained),
@@ -108,29 +106,13 @@ impl Speed {
 
 /// Times the steps of one method on one batch, each until all queued work is done.
 async fn measure(config: &RunConfig, width: usize, device: &ComputeDevice, started: Instant) -> Result<Figures> {
-    let sync = || device.handle.sync().map_err(|e| Error::Device(format!("the device failed: {e:?}")));
-    let purpose = match config.task {
-        Task::CausalLm => Purpose::LanguageModel,
-        Task::Classify => Purpose::Classify(Classify {
-            classes: (0..config.classes.0.len().max(2)).map(|class| class.to_string()).collect(),
-            start: HeadStart::Random { seed: config.seed },
-            template: None,
-        }),
-    };
-    let mut base = load_base(config, purpose, device)?;
+    let classes = (config.task == Task::Classify).then(|| config.classes.0.len().max(2));
+    let mut base = load_base(config, purpose(classes, config.seed), device)?;
     let positions = base.transformer.architecture.max_positions;
     if width < 2 || width > positions {
         return Err(Error::input(format!("--max-seq-length {width}: it must be from 2 to {positions} for this model")));
     }
-    let full = full_batch(&base, config.batch_size, width);
-    let batch = match config.task {
-        Task::CausalLm => full,
-        Task::Classify => {
-            let classes = (0..config.batch_size).map(|row| (row % base.classes().len()) as i32).collect();
-            Batch { target_tokens: config.batch_size, classes, ..full }
-        }
-    };
-    let window = vec![batch; config.grad_accumulation_steps];
+    let window = vec![full_batch(&base, config.batch_size, width); config.grad_accumulation_steps];
     let method_config = config.method_config();
     let entry = method::find(&config.method)?;
     let mut setup = Setup::new(&method_config, device, config.seed);
@@ -146,7 +128,7 @@ async fn measure(config: &RunConfig, width: usize, device: &ComputeDevice, start
         let before = Instant::now();
         let outcome =
             optimizer_step(&mut base.transformer, &mut training, &window, step as u64, &SETTINGS, recompute, device)?;
-        sync()?;
+        sync(device)?;
         if step == 0 {
             first_step_secs = started.elapsed().as_secs_f64();
         }

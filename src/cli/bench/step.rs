@@ -1,4 +1,4 @@
-//! `agoge bench step`: the estimate of a step's memory beside what the allocator had in use at most.
+//! `agoge bench step`: the estimate of the memory of a step and what the allocator had in use at most.
 
 use std::{
     path::PathBuf,
@@ -13,19 +13,14 @@ use serde_json::json;
 use crate::{
     Error, Result,
     cli::{
-        bench::{SETTINGS, full_batch},
+        bench::measure::{SETTINGS, full_batch, purpose, sync},
         format::bytes,
     },
     config::{List, Quantize, Recompute, RunConfig, Task, WeightsDtype},
-    data::Batch,
     device::{self, ComputeDevice, DeviceChoice, Memory},
     event::messages::Estimate,
     method::{self, Setup},
-    model::{
-        Pretrained,
-        classifier::{Classify, HeadStart, Purpose},
-        head::Head,
-    },
+    model::Pretrained,
     source::{Files, ModelSource, embedded, to_stderr},
     train::{
         estimate::{PAGES, Rows, estimate},
@@ -39,7 +34,7 @@ pub(super) struct Step {
     /// Device; gpu takes software adapters too
     #[arg(long, default_value = "gpu")]
     device: DeviceChoice,
-    /// Model folder, or org/name on the Hugging Face hub; the embedded model unless told otherwise
+    /// Model folder, or org/name on the Hugging Face hub; the embedded model by default
     #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Methods, comma-separated
@@ -80,7 +75,7 @@ impl Step {
             println!("memory of a step, measured and estimated: in use, and held by the allocator\n");
             println!(
                 "{:<8} {:>5} {:>10} {:>10} {:>10} {:>8} {:>10} {:>10} {:>8}",
-                "method", "batch", "recomputed", "in use", "estimate", "off by", "held", "estimate", "off by"
+                "method", "batch", "checkpoint", "in use", "estimate", "off by", "held", "estimate", "off by"
             );
         }
         for method in &self.methods.0 {
@@ -129,8 +124,7 @@ impl Step {
 
     /// The most that was in use from the loading of the model to its second step, and the estimate of that.
     fn measure(&self, config: &RunConfig, device: &ComputeDevice) -> Result<(Memory, Estimate)> {
-        let sync = || device.handle.sync().map_err(|e| Error::Device(format!("the device failed: {e:?}")));
-        sync()?;
+        sync(device)?;
         device.handle.memory_cleanup();
         let before = device.memory();
         let mut estimated = None;
@@ -146,7 +140,7 @@ impl Step {
             let targets = vec![self.tokens - 1; config.batch_size];
             let rows = Rows { longest: self.tokens, targets, ..Rows::default() };
             estimated = Some(estimate(config, a, base.classes().len(), &rows, &device.facts)?);
-            let batch = self.batch(&base, config.batch_size);
+            let batch = full_batch(&base, config.batch_size, self.tokens);
             let method_config = config.method_config();
             let entry = method::find(&config.method)?;
             let mut setup = Setup::new(&method_config, device, 0);
@@ -156,7 +150,7 @@ impl Step {
             let recompute = config.grad_checkpointing == Recompute::On;
             for _ in 0..2 {
                 optimizer_step(&mut base.transformer, &mut training, &window, 0, &SETTINGS, recompute, device)?;
-                sync()?;
+                sync(device)?;
             }
             Ok(())
         })?;
@@ -168,14 +162,7 @@ impl Step {
     }
 
     fn load(&self, device: &ComputeDevice) -> Result<Pretrained> {
-        let purpose = match self.classes {
-            None => Purpose::LanguageModel,
-            Some(classes) => Purpose::Classify(Classify {
-                classes: (0..classes).map(|class| class.to_string()).collect(),
-                start: HeadStart::Random { seed: 0 },
-                template: None,
-            }),
-        };
+        let purpose = purpose(self.classes, 0);
         let keeping = kept(self.weights_dtype, self.quantize);
         match &self.model {
             Some(model) => {
@@ -185,14 +172,6 @@ impl Step {
             None => {
                 Pretrained::from_bytes_as(embedded::NAME, embedded::CONFIG, embedded::WEIGHTS.to_vec(), keeping, device)
             }
-        }
-    }
-
-    fn batch(&self, base: &Pretrained, rows: usize) -> Batch {
-        let full = full_batch(base, rows, self.tokens);
-        match base.transformer.head {
-            Head::Classifier(_) => Batch { target_tokens: rows, classes: vec![0; rows], ..full },
-            _ => full,
         }
     }
 }
