@@ -3,6 +3,7 @@
 
 mod evaluating;
 mod in_flight;
+mod queued;
 mod recording;
 mod reporting;
 mod stopwatch;
@@ -10,7 +11,7 @@ mod stopwatch;
 use std::collections::VecDeque;
 
 use in_flight::StepsInFlight;
-use reporting::{Queued, note_done};
+use queued::{Queued, note_done};
 use stopwatch::{Pace, Stopwatch};
 
 use super::{

@@ -287,7 +287,7 @@ fn broken_downloads_are_never_taken_for_whole() {
         let place = Place::new();
         let weights = place.files()["model.safetensors"].clone();
         place.hub().content_from(Some(broken_content_server(weights.clone(), announced)));
-        place.refuse("inspect org/tiny", &[], &["org/tiny", "model.safetensors", "broke off", "goes on"]);
+        place.refuse("inspect org/tiny", &[], &["org/tiny", "model.safetensors", "broke off", "continues"]);
         let linked = place.cache("org/tiny", &format!("snapshots/{}/model.safetensors", hash('a')));
         let blob = place.cache("org/tiny", &format!("blobs/{}", etag("model.safetensors", &weights)));
         assert!(std::fs::symlink_metadata(&linked).is_err() && !blob.exists(), "announced: {announced}");

@@ -1,35 +1,13 @@
-//! The figures of steps, which stay on the device until a report reads them together.
+//! Reports: the figures of the steps since the last one are read together.
 
 use burn::tensor::Tensor;
 
-use super::{
-    Run,
-    stopwatch::{Pace, Stopwatch},
-};
+use super::{Run, queued::note_done, stopwatch::Pace};
 use crate::{
     Result,
     device::{self, Memory},
     event::{Event, Metrics},
 };
-
-/// A step whose figures are still on the device.
-pub(super) struct Queued {
-    /// Its number, from 1.
-    pub step: u64,
-    pub learning_rate: f64,
-    pub tokens: u64,
-    pub loss: Tensor<1>,
-    pub squared_norm: Tensor<1>,
-    /// Seconds trained when it was known to be done.
-    pub done_at: Option<f64>,
-}
-
-/// Notes that the oldest step that was not known to be done is.
-pub(super) fn note_done(queued: &mut [Queued], stopwatch: &Stopwatch) {
-    if let Some(step) = queued.iter_mut().find(|step| step.done_at.is_none()) {
-        step.done_at = Some(stopwatch.seconds());
-    }
-}
 
 impl Run {
     /// Reads the figures of the queued steps and reports them. `inside` is the memory inside the last of them.
