@@ -32,7 +32,7 @@ pub struct DataSettings {
     pub append_eos: bool,
     /// What the rows are read for.
     pub task: DataTask,
-    /// Whether the test file is read too, where [`Dataset::load`] finds one.
+    /// Whether the test file is read too, where [`Dataset::load`](super::Dataset::load) finds one.
     pub with_test: bool,
 }
 

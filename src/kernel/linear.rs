@@ -1,7 +1,7 @@
 //! Linear layers: the products that most of a step consists of, with a handwritten backward pass.
 //!
 //! On a GPU the two products with the weight are those of frozen matrices ([`super::matrix`]), and its gradient has shaders
-//! of its own ([`super::weight_gradient`]). On the CPU they run on the products of this crate, which pack less and share
+//! of its own (`weight_gradient`). On the CPU they run on the products of this crate, which pack less and share
 //! better between threads than a library for large matrices, and start from the bias instead of adding it afterwards.
 
 use burn::backend::{

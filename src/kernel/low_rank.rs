@@ -1,8 +1,8 @@
 //! The product with a low-rank matrix `scale * B A` that is never formed, added to what the layer gives without it, with a
 //! handwritten backward pass.
 //!
-//! On a GPU two of its six products lead into the rank ([`narrow_product`](super::narrow_product)) and take the scale along, two
-//! lead out of it ([`super::matrix`]), and two are gradients of narrow weights ([`super::weight_gradient`]). What lies between
+//! On a GPU two of its six products lead into the rank (`narrow_product`) and take the scale along, two
+//! lead out of it ([`super::matrix`]), and two are gradients of narrow weights (`weight_gradient`). What lies between
 //! them does not leave the operation, so ranks that are no multiple of four stay filled up with zeros in it.
 
 use burn::backend::{

@@ -97,7 +97,7 @@ fn visuals(theme: Theme) -> Visuals {
     };
     v.panel_fill = choose(0x15_17_1c, 0xf3_f4_f7);
     v.window_fill = choose(0x1d_20_26, 0xff_ff_ff);
-    v.extreme_bg_color = choose(0x10_12_16, 0xff_ff_ff);
+    v.extreme_bg_color = choose(0x10_1216, 0xff_ff_ff);
     v.faint_bg_color = choose(0x22_26_2d, 0xec_ee_f2);
     v.widgets.noninteractive.bg_stroke = Stroke::new(1.0, choose(0x2d_32_3b, 0xd6_da_e1));
     v.widgets.noninteractive.fg_stroke = Stroke::new(1.0, choose(0xc8_c8_c8, 0x33_33_33));

@@ -1,4 +1,4 @@
-//! Which way to multiply is taken for which shape: what measured best on the adapter ([`super::tune`]), else a rule.
+//! Which way to multiply is taken for which shape: what measured best on the adapter (`tune`), else a rule.
 
 use std::{
     collections::HashMap,

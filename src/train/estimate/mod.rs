@@ -1,6 +1,6 @@
 //! The memory that a run takes, before it starts and without its weights.
 //!
-//! The optimizer step is played in sizes ([`step`]): every tensor that it would allocate is put to account, and the
+//! The optimizer step is played in sizes (`step`): every tensor that it would allocate is put to account, and the
 //! fullest moment is the estimate. On a GPU that is what the allocator has in use, and as a part of its own what it holds
 //! beyond ([`ComputeDevice::memory`](crate::device::ComputeDevice::memory)); only the driver's own memory comes on top. On
 //! the CPU it is the tensors' part of the process's memory: program, tokenizer and data come on top, and what the C library
