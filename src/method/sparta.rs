@@ -109,6 +109,8 @@ impl Sparta {
         let masks = plan(setup.config, transformer)?;
         let entry = mask::find(&setup.config.mask)?;
         let drawn = match entry.choose {
+            // Only how many they are counts there.
+            _ if !setup.device.has_values() => masks.iter().map(|mask| vec![0; mask.trained()]).collect(),
             None => masks.iter().map(|mask| mask.indices(setup.seed)).collect(),
             Some(_) if masks.iter().any(|mask| !mask.rows.is_empty()) => {
                 return Err(Error::input(format!("--trainable-tokens goes with --mask random, not {}", entry.name)));

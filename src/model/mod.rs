@@ -24,6 +24,7 @@ pub mod sample;
 pub mod save;
 pub mod transformer;
 pub mod weights;
+mod without_values;
 
 pub use architecture::Architecture;
 pub use parameter::{Adaptation, Parameter, Role};

@@ -12,6 +12,10 @@ use crate::{
     model::{Transformer, parameter::Parts},
 };
 
+/// Where a step is when all of its gradients are there and the optimizer has not begun, as
+/// [`ComputeDevice::reached`] hears it.
+pub(super) const GRADIENTS_ARE_THERE: &str = "all gradients are there";
+
 /// Figures of a step, still on the device: nothing is read here.
 #[derive(Debug)]
 pub struct Outcome {
@@ -55,6 +59,7 @@ pub fn optimizer_step(
             None => part,
         });
     }
+    device.reached(GRADIENTS_ARE_THERE);
     let squared_norm = method::update(method, transformer, settings)?;
     Ok(Outcome { loss: loss.unwrap_or_else(|| Tensor::zeros([1], &device.handle)), squared_norm })
 }

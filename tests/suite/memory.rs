@@ -20,9 +20,10 @@ use crate::{
     support::{gpu, say},
 };
 
-/// Bytes in use and held at most, for each time that the program emptied the allocator's pages, as the allocator logged
-/// them at every reservation.
+/// Bytes in use (with what aligns them) and held at most, for each time that the program emptied the allocator's pages, as
+/// the allocator logged them at every reservation.
 fn logged(log: &Path) -> Vec<(f64, f64)> {
+    const MEMORIES: [&str; 2] = ["[Main GPU Memory]", "[Uniform GPU Memory]"];
     let amount = |line: &str| {
         let (number, unit) = line.split_once(':').expect("a figure").1.trim().split_once(' ').expect("with a unit");
         let factor = match unit {
@@ -34,20 +35,26 @@ fn logged(log: &Path) -> Vec<(f64, f64)> {
         };
         factor * number.parse::<f64>().expect("a number")
     };
-    let (mut all, mut main, mut emptied) = (Vec::new(), false, false);
+    let (mut all, mut emptied) = (Vec::new(), false);
+    // What each memory holds now, and which of them the lines are about.
+    let (mut held, mut memory, mut in_use) = ([0.0; MEMORIES.len()], None, 0.0);
     for line in std::fs::read_to_string(log).expect("the allocator's log").lines() {
         if line.starts_with("Manual memory cleanup") {
             if !emptied {
                 all.push((0.0f64, 0.0f64));
             }
-            (main, emptied) = (false, true);
+            (memory, emptied, held) = (None, true, [0.0; MEMORIES.len()]);
         } else if line.contains("current usage") {
-            (main, emptied) = (line.starts_with("[Main GPU Memory]"), false);
-        } else if let Some(last) = all.last_mut().filter(|_| main) {
+            memory = MEMORIES.iter().position(|name| line.starts_with(name));
+            emptied = false;
+        } else if let (Some(last), Some(memory)) = (all.last_mut(), memory) {
             if line.starts_with("  Bytes in use:") {
-                last.0 = last.0.max(amount(line));
+                in_use = amount(line);
+            } else if line.starts_with("  Bytes used for padding:") && memory == 0 {
+                last.0 = last.0.max(in_use + amount(line));
             } else if line.starts_with("  Total bytes reserved:") {
-                last.1 = last.1.max(amount(line));
+                held[memory] = amount(line);
+                last.1 = last.1.max(held.iter().sum());
             }
         }
     }
