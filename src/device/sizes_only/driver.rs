@@ -91,10 +91,7 @@ impl InstanceInterface for Driver {
         unreachable!("a device that has only sizes is made from the facts of another")
     }
 
-    unsafe fn create_surface(
-        &self,
-        _: wgpu::SurfaceTargetUnsafe,
-    ) -> Result<DispatchSurface, wgpu::CreateSurfaceError> {
+    unsafe fn create_surface(&self, _: wgpu::SurfaceTargetUnsafe) -> Result<DispatchSurface, wgpu::CreateSurfaceError> {
         unreachable!("{ONLY_COMPUTES}")
     }
 
@@ -254,10 +251,7 @@ impl DeviceInterface for Gpu {
         DispatchCommandEncoder::custom(Nothing)
     }
 
-    fn create_render_bundle_encoder(
-        &self,
-        _: &wgpu::RenderBundleEncoderDescriptor<'_>,
-    ) -> DispatchRenderBundleEncoder {
+    fn create_render_bundle_encoder(&self, _: &wgpu::RenderBundleEncoderDescriptor<'_>) -> DispatchRenderBundleEncoder {
         unreachable!("{ONLY_COMPUTES}")
     }
 

@@ -19,7 +19,7 @@ use burn::{backend::DispatchDevice, tensor::Device};
 use cubecl::{client::Client, environment::stream::StreamId};
 
 use super::{ComputeDevice, DeviceFacts, adopt};
-use crate::{Error, Result};
+use crate::{Error, Result, panics};
 
 pub use pages::Pages;
 pub use record::Event;
@@ -53,10 +53,7 @@ impl SizesOnly {
     ///
     /// # Errors
     /// Those of the work, a panic in it among them.
-    pub fn with<T: Send + 'static>(
-        facts: &DeviceFacts,
-        work: impl FnOnce(&Self) -> Result<T> + Send,
-    ) -> Result<T> {
+    pub fn with<T: Send + 'static>(facts: &DeviceFacts, work: impl FnOnce(&Self) -> Result<T> + Send) -> Result<T> {
         let Imitated { handle, record, .. } = imitated(facts)?;
         let client = client(&handle);
         let here = Self {
@@ -67,7 +64,7 @@ impl SizesOnly {
             STREAM.executes(|| {
                 // What work before this one has left.
                 handle.memory_cleanup();
-                client.memory_dedicated_allocation((), |()| work(&here))
+                client.memory_dedicated_allocation((), |()| panics::guard(|| work(&here)))
             })
         };
         client.exclusive(alone).map_err(|e| Error::Run(format!("the estimate of memory failed: {e:?}")))?

@@ -113,9 +113,7 @@ pub(super) fn walk(story: &Story, known: &Known) -> Demand {
     let (mut uniforms, mut largest) = (0u64, 0u64);
     let mut fullest = (0u64, 0u64, Parts::default());
     let mut most_pages = 0;
-    for (events, lasts) in
-        [(story.load, true), (story.calibrate, false), (story.start, true), (story.work, false)]
-    {
+    for (events, lasts) in [(story.load, true), (story.calibrate, false), (story.start, true), (story.work, false)] {
         for event in events {
             match *event {
                 Event::Allocated { buffer, bytes, tensor } => {

@@ -75,9 +75,8 @@ impl<'a> Estimator<'a> {
         let f32 = device.facts.kind == Kind::Cpu || config.init == Init::Random;
         let keeping = if f32 { Keeping::F32 } else { keeping(config) };
         let (architecture, head) = (architecture.clone(), head(config, classes));
-        let (mut transformer, load) = here.recorded(|| {
-            Ok(Transformer::without_values(architecture, head, keeping, device))
-        })?;
+        let (mut transformer, load) =
+            here.recorded(|| Ok(Transformer::without_values(architecture, head, keeping, device)))?;
         let method_config = config.method_config();
         let entry = method::find(&config.method)?;
         // Here a tensor that the device cannot bind as a whole is only told of.
@@ -88,8 +87,7 @@ impl<'a> Estimator<'a> {
             setup.initial = Adapter::read(&config.init_adapter)?.deltas(&transformer)?;
         }
         let by_gradient = config.method == "sparta" && config.mask == "gradient" && setup.initial.is_empty();
-        let (method, start) =
-            here.recorded(|| at_once(method::start(entry, &mut setup, &mut transformer)))?;
+        let (method, start) = here.recorded(|| at_once(method::start(entry, &mut setup, &mut transformer)))?;
         let trained = method.trained().into_iter().map(|tensor| tensor.name);
         let calibrated = if by_gradient { trained.collect() } else { Vec::new() };
         let started = RefCell::new(Started { transformer, method });
@@ -131,7 +129,8 @@ impl<'a> Estimator<'a> {
             self.recorded(rows, choice)?
         } else {
             let less = (most / 2).max(1);
-            let [less_taken, taken] = [less, most].map(|batch_size| self.recorded(rows, Choice { batch_size, ..choice }));
+            let [less_taken, taken] =
+                [less, most].map(|batch_size| self.recorded(rows, Choice { batch_size, ..choice }));
             let there = if rows.targets.is_empty() { usize::MAX } else { rows.targets.len() };
             taken?.beyond(less_taken?, [less, most, choice.batch_size.min(there.max(most))])
         };
@@ -147,7 +146,8 @@ impl<'a> Estimator<'a> {
     fn most_rows(&self, rows: &Rows) -> usize {
         let started = self.started.borrow();
         let a = &started.transformer.architecture;
-        let widest = started.transformer.parameters().iter().filter(|p| p.is_linear()).flat_map(|p| p.dims.clone()).max();
+        let widest =
+            started.transformer.parameters().iter().filter(|p| p.is_linear()).flat_map(|p| p.dims.clone()).max();
         let width = rows.to_train(1, false, a.max_positions).width();
         let width = rows.to_evaluate(1, false, a.max_positions).map_or(width, |batch| batch.width().max(width));
         let [numbers, tokens] = MOST;

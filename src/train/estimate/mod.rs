@@ -118,8 +118,11 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_between_steps_is_a_formula_of_the_trained_numbers() {
-        let weights = 4 * llama(2).parameters() as u64;
+    fn what_stays_between_steps_is_a_formula_of_the_trainable_parameters() {
+        let model = outline(&RunConfig::default(), &llama(2), 0);
+        let weights = 4 * model.parameter_count() as u64;
+        // Every tensor begins at a multiple of this.
+        let alignment = 256 * model.parameters().len() as u64;
         let (d, kv, blocks) = (24, 12, 2);
         // Queries and values of each block, two matrices each.
         let low_rank = 3 * (2 * d + d + kv) * blocks;
@@ -132,28 +135,28 @@ mod tests {
             let config =
                 RunConfig { method: method.into(), trainable_parameters, lora_rank: 3, ..RunConfig::default() };
             let parts = parts(&config, 2, &rows(), &gpu());
-            let found = ["model weights", "trained numbers", "optimizer moments"].map(|name| part(&parts, name));
-            assert_eq!(found, [weights, beside, moments], "{method}");
+            for (name, bytes) in
+                [("model weights", weights), ("trainable parameters", beside), ("optimizer moments", moments)]
+            {
+                let found = part(&parts, name);
+                assert!((bytes..=bytes + 4 * alignment).contains(&found), "{method}: {name} {found}, not {bytes}");
+            }
         }
     }
 
     #[test]
     fn a_further_block_keeps_what_its_backward_pass_reads() {
-        let (tokens, d, kv, f, heads) = (3 * 16, 24, 12, 40, 4);
         let growth = |method: &str, recompute| {
             let config = RunConfig { method: method.into(), grad_checkpointing: recompute, ..RunConfig::default() };
             let of = |layers| part(&parts(&config, layers, &rows(), &gpu()), "activations");
-            (of(5) - of(4)) / 4
+            (of(7) - of(5)) / 2
         };
-        // Inputs of both norms, queries, keys, values, their mixture, a number a head, gate and up. The trained value
-        // projection keeps its input as well; that of the output projection is the mixture.
-        let frozen = 2 * d + d + 2 * kv + d + heads + 2 * f;
-        assert_eq!(growth("sparta", Recompute::Off), tokens * (frozen + d));
-        // All linear layers keep their inputs: three of them share one, the two of the feed-forward part another.
-        assert_eq!(growth("full", Recompute::Off), tokens * (frozen + d + d + f));
-        assert_eq!(growth("sparta", Recompute::On), tokens * d);
-        // Dense gradients outgrow the kept inputs: the fullest moment is that of the first block, whatever their number.
-        assert_eq!(growth("full", Recompute::On), 0);
+        let hidden = 3 * 16 * 24 * 4;
+        let sparta = growth("sparta", Recompute::Off);
+        // At least the inputs of both norms, queries and their mixture, gate and up.
+        assert!(sparta > 6 * hidden, "{sparta}");
+        assert!(growth("full", Recompute::Off) > sparta, "all linear layers keep their inputs");
+        assert_eq!(growth("sparta", Recompute::On), hidden, "only a block's input is kept");
     }
 
     #[test]
