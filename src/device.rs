@@ -367,7 +367,9 @@ fn adapter_facts(adapter: &wgpu::Adapter) -> DeviceFacts {
         max_binding_bytes: Some(limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)),
         max_storage_buffers: Some(limits.max_storage_buffers_per_shader_stage),
         max_workgroup_memory_bytes: Some(limits.max_compute_workgroup_storage_size),
-        buffer_alignment: Some(limits.min_storage_buffer_offset_alignment.max(limits.min_uniform_buffer_offset_alignment)),
+        buffer_alignment: Some(
+            limits.min_storage_buffer_offset_alignment.max(limits.min_uniform_buffer_offset_alignment),
+        ),
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
         subgroup_sizes: features
             .contains(wgpu::Features::SUBGROUP)

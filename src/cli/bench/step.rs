@@ -20,7 +20,6 @@ use crate::{
     data::Batch,
     demo,
     device::{self, ComputeDevice, DeviceChoice, Memory},
-    event::messages::Estimate,
     hub::Wanted,
     method::{self, Setup},
     model::{

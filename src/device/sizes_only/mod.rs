@@ -16,7 +16,7 @@ use std::{
 };
 
 use burn::{backend::DispatchDevice, tensor::Device};
-use cubecl::{client::Client, environment::stream::StreamId};
+use cubecl::client::Client;
 
 use super::{ComputeDevice, DeviceFacts, adopt};
 use crate::{Error, Result, panics};
@@ -24,9 +24,6 @@ use crate::{Error, Result, panics};
 pub use pages::Pages;
 pub use record::Event;
 pub(super) use record::Record;
-
-/// Every tensor of these devices is on this stream, because each stream has memory of its own.
-const STREAM: StreamId = StreamId { value: 0 };
 
 /// A device that is imitated.
 #[derive(Clone)]
@@ -61,11 +58,9 @@ impl SizesOnly {
             record,
         };
         let alone = || {
-            STREAM.executes(|| {
-                // What work before this one has left.
-                handle.memory_cleanup();
-                client.memory_dedicated_allocation((), |()| panics::guard(|| work(&here)))
-            })
+            // What work before this one has left.
+            handle.memory_cleanup();
+            client.memory_dedicated_allocation((), |()| panics::guard(|| work(&here)))
         };
         client.exclusive(alone).map_err(|e| Error::Run(format!("the estimate of memory failed: {e:?}")))?
     }

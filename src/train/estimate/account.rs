@@ -165,7 +165,8 @@ pub(super) fn walk(story: &Story, known: &Known) -> Demand {
 
 /// The buffers of gradients: those that a step has taken and gives back after all gradients were there.
 fn gradients(work: &[Event]) -> HashSet<u64> {
-    let (mut taken, mut waiting, mut found) = (HashSet::new(), HashSet::new(), HashSet::new());
+    let mut taken: HashSet<u64> = HashSet::new();
+    let (mut waiting, mut found) = (taken.clone(), taken.clone());
     for event in work {
         match *event {
             Event::Allocated { buffer, tensor: true, .. } => drop(taken.insert(buffer)),

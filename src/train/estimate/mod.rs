@@ -83,7 +83,10 @@ pub fn estimate(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{device::ComputeDevice, model::family};
+    use crate::{
+        device::{ComputeDevice, Kind},
+        model::family,
+    };
 
     /// A Llama of small prime-ish sizes, so that no two terms of a formula look alike.
     fn llama(layers: usize) -> Architecture {
