@@ -289,7 +289,10 @@ async fn adopt(
         .map_err(|e| Error::Device(format!("the driver of {} refused to open it: {e}", facts.name)))?;
     let backend = adapter.get_info().backend;
     let mut options = Device::wgpu_options().setup(WgpuSetup { instance, adapter, device, queue, backend });
-    if facts.kind == Kind::SoftwareGpu {
+    if record.is_some() {
+        // What is queued would keep buffers that the allocator has given back already.
+        options = options.tasks_max(1);
+    } else if facts.kind == Kind::SoftwareGpu {
         // Each submission costs a software adapter more than it gains by starting early: fewer, larger ones.
         options = options.tasks_max(256);
     }

@@ -4,7 +4,6 @@
 
 use std::{
     future::ready,
-    ops::Range,
     pin::Pin,
     sync::{
         Arc,
@@ -14,11 +13,15 @@ use std::{
 
 use wgpu::{Features, Limits, custom::*};
 
-use super::record::Record;
+use super::{
+    buffers::{Buffer, Bytes},
+    commands::Nothing,
+    record::Record,
+};
 use crate::device::{DeviceFacts, Kind};
 
 /// What nobody asks of a device that only computes.
-const ONLY_COMPUTES: &str = "a device that has only sizes draws nothing, traces no rays and has no textures";
+pub(super) const ONLY_COMPUTES: &str = "a device that has only sizes draws nothing, traces no rays and has no textures";
 
 /// More bytes than any tensor takes: what a device can bind is compared with the largest buffer afterwards.
 const NO_LIMIT: u64 = 1 << 50;
@@ -344,240 +347,5 @@ impl QueueInterface for Queue {
 
     fn present(&self, _: &DispatchSurfaceOutputDetail) {
         unreachable!("{ONLY_COMPUTES}")
-    }
-}
-
-/// A buffer's size, which is on record for as long as the buffer lives.
-#[derive(Debug)]
-struct Buffer {
-    /// Its number on record; `None` where the host maps it, which is memory of the host.
-    number: Option<u64>,
-    record: Arc<Record>,
-}
-
-impl Buffer {
-    fn new(wanted: &wgpu::BufferDescriptor<'_>, record: &Arc<Record>) -> Self {
-        let has = |usage| wanted.usage.contains(usage);
-        // Of all buffers only those for tensors can hold the number of workgroups.
-        let tensor = has(wgpu::BufferUsages::INDIRECT);
-        let on_device = !has(wgpu::BufferUsages::MAP_READ);
-        Self { number: on_device.then(|| record.allocated(wanted.size, tensor)), record: record.clone() }
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        if let Some(number) = self.number {
-            self.record.freed(number);
-        }
-    }
-}
-
-impl BufferInterface for Buffer {
-    fn map_async(&self, _: wgpu::MapMode, _: Range<u64>, callback: BufferMapCallback) {
-        callback(Ok(()));
-    }
-
-    fn get_mapped_range(&self, range: Range<u64>) -> Result<DispatchBufferMappedRange, wgpu::MapRangeError> {
-        Ok(DispatchBufferMappedRange::custom(Bytes::zeros((range.end - range.start) as usize)))
-    }
-
-    fn unmap(&self) {}
-
-    fn destroy(&self) {}
-}
-
-/// What is read from a buffer, and where what is written to one ends up.
-#[derive(Debug)]
-struct Bytes(Vec<u8>);
-
-impl Bytes {
-    fn zeros(len: usize) -> Self {
-        Self(vec![0; len])
-    }
-}
-
-impl BufferMappedRangeInterface for Bytes {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    unsafe fn read_slice(&self) -> &[u8] {
-        &self.0
-    }
-
-    unsafe fn write_slice(&mut self) -> wgpu::WriteOnly<'_, [u8]> {
-        wgpu::WriteOnly::from_mut(&mut self.0[..])
-    }
-
-    #[cfg(target_arch = "wasm32")]
-    fn as_uint8array(&self) -> &js_sys::Uint8Array {
-        unreachable!("values that do not exist are no array of JavaScript's")
-    }
-}
-
-impl QueueWriteBufferInterface for Bytes {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    unsafe fn write_slice(&mut self) -> wgpu::WriteOnly<'_, [u8]> {
-        wgpu::WriteOnly::from_mut(&mut self.0[..])
-    }
-}
-
-/// Everything that has no size.
-#[derive(Debug)]
-struct Nothing;
-
-impl ShaderModuleInterface for Nothing {
-    fn get_compilation_info(&self) -> Pin<Box<dyn ShaderCompilationInfoFuture>> {
-        Box::pin(ready(wgpu::CompilationInfo { messages: Vec::new() }))
-    }
-}
-
-impl BindGroupLayoutInterface for Nothing {}
-
-impl BindGroupInterface for Nothing {}
-
-impl PipelineLayoutInterface for Nothing {}
-
-impl CommandBufferInterface for Nothing {}
-
-impl PipelineCacheInterface for Nothing {
-    fn get_data(&self) -> Option<Vec<u8>> {
-        None
-    }
-}
-
-impl QuerySetInterface for Nothing {
-    fn destroy(&self) {}
-}
-
-impl ComputePipelineInterface for Nothing {
-    fn get_bind_group_layout(&self, _: u32) -> DispatchBindGroupLayout {
-        DispatchBindGroupLayout::custom(Self)
-    }
-}
-
-impl CommandEncoderInterface for Nothing {
-    fn copy_buffer_to_buffer(&self, _: &DispatchBuffer, _: u64, _: &DispatchBuffer, _: u64, _: Option<u64>) {}
-
-    fn copy_buffer_to_texture(
-        &self,
-        _: wgpu::TexelCopyBufferInfo<'_>,
-        _: wgpu::TexelCopyTextureInfo<'_>,
-        _: wgpu::Extent3d,
-    ) {
-        unreachable!("{ONLY_COMPUTES}")
-    }
-
-    fn copy_texture_to_buffer(
-        &self,
-        _: wgpu::TexelCopyTextureInfo<'_>,
-        _: wgpu::TexelCopyBufferInfo<'_>,
-        _: wgpu::Extent3d,
-    ) {
-        unreachable!("{ONLY_COMPUTES}")
-    }
-
-    fn copy_texture_to_texture(
-        &self,
-        _: wgpu::TexelCopyTextureInfo<'_>,
-        _: wgpu::TexelCopyTextureInfo<'_>,
-        _: wgpu::Extent3d,
-    ) {
-        unreachable!("{ONLY_COMPUTES}")
-    }
-
-    fn begin_compute_pass(&self, _: &wgpu::ComputePassDescriptor<'_>) -> DispatchComputePass {
-        DispatchComputePass::custom(ComputePass)
-    }
-
-    fn begin_render_pass(&self, _: &wgpu::RenderPassDescriptor<'_>) -> DispatchRenderPass {
-        unreachable!("{ONLY_COMPUTES}")
-    }
-
-    fn finish(&mut self) -> DispatchCommandBuffer {
-        DispatchCommandBuffer::custom(Self)
-    }
-
-    fn clear_texture(&self, _: &DispatchTexture, _: &wgpu::ImageSubresourceRange) {
-        unreachable!("{ONLY_COMPUTES}")
-    }
-
-    fn clear_buffer(&self, _: &DispatchBuffer, _: u64, _: Option<u64>) {}
-
-    fn insert_debug_marker(&self, _: &str) {}
-
-    fn push_debug_group(&self, _: &str) {}
-
-    fn pop_debug_group(&self) {}
-
-    fn write_timestamp(&self, _: &DispatchQuerySet, _: u32) {}
-
-    fn resolve_query_set(&self, _: &DispatchQuerySet, _: u32, _: u32, _: &DispatchBuffer, _: u64) {}
-
-    fn mark_acceleration_structures_built<'a>(
-        &self,
-        _: &mut dyn Iterator<Item = &'a wgpu::Blas>,
-        _: &mut dyn Iterator<Item = &'a wgpu::Tlas>,
-    ) {
-        unreachable!("{ONLY_COMPUTES}")
-    }
-
-    fn build_acceleration_structures<'a>(
-        &self,
-        _: &mut dyn Iterator<Item = &'a wgpu::BlasBuildEntry<'a>>,
-        _: &mut dyn Iterator<Item = &'a wgpu::Tlas>,
-    ) {
-        unreachable!("{ONLY_COMPUTES}")
-    }
-
-    fn transition_resources<'a>(
-        &mut self,
-        _: &mut dyn Iterator<Item = wgpu::wgt::BufferTransition<&'a DispatchBuffer>>,
-        _: &mut dyn Iterator<Item = wgpu::wgt::TextureTransition<&'a DispatchTexture>>,
-    ) {
-    }
-}
-
-/// Where launches go.
-#[derive(Debug)]
-struct ComputePass;
-
-/// wgpu asks a pass to end when it is dropped; there is nothing to end.
-impl Drop for ComputePass {
-    fn drop(&mut self) {}
-}
-
-impl ComputePassInterface for ComputePass {
-    fn set_pipeline(&mut self, _: &DispatchComputePipeline) {}
-
-    fn set_bind_group(&mut self, _: u32, _: Option<&DispatchBindGroup>, _: &[u32]) {}
-
-    fn set_immediates(&mut self, _: u32, _: &[u8]) {}
-
-    fn insert_debug_marker(&mut self, _: &str) {}
-
-    fn push_debug_group(&mut self, _: &str) {}
-
-    fn pop_debug_group(&mut self) {}
-
-    fn write_timestamp(&mut self, _: &DispatchQuerySet, _: u32) {}
-
-    fn begin_pipeline_statistics_query(&mut self, _: &DispatchQuerySet, _: u32) {}
-
-    fn end_pipeline_statistics_query(&mut self) {}
-
-    fn dispatch_workgroups(&mut self, _: u32, _: u32, _: u32) {}
-
-    fn dispatch_workgroups_indirect(&mut self, _: &DispatchBuffer, _: u64) {}
-
-    fn transition_resources<'a>(
-        &mut self,
-        _: &mut dyn Iterator<Item = wgpu::wgt::BufferTransition<&'a DispatchBuffer>>,
-        _: &mut dyn Iterator<Item = wgpu::wgt::TextureTransition<&'a DispatchTextureView>>,
-    ) {
     }
 }

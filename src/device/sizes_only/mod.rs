@@ -5,6 +5,8 @@
 //! real adapter, and skip the launches of every other thread as well; Burn's `capture` backend does not record when a tensor
 //! is dropped.)
 
+mod buffers;
+mod commands;
 mod driver;
 mod pages;
 mod record;
