@@ -129,7 +129,9 @@ fn main(
         var best = vec4<f32>();
         for (var row = y; row < TILE; row += 8u) {
             let seen = open & visible(vec4<u32>(places.x), keys);
-            let of_row = select(vec4<f32>(LOWEST), scored(scores[0]), seen);
+            let found = scored(scores[0]);
+            let finite = select(found, vec4<f32>(LOWEST_SEEN), have_bits(found, NEGATIVE_INFINITY_BITS));
+            let of_row = select(vec4<f32>(LOWEST), finite, seen);
             scores = mat4x4<f32>(scores[1], scores[2], scores[3], of_row);
             places = places.yzwx;
             best = vec4<f32>(best.yzw, largest(of_row));
@@ -143,7 +145,9 @@ fn main(
         var all_next = next;
         var share = vec4<f32>();
         for (var row = y; row < TILE; row += 8u) {
-            let p = select(vec4<f32>(), exp(scores[0] - all_next.x), scores[0] > vec4<f32>(LOWEST));
+            // Of a NaN the exponential is one, and so are the sum and the result of its query.
+            let hidden = have_bits(scores[0], LOWEST_BITS);
+            let p = select(exp(scores[0] - all_next.x), vec4<f32>(), hidden);
             scores = mat4x4<f32>(scores[1], scores[2], scores[3], p);
             all_next = all_next.yzwx;
             share = vec4<f32>(share.yzw, sum(p));
@@ -181,8 +185,10 @@ fn main(
     if !place.inside {
         return;
     }
-    // A sum is at least 1 where a key is visible, that of the largest score.
-    let bounded = max(sums, vec4<f32>(1.0e-30));
+    // A sum is at least 1 where a key is visible, that of the largest score. Of scores that are all negative infinity there is
+    // no softmax.
+    let undefined = are_nan(sums) | have_bits(top, LOWEST_SEEN_BITS);
+    let bounded = select(max(sums, vec4<f32>(1.0e-30)), vec4<f32>(nan()), undefined);
     let factors = 1.0 / bounded;
     let chunk = place.first_chunk;
     write(o0, factors, place, own, chunk, x);

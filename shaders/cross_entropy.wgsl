@@ -1,6 +1,6 @@
 // Cross-entropy of each row of logits against its target, one workgroup a row:
 //     losses[n] = log(sum over v of exp(logits[n, v])) - logits[n, targets[n]], and 0 for a target outside the vocabulary.
-// Needs shared/reduce.wgsl and shared/softmax_row.wgsl. Composed twin: kernel::cross_entropy::composed.
+// Needs shared/nan.wgsl, shared/reduce.wgsl and shared/softmax_row.wgsl. Composed twin: kernel::cross_entropy::composed.
 
 @group(0) @binding(0) var<storage, read_write> logits: array<f32>;   // [count, vocabulary]
 @group(0) @binding(1) var<storage, read_write> targets: array<u32>;  // [count]

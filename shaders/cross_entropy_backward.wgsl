@@ -1,5 +1,5 @@
 // Gradient of cross_entropy.wgsl, one workgroup a row: (softmax(logits[n]) - onehot(targets[n])) * grad[n].
-// Needs shared/reduce.wgsl and shared/softmax_row.wgsl. Composed twin: autodiff of kernel::cross_entropy::composed.
+// Needs shared/nan.wgsl, shared/reduce.wgsl and shared/softmax_row.wgsl. Composed twin: autodiff of kernel::cross_entropy::composed.
 
 @group(0) @binding(0) var<storage, read_write> logits: array<f32>;   // [count, vocabulary]
 @group(0) @binding(1) var<storage, read_write> targets: array<u32>;  // [count]
@@ -21,9 +21,10 @@ fn main(
         return;
     }
     let target_id = targets[row];
-    let scale = select(0.0, grad[row], target_id < vocabulary);
+    let counts = target_id < vocabulary;
+    let scale = grad[row];
     for (var v = lane; v < vocabulary; v += 64u) {
         let probability = exp(logits[start + v] - parts.largest) / parts.sum;
-        dlogits[start + v] = (probability - select(0.0, 1.0, v == target_id)) * scale;
+        dlogits[start + v] = select(0.0, (probability - select(0.0, 1.0, v == target_id)) * scale, counts);
     }
 }

@@ -1,8 +1,9 @@
 // Gradient of the selected entries of an embedding table, one invocation an entry:
 //     grad[n] = sum over t with ids[t] == row(n) of dy[t, col(n)],   row = index / width, col = index % width.
+// The tokens of a row are neighbours in `sorted`, in order: only they are read, and added up in that order.
 // Composed twin: kernel::embedding_gather::composed.
 
-@group(0) @binding(0) var<storage, read_write> ids: array<u32>;      // [tokens]
+@group(0) @binding(0) var<storage, read_write> sorted: array<u32>;   // [2, tokens]: ids in order, then their tokens (sort_ids.wgsl)
 @group(0) @binding(1) var<storage, read_write> dy: array<f32>;       // [tokens, width]
 @group(0) @binding(2) var<storage, read_write> indices: array<u32>;  // [count], flat into [vocabulary, width]
 @group(0) @binding(3) var<storage, read_write> grad: array<f32>;     // [count]
@@ -21,11 +22,23 @@ fn main(
     }
     let row = indices[n] / width;
     let col = indices[n] % width;
-    var sum = 0.0;
-    for (var t = 0u; t < tokens; t++) {
-        if ids[t] == row {
-            sum += dy[t * width + col];
+    // The first token of the row, or of one behind it.
+    var first = 0u;
+    var end = tokens;
+    while first < end {
+        let middle = first + (end - first) / 2u;
+        if sorted[middle] < row {
+            first = middle + 1u;
+        } else {
+            end = middle;
         }
+    }
+    var sum = 0.0;
+    for (var at = first; at < tokens; at++) {
+        if sorted[at] != row {
+            break;
+        }
+        sum += dy[sorted[tokens + at] * width + col];
     }
     grad[n] = sum;
 }

@@ -3,7 +3,7 @@
 // memory at any time.
 // x and dy are read four columns at a time: the host pads their rows to a multiple of four. dims and indices count the
 // true widths.
-// Composed twin: kernel::masked_gather::composed.
+// Needs shared/grid.wgsl in front. Composed twin: kernel::masked_gather::composed.
 
 const LANES: u32 = 8u;   // a workgroup is LANES x LANES invocations
 const PIECE: u32 = 8u;   // rows (outputs) and columns (inputs) of an invocation, so a workgroup covers 64 x 64
@@ -55,12 +55,17 @@ fn keep(left: vec4<f32>, right: vec4<f32>, row: u32, col: u32) {
 }
 
 @compute @workgroup_size(64, 1, 1)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     let tokens = dims[0];
     let x_width = (dims[1] + 3u) / 4u;
     let dy_width = (dims[2] + 3u) / 4u;
-    let col = PIECE * (group.x * LANES + lane % LANES);
-    let row = PIECE * (group.y * LANES + lane / LANES);
+    let place = grid_place(group, groups, (dims[1] + PIECE * LANES - 1u) / (PIECE * LANES));
+    let col = PIECE * (place.x * LANES + lane % LANES);
+    let row = PIECE * (place.y * LANES + lane / LANES);
 
     // Beyond the edge the last vector is read instead, and `keep` drops what comes of it. Neighbours read the same
     // vectors, so caches do the work of workgroup memory, without barriers.

@@ -1,6 +1,6 @@
 // A product with a frozen matrix, eight tokens and sixteen outer numbers an invocation, summed up in registers and read
 // straight from memory: for devices whose caches do what workgroup memory does elsewhere.
-// Needs shared/matrix.wgsl and shared/weights_*.wgsl in front. Composed twin: kernel::matrix::composed.
+// Needs shared/grid.wgsl, shared/matrix.wgsl and shared/weights_*.wgsl in front. Composed twin: kernel::matrix::composed.
 
 const ACROSS: u32 = 8u;  // a workgroup is ACROSS x DOWN invocations
 const DOWN: u32 = 4u;
@@ -10,11 +10,16 @@ fn four_rows(at: vec4<u32>) -> mat4x4<f32> {
 }
 
 @compute @workgroup_size(32, 1, 1)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     read_dims();
     let steps = (inner + 3u) / 4u;
-    let row = 8u * (group.y * DOWN + lane / ACROSS);
-    let n = 4u * (group.x * ACROSS + lane % ACROSS);
+    let place = grid_place(group, groups, (outer + 16u * ACROSS - 1u) / (16u * ACROSS));
+    let row = 8u * (place.y * DOWN + lane / ACROSS);
+    let n = 4u * (place.x * ACROSS + lane % ACROSS);
     if row >= tokens || 4u * n >= outer {
         return;
     }

@@ -2,7 +2,7 @@
 // numbers, eight subgroups of 32 lanes with 64 x 32 of them each. x comes from matrix_split.wgsl as two numbers in f16 for
 // each of its own; both are multiplied and the sums kept in f32, so the result is that of f32 up to the order of addition.
 // The next tile is read from memory while this one is multiplied.
-// Needs shared/matrix.wgsl, shared/weights_*.wgsl and shared/matrix_tile.wgsl in front. Composed twin: kernel::matrix::composed.
+// Needs shared/grid.wgsl, shared/matrix.wgsl, shared/weights_*.wgsl and shared/matrix_tile.wgsl in front. Composed twin: kernel::matrix::composed.
 
 const TILE: u32 = 128u;
 const DEPTH: u32 = 8u;     // vectors of four inner numbers in a tile
@@ -53,11 +53,16 @@ fn put(lane: u32, first_row: u32, first_n: u32) {
 }
 
 @compute @workgroup_size(256, 1, 1)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     read_dims();
     let steps = all_steps(lane);
-    let first_row = TILE * group.y;
-    let first_n = TILE * group.x;
+    let place = grid_place(group, groups, (outer + TILE - 1u) / TILE);
+    let first_row = TILE * place.y;
+    let first_n = TILE * place.x;
     let subgroup = lane / 32u;
     let down = 64u * (subgroup / 4u);
     let across = 32u * (subgroup % 4u);

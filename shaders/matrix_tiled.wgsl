@@ -1,7 +1,7 @@
 // A product with a frozen matrix by tiles of 64 tokens and 64 outer numbers in workgroup memory. A workgroup is 8 x 8
 // lanes; lane (a, b) sums up the rows b + 8 i of a tile, i = 0..7, and of each eight outer numbers, in registers.
 // Neighbouring lanes read neighbouring vectors of workgroup memory.
-// Needs shared/matrix.wgsl, shared/weights_*.wgsl, shared/matrix_tile.wgsl and shared/matrix_lanes.wgsl in front.
+// Needs shared/grid.wgsl, shared/matrix.wgsl, shared/weights_*.wgsl, shared/matrix_tile.wgsl and shared/matrix_lanes.wgsl in front.
 // Composed twin: kernel::matrix::composed.
 
 const LANES: u32 = 8u;
@@ -30,11 +30,16 @@ fn fill(lane: u32, first_row: u32, first_n: u32, k: u32) {
 }
 
 @compute @workgroup_size(64, 1, 1)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     read_dims();
     let steps = all_steps(lane);
-    let first_row = TILE * group.y;
-    let first_n = TILE * group.x;
+    let place = grid_place(group, groups, (outer + TILE - 1u) / TILE);
+    let first_row = TILE * place.y;
+    let first_n = TILE * place.x;
     let across = lane % 8u;
     let down = lane / 8u;
     var top_left = mat4x4<f32>();

@@ -1,7 +1,7 @@
 // A product with a frozen matrix by tiles of 128 tokens and 128 outer numbers in workgroup memory, for GPUs that want much
 // arithmetic for each number read. A workgroup is 16 x 16 lanes; lane (a, b) sums up the rows b + 16 i of a tile, i = 0..7,
 // and of each eight outer numbers, in registers. The next tile is read from memory while this one is multiplied.
-// Needs shared/matrix.wgsl, shared/weights_*.wgsl, shared/matrix_tile.wgsl and shared/matrix_lanes.wgsl in front.
+// Needs shared/grid.wgsl, shared/matrix.wgsl, shared/weights_*.wgsl, shared/matrix_tile.wgsl and shared/matrix_lanes.wgsl in front.
 // Composed twin: kernel::matrix::composed.
 
 const LANES: u32 = 16u;
@@ -40,11 +40,16 @@ fn four_more(sums: mat4x4<f32>, w: mat4x4<f32>, rows: mat4x4<f32>) -> mat4x4<f32
 }
 
 @compute @workgroup_size(256, 1, 1)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     read_dims();
     let steps = all_steps(lane);
-    let first_row = TILE * group.y;
-    let first_n = TILE * group.x;
+    let place = grid_place(group, groups, (outer + TILE - 1u) / TILE);
+    let first_row = TILE * place.y;
+    let first_n = TILE * place.x;
     // 32 lanes that run together are 8 x 4 of the 16 x 16: they read the fewest banks of workgroup memory.
     let across = 8u * (lane / 32u % 2u) + lane % 8u;
     let down = 4u * (lane / 64u) + lane / 8u % 4u;

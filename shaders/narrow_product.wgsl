@@ -4,7 +4,7 @@
 // A workgroup computes eight tokens by eight outer numbers. Its lanes share the inner numbers, read neighbouring vectors of x, and put
 // their sums together in workgroup memory: so few columns still make enough workgroups, and none waits for another.
 // The host pads the rows of x and W to a multiple of four numbers with zeros, and finds those of y padded likewise.
-// Needs the constant ALONG_ROWS in front. Composed twin: kernel::narrow_product::composed.
+// Needs the constant ALONG_ROWS and shared/grid.wgsl in front. Composed twin: kernel::narrow_product::composed.
 
 const LANES: u32 = 64u;
 const SUMS: u32 = 16u;  // vectors of sums of a workgroup: [8 tokens, 2]
@@ -14,7 +14,7 @@ const SUMS: u32 = 16u;  // vectors of sums of a workgroup: [8 tokens, 2]
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;  // [tokens, ceil(outer / 4)]
 @group(0) @binding(3) var<storage, read_write> dims: array<u32>;     // tokens, inner, outer, scale (f32 bits)
 
-var<workgroup> partial: array<vec4<f32>, 1024>;  // [SUMS, LANES], each row turned by its number: against bank conflicts
+var<workgroup> partial: array<vec4<f32>, 1024>;  // [SUMS, LANES], each row rotated by its number: against bank conflicts
 
 // 4 x 4 numbers of W as a matrix whose product with inner vector k of x is its share of outer vector n.
 fn weights(k: u32, n: u32, steps: u32) -> mat4x4<f32> {
@@ -42,12 +42,17 @@ fn leave(sum: u32, lane: u32, sums: vec4<f32>) {
 }
 
 @compute @workgroup_size(64, 1, 1)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     let tokens = dims[0];
     let steps = (dims[1] + 3u) / 4u;
     let width = (dims[2] + 3u) / 4u;
-    let first_row = 8u * group.y;
-    let first_n = 2u * group.x;
+    let place = grid_place(group, groups, (dims[2] + 7u) / 8u);
+    let first_row = 8u * place.y;
+    let first_n = 2u * place.x;
     let next_n = min(first_n + 1u, width - 1u);
     let top_rows = min(first_row + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(tokens - 1u)) * steps;
     let bottom_rows = min(first_row + vec4<u32>(4u, 5u, 6u, 7u), vec4<u32>(tokens - 1u)) * steps;

@@ -1,5 +1,5 @@
-// The whole optimizer step of one sparse tensor, one invocation a selected number: clip, AdamW on the delta, and the
-// write of base + delta into the weight in place. The weight is recomputed from the f32 masters and never accumulated.
+// The whole optimizer step of one sparse tensor, one invocation a selected entry: clip, AdamW on the delta, and the
+// write of base + delta into the weight in place. The weight is computed anew from the f32 masters and never accumulated.
 // Needs shared/adamw.wgsl and shared/write_*.wgsl in front. Composed twin: kernel::sparse_step::composed.
 
 @group(0) @binding(1) var<storage, read_write> indices: array<u32>;  // [count], flat into weight, unique

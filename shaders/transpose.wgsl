@@ -1,7 +1,7 @@
-// A matrix turned, through tiles of 32 x 32 numbers in workgroup memory, so that both sides are read and written in lines:
+// A matrix transposed, through tiles of 32 x 32 numbers in workgroup memory, so that both sides are read and written in lines:
 //     y[c, r] = x[r, c].
 // Rows of y are padded to a multiple of four numbers with zeros.
-// Composed twin: Tensor::transpose.
+// Needs shared/grid.wgsl in front. Composed twin: Tensor::transpose.
 
 const TILE: u32 = 32u;
 const PITCH: u32 = 33u;  // one against bank conflicts
@@ -13,12 +13,17 @@ const PITCH: u32 = 33u;  // one against bank conflicts
 var<workgroup> tile: array<f32, 1056>;  // [TILE, PITCH]
 
 @compute @workgroup_size(256, 1, 1)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     let rows = dims[0];
     let width = dims[1];
     let stride = (rows + 3u) / 4u * 4u;
-    let first_row = TILE * group.y;
-    let first_column = TILE * group.x;
+    let place = grid_place(group, groups, (width + TILE - 1u) / TILE);
+    let first_row = TILE * place.y;
+    let first_column = TILE * place.x;
     let across = lane % TILE;
     for (var down = lane / TILE; down < TILE; down += 8u) {
         let row = first_row + down;

@@ -1,16 +1,21 @@
 // The gradient of a weight, eight rows and eight columns an invocation, summed up in registers and read straight from memory:
 // for devices whose caches do what workgroup memory does elsewhere.
-// Needs shared/weight_gradient.wgsl in front. Composed twin: kernel::weight_gradient::composed.
+// Needs shared/grid.wgsl and shared/weight_gradient.wgsl in front. Composed twin: kernel::weight_gradient::composed.
 
 const LANES: u32 = 8u;  // a workgroup is LANES x LANES invocations
 const PIECE: u32 = 8u;
 
 @compute @workgroup_size(64, 1, 1)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let part = group.y / dims[4];
-    let row = PIECE * (group.y % dims[4] * LANES + lane / LANES);
-    let column = PIECE * (group.x * LANES + lane % LANES);
-    if row >= dims[1] || column >= dims[2] {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let place = grid_place(group, groups, (dims[2] + PIECE * LANES - 1u) / (PIECE * LANES));
+    let part = place.y / dims[4];
+    let row = PIECE * (place.y % dims[4] * LANES + lane / LANES);
+    let column = PIECE * (place.x * LANES + lane % LANES);
+    if row >= dims[1] || column >= dims[2] || !is_part(part) {
         return;
     }
     let left_width = (dims[1] + 3u) / 4u;

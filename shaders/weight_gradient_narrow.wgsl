@@ -1,7 +1,7 @@
 // The gradient of a weight one side of which is narrow, like those of a low-rank product. A lane has four neighbours of the wide
 // side and up to sixteen of the narrow one: it alone reads its vectors of the wide matrix, in lines with its neighbours, and all lanes
 // of a workgroup read the same vectors of the narrow one. So no workgroup memory and no barrier is needed.
-// Needs the constants LEFT_IS_WIDE and VECTORS (of the narrow side: 1, 2 or 4) and shared/weight_gradient.wgsl in front.
+// Needs the constants LEFT_IS_WIDE and VECTORS (of the narrow side: 1, 2 or 4), shared/grid.wgsl and shared/weight_gradient.wgsl in front.
 // Composed twin: kernel::weight_gradient::composed.
 
 // A vector of the wide matrix; zeros beyond the last token.
@@ -36,13 +36,18 @@ fn keep(part: u32, vector: u32, wide_vector: u32, sums: mat4x4<f32>) {
 }
 
 @compute @workgroup_size(64, 1, 1)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let part = group.y / dims[4];
-    let first = VECTORS * (group.y % dims[4]);
-    let wide_vector = 64u * group.x + lane;
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     let wide_width = (select(dims[2], dims[1], LEFT_IS_WIDE) + 3u) / 4u;
     let narrow_width = (select(dims[1], dims[2], LEFT_IS_WIDE) + 3u) / 4u;
-    if wide_vector >= wide_width {
+    let place = grid_place(group, groups, (wide_width + 63u) / 64u);
+    let part = place.y / dims[4];
+    let first = VECTORS * (place.y % dims[4]);
+    let wide_vector = 64u * place.x + lane;
+    if wide_vector >= wide_width || !is_part(part) {
         return;
     }
     let begin = part * dims[3];

@@ -2,7 +2,7 @@
 // up eight rows and eight columns of a tile in registers, two vectors of each that lie LANES vectors apart, so that
 // neighbouring lanes read neighbouring vectors. Both matrices are stored as the tiles want them: a token's row is read
 // and written in lines, without conflicts of banks. The next tile is read from memory while this one is multiplied.
-// Needs the constant LANES (8 or 16) and shared/weight_gradient.wgsl in front.
+// Needs the constant LANES (8 or 16), shared/grid.wgsl and shared/weight_gradient.wgsl in front.
 // Composed twin: kernel::weight_gradient::composed.
 
 const TILE: u32 = 8u * LANES;
@@ -12,8 +12,6 @@ const COUNT: u32 = LANES * LANES;
 
 var<workgroup> left_tile: array<vec4<f32>, 2u * LANES * LANES>;   // [DEPTH, VECTORS]
 var<workgroup> right_tile: array<vec4<f32>, 2u * LANES * LANES>;  // likewise
-var<workgroup> first_token: u32;
-var<workgroup> after_token: u32;
 
 fn of_left(token: u32, end: u32, vector: u32, width: u32) -> vec4<f32> {
     if token < end && vector < width {
@@ -30,19 +28,25 @@ fn of_right(token: u32, end: u32, vector: u32, width: u32) -> vec4<f32> {
 }
 
 @compute @workgroup_size(LANES * LANES, 1, 1)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let part = group.y / dims[4];
-    let first_row = TILE * (group.y % dims[4]);
-    let first_column = TILE * group.x;
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let place = grid_place(group, groups, (dims[2] + TILE - 1u) / TILE);
+    let part = place.y / dims[4];
+    let first_row = TILE * (place.y % dims[4]);
+    let first_column = TILE * place.x;
     let left_width = (dims[1] + 3u) / 4u;
     let right_width = (dims[2] + 3u) / 4u;
+    // Loops with barriers want bounds of which the compiler knows that all lanes have the same. The tiles of 128 by 128 are all
+    // the workgroup memory that WebGPU promises, so they pass through a tile: in f32, which counts the tokens exactly up to 2^24.
     if lane == 0u {
-        first_token = part * dims[3];
-        after_token = min(dims[0], part * dims[3] + dims[3]);
+        left_tile[0] = vec4<f32>(f32(part * dims[3]), f32(min(dims[0], part * dims[3] + dims[3])), 0.0, 0.0);
     }
-    // Loops with barriers want bounds of which the compiler knows that all lanes have the same.
-    let begin = workgroupUniformLoad(&first_token);
-    let end = workgroupUniformLoad(&after_token);
+    let bounds = workgroupUniformLoad(&left_tile[0]);
+    let begin = u32(bounds.x);
+    let end = u32(bounds.y);
 
     // What the lane loads of each tile: a vector of two tokens.
     let depth_0 = lane / VECTORS;
@@ -83,6 +87,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             bottom_left = more(bottom_left, bottom, near);
             bottom_right = more(bottom_right, bottom, far);
         }
+    }
+    if !is_part(part) {
+        return;
     }
     let row = first_row + 4u * down;
     let column = first_column + 4u * across;

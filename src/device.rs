@@ -3,7 +3,7 @@
 //! A GPU is any adapter that wgpu lists through Vulkan, Metal, DX12 or WebGPU, software ones included. The CPU device
 //! is Burn's `flex` backend, which needs no driver at all.
 
-mod cooperative;
+pub mod cooperative;
 #[cfg(not(target_arch = "wasm32"))]
 mod host;
 #[cfg(not(target_arch = "wasm32"))]
@@ -184,12 +184,44 @@ pub async fn list() -> Vec<DeviceFacts> {
 /// # Errors
 /// Nothing matches the choice, or the driver refuses to create the device.
 pub async fn open(choice: &DeviceChoice) -> Result<ComputeDevice> {
-    let Chosen { facts, adapter, reason } = resolve(choice).await?;
+    open_within(choice, Limits::OfAdapter).await
+}
+
+/// [`open`] with other limits than the adapter's, which the facts of the device then state as well. The CPU device has none.
+///
+/// # Errors
+/// Nothing matches the choice, or the driver refuses to create the device.
+pub async fn open_within(choice: &DeviceChoice, limits: Limits) -> Result<ComputeDevice> {
+    let Chosen { mut facts, adapter, reason } = resolve(choice).await?;
     let handle = match adapter {
-        Some((instance, adapter)) => adopt(instance, adapter, &facts, None).await?,
+        Some((instance, adapter)) => {
+            let limits = limits.of(&adapter);
+            facts.limited(&limits);
+            adopt(instance, adapter, limits, &facts, None).await?
+        }
         None => Device::flex(),
     };
     Ok(ComputeDevice { handle, facts, reason })
+}
+
+/// What a device may bind, allocate and launch at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Limits {
+    /// All that its adapter offers.
+    #[default]
+    OfAdapter,
+    /// What WebGPU promises of every device (its default limits), and no more.
+    OfWebGpu,
+}
+
+impl Limits {
+    fn of(self, adapter: &wgpu::Adapter) -> wgpu::Limits {
+        match self {
+            Self::OfAdapter => adapter.limits(),
+            // Offsets into buffers come as far apart as the driver wants them.
+            Self::OfWebGpu => wgpu::Limits::default().using_alignment(adapter.limits()),
+        }
+    }
 }
 
 /// What [`open`] would open.
@@ -263,14 +295,15 @@ pub fn choose(choice: &DeviceChoice, devices: &[DeviceFacts]) -> Result<(usize, 
     }
 }
 
-/// Registers an adapter with Burn, with every feature and limit it offers. `record` is that of one that has only sizes.
+/// Registers an adapter with Burn, with every feature that it offers. `record` is that of one that has only sizes.
 async fn adopt(
     instance: wgpu::Instance,
     adapter: wgpu::Adapter,
+    limits: wgpu::Limits,
     facts: &DeviceFacts,
     record: Option<Arc<sizes_only::Record>>,
 ) -> Result<Device> {
-    let cooperative = cooperative::wanted() && cooperative::offered(&adapter);
+    let cooperative = cooperative::wanted() && cooperative::offered(&adapter, &limits);
     let experiments = if cooperative { cooperative::FEATURE } else { wgpu::Features::empty() };
     let (device, queue) = adapter
         .request_device(&wgpu::DeviceDescriptor {
@@ -280,7 +313,7 @@ async fn adopt(
                 - wgpu::Features::MAPPABLE_PRIMARY_BUFFERS
                 - wgpu::Features::all_experimental_mask())
                 | experiments,
-            required_limits: adapter.limits(),
+            required_limits: limits,
             experimental_features: cooperative::permission(cooperative),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
@@ -359,7 +392,7 @@ fn adapter_facts(adapter: &wgpu::Adapter) -> DeviceFacts {
         wgpu::DeviceType::Cpu => Kind::SoftwareGpu,
         wgpu::DeviceType::Other => Kind::Other,
     };
-    DeviceFacts {
+    let mut facts = DeviceFacts {
         index: 0,
         // Browsers keep the names of adapters to themselves.
         name: if info.name.is_empty() { "WebGPU".into() } else { info.name },
@@ -367,16 +400,27 @@ fn adapter_facts(adapter: &wgpu::Adapter) -> DeviceFacts {
         kind,
         memory_bytes: memory::of_adapter(adapter, kind),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
-        max_binding_bytes: Some(limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)),
-        max_storage_buffers: Some(limits.max_storage_buffers_per_shader_stage),
-        max_workgroup_memory_bytes: Some(limits.max_compute_workgroup_storage_size),
-        buffer_alignment: Some(
-            limits.min_storage_buffer_offset_alignment.max(limits.min_uniform_buffer_offset_alignment),
-        ),
+        max_binding_bytes: None,
+        max_storage_buffers: None,
+        max_workgroup_memory_bytes: None,
+        buffer_alignment: None,
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
         subgroup_sizes: features
             .contains(wgpu::Features::SUBGROUP)
             .then_some((info.subgroup_min_size, info.subgroup_max_size)),
+    };
+    facts.limited(&limits);
+    facts
+}
+
+impl DeviceFacts {
+    /// States the limits of a device.
+    fn limited(&mut self, limits: &wgpu::Limits) {
+        self.max_binding_bytes = Some(limits.max_storage_buffer_binding_size.min(limits.max_buffer_size));
+        self.max_storage_buffers = Some(limits.max_storage_buffers_per_shader_stage);
+        self.max_workgroup_memory_bytes = Some(limits.max_compute_workgroup_storage_size);
+        self.buffer_alignment =
+            Some(limits.min_storage_buffer_offset_alignment.max(limits.min_uniform_buffer_offset_alignment));
     }
 }
 
@@ -412,13 +456,6 @@ impl ComputeDevice {
     /// Whether its tensors have values, and not only sizes ([`sizes_only`]).
     pub fn has_values(&self) -> bool {
         traits(&self.handle).record.is_none()
-    }
-
-    /// Says that the work came to `place`, to the record of a device that has only sizes.
-    pub fn reached(&self, place: &'static str) {
-        if let Some(record) = traits(&self.handle).record {
-            record.reached(place);
-        }
     }
 
     /// Memory in use and reserved. On a GPU this waits for queued work: read it on report steps only.

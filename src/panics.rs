@@ -35,7 +35,7 @@ fn known() -> MutexGuard<'static, Known> {
 impl Known {
     /// The first panic that belongs to this thread: its own, or one of a thread that works for it.
     fn of(&self, thread: ThreadId) -> Option<&Seen> {
-        let since = self.guarded.iter().find(|(guarded, _)| *guarded == thread).map_or(0, |(_, since)| *since);
+        let since = self.guarded.iter().rfind(|(guarded, _)| *guarded == thread).map_or(0, |(_, since)| *since);
         let anothers = |id| id != thread && self.guarded.iter().any(|(guarded, _)| *guarded == id);
         self.seen.iter().find(|seen| seen.number >= since && !anothers(seen.thread))
     }
@@ -76,6 +76,23 @@ pub fn let_go<T>(thing: T) {
 /// # Errors
 /// [`sentence`] where the work panics, and only then.
 pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T> {
+    caught(work).map_err(|panic| Error::Run(describe(&panic.with_place)))
+}
+
+/// What is known of a panic.
+#[derive(Clone, Debug)]
+pub struct Panic {
+    /// Its message.
+    pub message: String,
+    /// The message and the place in the source that it came from, as far as the hook saw it.
+    with_place: String,
+}
+
+/// Does some work; a panic in it, or in a thread that works for this one, is returned.
+///
+/// # Errors
+/// The work panicked. (Where panics abort, as in a browser, it does not return.)
+pub fn caught<T>(work: impl FnOnce() -> T) -> std::result::Result<T, Panic> {
     let me = thread::current().id();
     {
         let mut known = known();
@@ -85,7 +102,10 @@ pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T> {
     let done = catch_unwind(AssertUnwindSafe(work));
     let mut known = known();
     let seen = known.of(me).map(|seen| (seen.number, seen.text.clone()));
-    known.guarded.retain(|(guarded, _)| *guarded != me);
+    // The innermost of this thread: work may do guarded work in turn.
+    if let Some(at) = known.guarded.iter().rposition(|(guarded, _)| *guarded == me) {
+        known.guarded.remove(at);
+    }
     known.seen.retain(|one| one.thread != me);
     match done {
         Ok(done) => Ok(done),
@@ -94,9 +114,10 @@ pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T> {
             let first = seen.as_ref().map_or(u64::MAX, |(number, _)| *number);
             let guarded: Vec<ThreadId> = known.guarded.iter().map(|(guarded, _)| *guarded).collect();
             known.seen.retain(|one| one.number < first || guarded.contains(&one.thread));
-            let told = payload.downcast_ref::<String>().map(String::as_str);
-            let told = told.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
-            Err(Error::Run(describe(seen.as_ref().map_or(told, |(_, text)| text))))
+            let message = payload.downcast_ref::<String>().map(String::as_str);
+            let message = message.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            let with_place = seen.map_or_else(|| message.to_owned(), |(_, text)| text);
+            Err(Panic { message: message.to_owned(), with_place })
         }
     }
 }
@@ -138,6 +159,17 @@ mod tests {
         assert!(failed.contains("failed inside: no message"), "{failed}");
         assert_eq!(guard(|| Ok(7)).expect("good work"), 7);
         assert!(!known().guarded.iter().any(|(guarded, _)| *guarded == thread::current().id()));
+    }
+
+    #[test]
+    fn guarded_work_may_do_guarded_work() {
+        let failed = guard::<()>(|| {
+            assert_eq!(caught(|| panic!("inner")).expect_err("a panic").message, "inner");
+            let me = thread::current().id();
+            assert!(known().guarded.iter().any(|(guarded, _)| *guarded == me), "the outer work is still guarded");
+            panic!("outer")
+        });
+        assert!(failed.expect_err("a panic").to_string().contains("failed inside: outer"));
     }
 
     #[test]

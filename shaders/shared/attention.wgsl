@@ -1,5 +1,6 @@
-// Tiles of blockwise attention (Dao 2023, "FlashAttention-2"), shared by its passes. Needs the constant CHUNKS, the bindings
-// `q` [sequences, width, heads, vectors], `k` and `v` [sequences, keys, kv heads, vectors], and a binding `dims`:
+// Tiles of blockwise attention (Dao 2023, "FlashAttention-2"), shared by its passes. Needs shared/nan.wgsl, the constant
+// CHUNKS, the bindings `q` [sequences, width, heads, vectors], `k` and `v` [sequences, keys, kv heads, vectors], and a binding
+// `dims`:
 //   0 sequences, 1 width (new positions), 2 keys, 3 heads, 4 key/value heads, 5 vectors of four numbers in a head,
 //   6 window (0 = none), 7 causal (0 or 1), 8 padded (0 or 1), 9 scale, 10 cap of the scores (bits of f32; 0 = none),
 //   11 shares: how many workgroups share the blocks that a backward pass goes over
@@ -13,13 +14,22 @@
 
 const TILE: u32 = 32u;
 const PITCH: u32 = 9u;            // vectors from row to row of a tile: eight, and one against bank conflicts
-const LOWEST: f32 = -3.0e38;
+const LOWEST: f32 = -3.0e38;       // stands for the score of a key that is not seen
+const LOWEST_SEEN: f32 = -2.9e38;  // stands for a score of negative infinity
+const LOWEST_BITS: u32 = 0xff61b1e6u;
+const LOWEST_SEEN_BITS: u32 = 0xff5a2bf8u;
+const NEGATIVE_INFINITY_BITS: u32 = 0xff800000u;
 const NOTHING: u32 = 0xffffffffu;  // the index of what lies beyond an edge and counts as zero
 
 var<workgroup> left: array<vec4<f32>, 288>;     // 32 rows of one chunk
 var<workgroup> right: array<vec4<f32>, 288>;    // 32 rows of one chunk, spread
 var<workgroup> weights: array<vec4<f32>, 288>;  // a tile of 32 x 32 numbers
 var<workgroup> limits: vec4<u32>;
+
+// Which numbers have these bits.
+fn have_bits(numbers: vec4<f32>, bits: u32) -> vec4<bool> {
+    return bitcast<vec4<u32>>(numbers) == vec4<u32>(bits);
+}
 
 struct Sizes {
     sequences: u32,
@@ -148,20 +158,19 @@ fn position(row: u32) -> u32 {
 // Which keys may be seen from which positions, before padding is looked at.
 fn visible(positions: vec4<u32>, keys: vec4<u32>) -> vec4<bool> {
     let there = keys < vec4<u32>(sizes.keys);
-    if sizes.causal == 0u {
-        return there;
-    }
-    let near = keys + vec4<u32>(sizes.window) > positions;
-    return there & (keys <= positions) & (near | vec4<bool>(sizes.window == 0u));
+    let past = (keys <= positions) | vec4<bool>(sizes.causal == 0u);
+    let window = vec4<u32>(sizes.window);
+    let near = (keys + window > positions) & (keys < positions + window);
+    return there & past & (near | vec4<bool>(sizes.window == 0u));
 }
 
 // Blocks of keys that any query of the block of rows from `row` may see: the first, and the one behind the last.
 fn key_blocks(row: u32) -> vec2<u32> {
-    if sizes.causal == 0u {
-        return vec2<u32>(0u, (sizes.keys + TILE - 1u) / TILE);
-    }
     let earliest = position(row) + 1u;
-    let latest = position(min(row + TILE, query_rows()) - 1u) + 1u;
+    var latest = position(min(row + TILE, query_rows()) - 1u) + 1u;
+    if sizes.causal == 0u {
+        latest = select(sizes.keys, latest + sizes.window - 1u, sizes.window > 0u);
+    }
     let first = select(0u, earliest - min(earliest, sizes.window), sizes.window > 0u);
     return vec2<u32>(first / TILE, (min(latest, sizes.keys) + TILE - 1u) / TILE);
 }
@@ -173,10 +182,13 @@ fn query_blocks(key: u32) -> vec2<u32> {
     var end = sizes.width;
     if sizes.causal == 1u {
         first = key - min(key, start);
-        if sizes.window > 0u {
-            let beyond = min(key + TILE, sizes.keys) - 1u + sizes.window;
-            end = min(end, beyond - min(beyond, start));
-        }
+    } else if sizes.window > 0u {
+        let earliest = key + 1u - min(key + 1u, sizes.window);
+        first = earliest - min(earliest, start);
+    }
+    if sizes.window > 0u {
+        let beyond = min(key + TILE, sizes.keys) - 1u + sizes.window;
+        end = min(end, beyond - min(beyond, start));
     }
     let group = heads_per_group();
     return vec2<u32>(first * group / TILE, (end * group + TILE - 1u) / TILE);
@@ -248,7 +260,8 @@ fn scored(raw: vec4<f32>) -> vec4<f32> {
         return scaled;
     }
     // Beyond 15 the tangent is 1 in f32; some drivers overflow there.
-    return cap * tanh(clamp(scaled / cap, vec4<f32>(-15.0), vec4<f32>(15.0)));
+    let capped = cap * tanh(clamp(scaled / cap, vec4<f32>(-15.0), vec4<f32>(15.0)));
+    return select(capped, scaled, are_nan(scaled));
 }
 
 // Derivative of `scored`, from the scores.

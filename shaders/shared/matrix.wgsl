@@ -19,7 +19,7 @@ var<private> inner: u32;
 var<private> outer: u32;
 var<private> width: u32;  // of W's rows
 var<private> scales_at: u32;
-var<private> addend_pitch: u32;
+var<private> bias_pitch: u32;
 
 fn read_dims() {
     tokens = dims[0];
@@ -27,7 +27,7 @@ fn read_dims() {
     outer = dims[2];
     width = select(outer, inner, ALONG_ROWS);
     scales_at = dims[3];
-    addend_pitch = dims[4];
+    bias_pitch = dims[4];
 }
 
 // 4 x 4 numbers of W, as four pieces of rows: where they begin, and where the last such row begins.

@@ -8,6 +8,11 @@
 @group(0) @binding(2) var<storage, read_write> grad: array<f32>;         // [parts, rows, cols]
 @group(0) @binding(3) var<storage, read_write> dims: array<u32>;         // tokens, rows, cols, tokens of a part, workgroups of a part in y
 
+// Whether there is such a part of the tokens; without tokens there is one, of zeros.
+fn is_part(part: u32) -> bool {
+    return part == 0u || part * dims[3] < dims[0];
+}
+
 // Four rows (a) by four columns (b) more; element [r] of the sums is a row.
 fn more(sums: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {
     return mat4x4<f32>(

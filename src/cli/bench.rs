@@ -18,9 +18,7 @@ use crate::{
     Error, Result,
     config::{List, RunConfig},
     data::Batch,
-    demo,
     device::{self, ComputeDevice, DeviceChoice},
-    hub::Wanted,
     kernel::{
         AdamW, Strategy,
         masked_gather::{self, Machine, masked_gather},
@@ -28,6 +26,7 @@ use crate::{
     method::{self, Setup, mask},
     model::Pretrained,
     rng::Stream,
+    source::{Files, ModelSource, embedded, to_stderr},
     train::objective::Prepared,
 };
 
@@ -40,7 +39,7 @@ pub(super) struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Masked gather, direct, turned and tiled, against the dense gradient and a gather
+    /// Masked gather, direct, transposed and tiled, against the dense gradient and a gather
     Kernels(Kernels),
     /// Attention over blocks of keys against all scores at once
     Attention(attention::Attention),
@@ -219,14 +218,14 @@ impl Kernels {
                 let composed = || masked_gather::composed(x.clone(), dy.clone(), indices.clone());
                 let dense = fastest(&device, composed)?;
                 let direct = fastest(&device, || gather(Strategy::Direct))?;
-                let dots = fastest(&device, || gather(Strategy::Dots))?;
-                let turned = fastest(&device, || gather(Strategy::Turned))?;
+                let dots = fastest(&device, || gather(Strategy::DotProducts))?;
+                let turned = fastest(&device, || gather(Strategy::Transposed))?;
                 let tiled = fastest(&device, || gather(Strategy::Tiled))?;
                 let chosen = Strategy::Auto.resolve(Machine::of(&device), self.tokens, size, size, selected);
                 let auto = match chosen {
                     Strategy::Tiled => tiled,
-                    Strategy::Dots => dots,
-                    Strategy::Turned => turned,
+                    Strategy::DotProducts => dots,
+                    Strategy::Transposed => turned,
                     _ => direct,
                 };
                 let (dense_memory, auto_memory) =
@@ -313,30 +312,30 @@ impl Memory {
         let in_use = || in_use(device);
         let start = in_use()?;
         let mut base = match &self.model {
-            Some(model) => Pretrained::load(&demo::locate(&Wanted::whole(model))?.folder, device)?,
-            None => Pretrained::from_bytes(demo::NAME, demo::CONFIG, demo::WEIGHTS.to_vec(), device)?,
+            Some(model) => Pretrained::load(&ModelSource::named(model, "")?.folder(Files::All, &to_stderr)?, device)?,
+            None => Pretrained::from_bytes(embedded::NAME, embedded::CONFIG, embedded::WEIGHTS.to_vec(), device)?,
         };
         let loaded = in_use()?;
         let config = RunConfig { density, target_modules: List(vec!["all-linear".into()]), ..RunConfig::default() };
         let entry = method::find("sparta")?;
         let config = config.method_config();
-        let mut method = method::start(entry, &mut Setup::new(&config, device, 0), &mut base.transformer).await?;
-        let trained = method.trained_parameters();
+        let mut training = method::start(entry, &mut Setup::new(&config, device, 0), &mut base.transformer).await?;
+        let trained = training.trained_parameters();
         let between_steps = in_use()? - loaded;
 
         let batch = full_batch(&base, 4, 64);
         let with_gradient = {
             let batch = Prepared::new(&batch, &base.transformer, device);
-            method.attach(&mut base.transformer, 0);
+            training.attach(&mut base.transformer, 0);
             let hidden = base.transformer.hidden(batch.ids.clone(), &batch.layout);
             let loss = batch.loss_sum(&base.transformer, hidden);
             let mut gradients = loss.backward();
-            method.collect(&mut gradients);
-            method.detach(&mut base.transformer);
+            training.collect(&mut gradients);
+            training.detach(&mut base.transformer);
             drop((batch, loss, gradients));
             in_use()? - loaded
         };
-        drop(method::update(&mut *method, &mut base.transformer, &SETTINGS)?);
+        drop(training.update(&mut base.transformer, &SETTINGS)?);
         let after_step = in_use()? - loaded;
         Ok(Row { trained, model: loaded - start, between_steps: between_steps.max(after_step), with_gradient })
     }

@@ -2,43 +2,35 @@
 //!
 //! Standard output gets the answers and nothing else, so that they can be piped; all other words go to standard error.
 
+mod commands;
 mod conversation;
 mod lines;
 mod style;
 
-use std::{io::Write, path::Path, process::ExitCode, time::Instant};
+use std::{path::Path, process::ExitCode, time::Instant};
 
 use clap::Args;
 
 use self::{
+    commands::COMMANDS,
     conversation::Conversation,
     lines::{Line, Lines},
     style::Style,
 };
 use super::{
-    ModelArgs,
     format::count,
+    model_args::ModelArgs,
+    output::put,
     sampling::SamplingArgs,
     signals::{self, Interrupt},
 };
 use crate::{
     Error, Result,
-    data::{StreamDecoder, Tokenizer},
-    method::sides::Sides,
-    model::{Pretrained, generate::Generation, sample::Sampling},
+    data::Tokenizer,
+    generate::{Sampling, TextEnd, TextSettings, TextStream},
+    method::switch::SwitchableAdapters,
+    model::Pretrained,
 };
-
-/// What a line may begin with, behind a slash: name, what follows it, and what it does.
-const COMMANDS: &[(&str, &str, &str)] = &[
-    ("base", "", "answer without the adapter, or with it again"),
-    ("adapter", "DIR", "answer with the adapter in this folder instead"),
-    ("again", "", "answer the last message once more"),
-    ("undo", "", "forget the last message and its answer"),
-    ("reset", "", "forget the conversation"),
-    ("system", "TEXT", "set the system message; without TEXT remove it"),
-    ("help", "", "this list"),
-    ("exit", "", "leave, as Ctrl-D does; Ctrl-C stops an answer"),
-];
 
 /// Arguments of `agoge chat`.
 #[derive(Debug, Args)]
@@ -70,9 +62,9 @@ impl Chat {
         let tokenizer = Tokenizer::from_folder(&base.folder)?;
         let facts = device.facts.clone();
         let reason = device.reason.clone();
-        let sides = Sides::apply(adapters, &mut base, device)?;
+        let sides = SwitchableAdapters::apply(adapters, &mut base, device)?;
         let style = Style::of_terminal();
-        let told = lines.is_terminal() || self.verbose;
+        let introduced = lines.is_terminal() || self.verbose;
         let introduction = [
             Some(format!("device   {} ({}): {reason}", facts.name, facts.backend)),
             Some(format!("model    {}, {} parameters", base.name(), count(base.transformer.parameter_count()))),
@@ -82,7 +74,7 @@ impl Chat {
             }),
             Some("/help lists the commands, Ctrl-D leaves\n".to_owned()),
         ];
-        let mut session = Session {
+        let mut session = Chatting {
             base,
             tokenizer,
             sides,
@@ -95,14 +87,14 @@ impl Chat {
             interrupt: signals::interrupt(),
             talk: Conversation::new(self.system.filter(|text| !text.is_empty())),
         };
-        introduction.iter().flatten().filter(|_| told).for_each(|line| session.note(line));
+        introduction.iter().flatten().filter(|_| introduced).for_each(|line| session.note(line));
         loop {
             match lines.next(&session.prompt(), style)? {
                 Line::End => break,
                 Line::Interrupted => session.note("Ctrl-D leaves"),
                 Line::Text(text) if text.trim().is_empty() => {}
                 Line::Text(text) if text.trim() == "/exit" => break,
-                Line::Text(text) => session.hear(&text).await?,
+                Line::Text(text) => session.execute(&text).await?,
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -110,10 +102,10 @@ impl Chat {
 }
 
 /// A model that is being talked to.
-struct Session {
+struct Chatting {
     base: Pretrained,
     tokenizer: Tokenizer,
-    sides: Sides,
+    sides: SwitchableAdapters,
     sampling: Sampling,
     max_tokens: usize,
     /// Of the next draw.
@@ -126,7 +118,7 @@ struct Session {
     talk: Conversation,
 }
 
-impl Session {
+impl Chatting {
     /// What stands before the user's words: which side of the model will answer.
     fn prompt(&self) -> String {
         match self.sides.is_empty() {
@@ -136,8 +128,8 @@ impl Session {
         }
     }
 
-    /// Says which side of the model answers from now on.
-    fn tell_side(&self) {
+    /// Notes which side of the model answers from now on.
+    fn note_side(&self) {
         match self.sides.on() {
             true => self.note(&format!("adapter on: {} answers", self.sides.name())),
             false => self.note("adapter off: the base model answers"),
@@ -149,8 +141,8 @@ impl Session {
         eprintln!("{}", self.style.dim(text));
     }
 
-    /// Does what a line asks for. Bad input is told and costs only that line.
-    async fn hear(&mut self, line: &str) -> Result<()> {
+    /// Does what a line asks for. Bad input is reported and costs only that line.
+    async fn execute(&mut self, line: &str) -> Result<()> {
         let line = line.trim();
         let done = match line.strip_prefix('/') {
             None => self.ask(line).await,
@@ -158,7 +150,7 @@ impl Session {
             Some(text) if text.starts_with('/') => self.ask(text).await,
             Some(command) => {
                 let (name, text) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
-                self.obey(name, text.trim()).await
+                self.command(name, text.trim()).await
             }
         };
         match done {
@@ -170,7 +162,7 @@ impl Session {
         }
     }
 
-    async fn obey(&mut self, command: &str, text: &str) -> Result<()> {
+    async fn command(&mut self, command: &str, text: &str) -> Result<()> {
         if !matches!(command, "system" | "adapter") && !text.is_empty() {
             return Err(Error::input(format!(
                 "/{command} takes no text; // begins a message that starts with a slash"
@@ -179,19 +171,19 @@ impl Session {
         match command {
             "base" if self.sides.is_empty() => {
                 return Err(Error::input(
-                    "/base: there is no adapter to take off; give one with --adapter or /adapter",
+                    "/base: there is no adapter to switch off; give one with --adapter or /adapter",
                 ));
             }
             "base" => {
                 self.sides.toggle(&mut self.base)?;
-                self.tell_side();
+                self.note_side();
             }
             "adapter" if text.is_empty() => {
                 return Err(Error::input("/adapter wants the folder of a run or of another program's adapter"));
             }
             "adapter" => {
                 self.sides.switch(Path::new(text), &mut self.base)?;
-                self.tell_side();
+                self.note_side();
             }
             "again" => match self.talk.undo() {
                 None => return Err(Error::input("/again: nothing has been said yet")),
@@ -230,7 +222,7 @@ impl Session {
         let positions = self.base.transformer.architecture.max_positions;
         // Half of the positions at most: a large --max-tokens must not push the conversation out.
         let room = self.max_tokens.min(positions / 2).max(1);
-        let said = match self.talk.prompt(&self.tokenizer, positions, room) {
+        let generated = match self.talk.prompt(&self.tokenizer, positions, room) {
             Ok((prompt, forgotten)) => {
                 if forgotten > 0 {
                     let what = if forgotten == 1 { "message is" } else { "messages are" };
@@ -238,11 +230,11 @@ impl Session {
                         "the {positions} positions of the model are full: the oldest {what} forgotten ({forgotten})"
                     ));
                 }
-                self.say(&prompt).await
+                self.generate(&prompt).await
             }
             Err(error) => Err(error),
         };
-        match said {
+        match generated {
             Ok(answer) => {
                 self.talk.answer(&answer);
                 Ok(())
@@ -255,39 +247,33 @@ impl Session {
     }
 
     /// Generates the answer to `prompt` `[T]`, writes it as it comes, and gives it.
-    async fn say(&mut self, prompt: &[u32]) -> Result<String> {
-        let positions = self.base.transformer.architecture.max_positions;
-        let eos = self.tokenizer.eos_ids();
-        let mut generation = Generation::new(&self.base.transformer, prompt, self.sampling.clone(), eos, self.seed)?;
+    async fn generate(&mut self, prompt: &[u32]) -> Result<String> {
+        let settings = TextSettings { sampling: self.sampling.clone(), max_tokens: self.max_tokens, seed: self.seed };
+        let mut stream = TextStream::new(&self.base.transformer, &self.tokenizer, prompt, settings)?;
         // Another draw next time: /again would otherwise say the same.
         self.seed = self.seed.wrapping_add(1);
-        let mut decoder = StreamDecoder::new(&self.tokenizer, prompt, true);
-        let (mut answer, mut ended, mut made) = (String::new(), false, 0);
+        let mut answer = String::new();
         let started = Instant::now();
         self.interrupt.begin();
-        while made < self.max_tokens && !self.interrupt.asked() {
-            let Some(id) = generation.next().await? else {
-                ended = true;
-                break;
-            };
-            made += 1;
-            if let Some(text) = decoder.push(id)? {
-                write_answer(&mut answer, &text)?;
-            }
+        while let Some(text) = stream.next(|| self.interrupt.asked()).await? {
+            write_answer(&mut answer, &text)?;
         }
         let stopped = self.interrupt.end();
-        let secs = started.elapsed().as_secs_f64();
-        write_answer(&mut answer, &decoder.finish()?.unwrap_or_default())?;
+        let (tokens, secs) = (stream.tokens(), started.elapsed().as_secs_f64());
         put("\n")?;
-        if stopped {
-            self.note("stopped");
-        } else if prompt.len() + made >= positions {
-            self.note(&format!("cut off: the model has only {positions} positions; /reset makes room"));
-        } else if !ended {
-            self.note(&format!("cut off after {made} tokens; --max-tokens allows more"));
+        match stream.end() {
+            _ if stopped => self.note("stopped"),
+            Some(TextEnd::Positions) => {
+                let positions = self.base.transformer.architecture.max_positions;
+                self.note(&format!("cut off: the model has only {positions} positions; /reset makes room"));
+            }
+            Some(TextEnd::MaxTokens) => {
+                self.note(&format!("cut off after {tokens} tokens; --max-tokens allows more"));
+            }
+            _ => {}
         }
         if self.verbose {
-            self.note(&format!("{made} tokens in {secs:.1} s, {:.0} tokens/s", made as f64 / secs.max(1e-9)));
+            self.note(&format!("{tokens} tokens in {secs:.1} s, {:.0} tokens/s", tokens as f64 / secs.max(1e-9)));
         }
         if self.spaced {
             put("\n")?;
@@ -301,11 +287,4 @@ fn write_answer(answer: &mut String, text: &str) -> Result<()> {
     let begun = !answer.trim_start().is_empty();
     answer.push_str(text);
     put(if begun { text } else { text.trim_start() })
-}
-
-fn put(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|e| Error::Run(format!("cannot write to standard output: {e}")))
 }

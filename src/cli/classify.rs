@@ -8,7 +8,7 @@ use std::{
 use clap::Args;
 use serde_json::json;
 
-use super::{ModelArgs, format::percent};
+use super::{format::percent, model_args::ModelArgs};
 use crate::{
     Error, Result,
     data::{Batch, IGNORED_LABEL, Tokenizer, encode_for_classification},

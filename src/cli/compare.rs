@@ -15,22 +15,18 @@ use serde_json::json;
 
 use self::outcome::Outcome;
 use super::{
-    signals,
+    settings, signals,
     terminal::{Terminal, Verbosity},
 };
 use crate::{
     Error, Result,
     config::{List, Overrides, RunConfig},
-    device,
-    event::{Ending, Event},
-    files, method,
-    train::{
-        Inputs, Run,
-        estimate::outline,
-        evaluate::evaluate,
-        folder::prepare_out,
-        place::{described, pin},
-    },
+    event::{Ending, Event, messages::Setup},
+    files,
+    method::{self, Budget, METHODS},
+    session::{Checked, OpenDevices},
+    source::{describe, pin, silent},
+    train::{estimate::outline, evaluate::evaluate},
 };
 
 /// Arguments of `agoge compare`.
@@ -39,7 +35,7 @@ pub(super) struct Compare {
     /// Methods to compare, comma-separated
     #[arg(long, value_name = "NAMES", default_value = "sparta,lora,full,head")]
     methods: List<String>,
-    /// Give sparta as many trained numbers as lora has
+    /// Give sparta as many trainable parameters as lora has
     #[arg(long)]
     match_trainable: bool,
     /// Seeds to repeat every method with, comma-separated
@@ -68,34 +64,31 @@ struct Planned {
 
 impl Compare {
     pub(super) async fn run(self) -> Result<ExitCode> {
-        let mut base = self.config.as_deref().map_or_else(|| Ok(RunConfig::default()), RunConfig::from_toml)?;
-        self.settings.clone().apply(&mut base);
-        for (name, path) in [("model", &base.model), ("data", &base.data), ("out", &base.out)] {
-            if path.as_os_str().is_empty() {
-                return Err(Error::input(format!("--{name} is missing: give it as a flag or in --config")));
-            }
-        }
+        let typed = self.settings.given();
+        let mut base = settings::read(self.config.as_deref(), self.settings.clone(), &["model", "data", "out"])?;
         if self.methods.0.is_empty() || self.seeds.0.is_empty() {
             return Err(Error::input("--methods and --seeds want at least one name and one number"));
         }
+        let entries = self.methods.0.iter().map(|name| method::find(name)).collect::<Result<Vec<_>>>()?;
+        method::settings::check_typed(&entries, &typed)?;
         let quiet = self.verbosity.quiet || self.verbosity.json;
-        pin(&mut base, quiet)?;
+        pin(&mut base, self.verbosity.report())?;
         let mut planned = self.plan(&base)?;
         if self.match_trainable {
             match_trainable(&mut planned)?;
         }
-        let stop = signals::stop_flag();
+        let (stop, devices) = (signals::stop_flag(), OpenDevices::default());
         let mut outcomes = Vec::new();
         let runs = planned.len();
         for (number, plan) in planned.into_iter().enumerate() {
             if !quiet {
                 eprintln!("\n── {} of {runs}: {}, seed {}", number + 1, plan.method, plan.config.seed);
             }
-            match self.one(plan, &stop).await? {
+            match self.one(plan, &devices, &stop).await? {
                 Some(outcome) => outcomes.push(outcome),
                 None => {
                     eprintln!(
-                        "stopped: the runs that are complete stay in {}; call again to go on",
+                        "stopped: the runs that are complete stay in {}; call again to continue",
                         base.out.display()
                     );
                     return Ok(ExitCode::FAILURE);
@@ -125,9 +118,9 @@ impl Compare {
             }
         }
         for method in &self.methods.0 {
-            method::find(method)?;
+            let entry = method::find(method)?;
             let mut config = RunConfig { method: method.clone(), ..base.clone() };
-            if !matches!(method.as_str(), "sparta" | "lora") {
+            if entry.budget.is_none() {
                 // Targets choose where to adapt; training everything, or only the head, has no such choice.
                 (config.target_modules, config.frozen_modules) = (List(Vec::new()), List(Vec::new()));
             }
@@ -145,8 +138,8 @@ impl Compare {
         Ok(planned)
     }
 
-    /// Trains once and judges the result; `None` if it was stopped. A complete run of the same settings is taken over.
-    async fn one(&self, plan: Planned, stop: &AtomicBool) -> Result<Option<Outcome>> {
+    /// Trains once and evaluates the result; `None` if it was stopped. A complete run of the same settings is taken over.
+    async fn one(&self, plan: Planned, devices: &OpenDevices, stop: &AtomicBool) -> Result<Option<Outcome>> {
         let Planned { method, config } = plan;
         if !self.overwrite
             && let Some(known) = Outcome::read(&config)
@@ -156,33 +149,36 @@ impl Compare {
             }
             return Ok(Some(known));
         }
-        let inputs = Inputs::load_on(&config, device::open(&config.device).await?, true)?;
         // An unfinished run of an earlier comparison is done again.
-        prepare_out(&config.out, self.overwrite || Outcome::unfinished(&config.out))?;
-        Outcome::begin(&config)?;
+        let overwrite = self.overwrite || Outcome::unfinished(&config.out);
+        let setup = Setup { config, overwrite, ..Setup::default() };
+        let loaded = Checked::new(&setup)?.pin(&silent)?.load(devices, true, &silent).await?;
+        let prepared = loaded.prepare()?;
+        Outcome::begin(prepared.config())?;
+        let mut session = prepared.start(&silent).await?;
         let (mut losses, mut peak_memory_bytes) = (Vec::new(), 0);
-        let mut run = Run::new(config.clone(), inputs, false).await?;
         let verbosity = Verbosity { json: false, quiet: self.verbosity.quiet || self.verbosity.json };
         let mut terminal = Terminal::new(verbosity);
         terminal.show_data = false;
         let ending = terminal
-            .follow(&mut run, stop, |event| {
+            .follow(&mut session, stop, |event| {
                 if let Event::Step(metrics) = event {
                     losses.extend(metrics.loss);
-                    peak_memory_bytes = peak_memory_bytes.max(metrics.memory_in_use_bytes);
+                    peak_memory_bytes = peak_memory_bytes.max(metrics.memory_reserved_bytes);
                 }
             })
             .await?;
         if ending == Ending::Stopped || stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
+        let (config, run) = (setup.config, session.run());
         let inputs = run.inputs();
-        let judge = async |split: &Option<_>| match split {
+        let evaluated = async |split: &Option<_>| match split {
             Some(split) => evaluate(&inputs.base, split, config.batch_size, 0, &inputs.device).await.map(Some),
             None => Ok(None),
         };
-        let (valid, test) = (judge(&inputs.dataset.valid).await?, judge(&inputs.dataset.test).await?);
-        let outcome = Outcome::new(&config, method, &run, &losses, peak_memory_bytes, valid, test);
+        let (valid, test) = (evaluated(&inputs.dataset.valid).await?, evaluated(&inputs.dataset.test).await?);
+        let outcome = Outcome::new(&config, method, run, &losses, peak_memory_bytes, valid, test);
         outcome.write(&config)?;
         Ok(Some(outcome))
     }
@@ -198,21 +194,35 @@ fn with_setting(config: &RunConfig, setting: &str) -> Result<RunConfig> {
     config.with(name, value)
 }
 
-/// Gives the sparse method as many trained numbers in the body of the model as the low-rank method has.
+/// Gives methods that can train any number of parameters as many in the body of the model as the first of the others trains.
 fn match_trainable(planned: &mut [Planned]) -> Result<()> {
-    let find = |method: &str| planned.iter().find(|plan| plan.method == method).map(|plan| plan.config.clone());
-    let (Some(lora), Some(_)) = (find("lora"), find("sparta")) else {
-        return Err(Error::input("--match-trainable needs both sparta and lora among the --methods"));
+    let budget = |plan: &Planned| method::find(&plan.method).ok().and_then(|entry| entry.budget);
+    let exact = |plan: &&mut Planned| matches!(budget(plan), Some(Budget::Exact { .. }));
+    let reference = planned.iter().find(|plan| matches!(budget(plan), Some(Budget::Steps { .. })));
+    let (Some(reference), true) =
+        (reference, planned.iter().any(|plan| matches!(budget(plan), Some(Budget::Exact { .. }))))
+    else {
+        let names = |wanted: fn(Budget) -> bool| {
+            let all = METHODS.iter().filter(|entry| entry.budget.is_some_and(wanted)).map(|entry| entry.name);
+            all.collect::<Vec<_>>().join(" or ")
+        };
+        return Err(Error::input(format!(
+            "--match-trainable needs {} and {} among the --methods",
+            names(|budget| matches!(budget, Budget::Exact { .. })),
+            names(|budget| matches!(budget, Budget::Steps { .. }))
+        )));
     };
-    let (_, architecture) = described(&lora, true)?;
-    // The head is trained beside either method and does not count, so its classes need not be known.
-    let outline = outline(&lora, &architecture, 0);
+    let config = reference.config.clone();
+    let (_, architecture) = describe(&config, &silent)?;
+    // The head is trained beside any method and does not count, so its classes need not be known.
+    let outline = outline(&config, &architecture, 0);
     let head = outline.head.classifier_names();
-    let trained = method::plan(method::find("lora")?, &lora.method_config(), &[], &outline)?;
-    let body = trained.iter().map(|planned| &planned.tensor).filter(|tensor| !head.contains(&tensor.name));
-    let wanted: usize = body.map(|tensor| tensor.trained).sum();
-    for plan in planned.iter_mut().filter(|plan| plan.method == "sparta") {
-        plan.config.trainable_parameters = wanted;
+    let trained = method::trained(method::find(&config.method)?, &config.method_config(), Vec::new(), &outline)?;
+    let wanted: usize = trained.iter().filter(|tensor| !head.contains(&tensor.name)).map(|tensor| tensor.trained).sum();
+    for plan in planned.iter_mut().filter(exact) {
+        if let Some(Budget::Exact { counted, .. }) = budget(plan) {
+            plan.config = plan.config.with(counted, &wanted.to_string())?;
+        }
     }
     Ok(())
 }

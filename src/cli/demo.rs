@@ -18,8 +18,10 @@ use crate::{
     Error, Result,
     config::{OF_MODEL_AND_DATA, Overrides},
     demo::{self, Example},
-    event::{Ending, Event},
-    train::{Inputs, Run, folder::prepare_out},
+    event::{Ending, Event, messages::Setup},
+    method,
+    session::{OpenDevices, launch},
+    source::embedded,
 };
 
 /// Settings that the short help shows.
@@ -49,28 +51,26 @@ impl Demo {
             )));
         }
         let mut config = demo::config();
+        let typed = self.settings.given();
         self.settings.apply(&mut config);
-        config.check()?;
-        if !config.out.as_os_str().is_empty() {
-            prepare_out(&config.out, false)?;
-        }
+        method::settings::check_typed(&[method::find(&config.method)?], &typed)?;
+        let setup = Setup { config, demo: true, ..Setup::default() };
         let stop = signals::stop_flag();
-        let inputs = Inputs::load(&config).await?;
-        let mut run = Run::new(config, inputs, false).await?;
+        let mut session = launch(&setup, &OpenDevices::default(), self.verbosity.report()).await?;
         let mut terminal = Terminal::new(self.verbosity);
         (terminal.show_data, terminal.show_samples) = (false, false);
-        let mut story = Story::default();
-        let ending = terminal.follow(&mut run, &stop, |event| story.hear(event)).await?;
+        let mut summary = Summary::default();
+        let ending = terminal.follow(&mut session, &stop, |event| summary.add(event)).await?;
         if !self.verbosity.quiet && !self.verbosity.json {
-            story.tell(&demo::examples(), ending);
+            summary.print(&demo::examples(), ending);
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// What happened, for the summary.
+/// What happened.
 #[derive(Default)]
-struct Story {
+struct Summary {
     /// First and last answer to each prompt.
     answers: BTreeMap<String, (String, String)>,
     losses: Vec<f64>,
@@ -80,25 +80,25 @@ struct Story {
     tokens_per_sec: f64,
 }
 
-impl Story {
-    fn hear(&mut self, event: &Event) {
+impl Summary {
+    fn add(&mut self, event: &Event) {
         match event {
             Event::Started(started) => self.trained = (started.trained_parameters, started.total_parameters),
-            Event::Step(metrics) => {
-                self.losses.extend(metrics.loss);
-                self.tokens_per_sec = metrics.tokens_per_sec;
-            }
+            Event::Step(metrics) => self.losses.extend(metrics.loss),
             Event::Evaluated { metrics, .. } => self.valid.extend(metrics.eval_loss),
             Event::Sample { prompt, text, .. } => {
                 let answer = self.answers.entry(prompt.clone()).or_insert_with(|| (text.clone(), String::new()));
                 answer.1.clone_from(text);
             }
-            Event::Finished { elapsed_secs, .. } => self.elapsed_secs = *elapsed_secs,
+            Event::Finished { elapsed_secs, tokens, .. } => {
+                self.elapsed_secs = *elapsed_secs;
+                self.tokens_per_sec = *tokens as f64 / elapsed_secs.max(1e-9);
+            }
             _ => {}
         }
     }
 
-    fn tell(&self, prompts: &[Example], ending: Ending) {
+    fn print(&self, prompts: &[Example], ending: Ending) {
         println!();
         for example in prompts {
             let Some((before, after)) = self.answers.get(&example.prompt) else { continue };
@@ -114,7 +114,7 @@ impl Story {
             println!("  validation  {first:.3} -> {last:.3}, on questions it has never seen");
         }
         println!(
-            "  trained     {} of {} numbers ({}), in {} at {} tokens/s",
+            "  trained     {} of {} parameters ({}), in {} at {} tokens/s",
             count(self.trained.0),
             count(self.trained.1),
             percent(self.trained.0 as f64 / self.trained.1.max(1) as f64),
@@ -147,7 +147,7 @@ fn wrapped(label: &str, text: &str) -> String {
 
 fn export(folder: &Path) -> Result<ExitCode> {
     let (model, data) = (folder.join("model"), folder.join("data"));
-    demo::write(&model, &data)?;
+    embedded::write(&model, &data)?;
     println!("model in {}, data in {}", model.display(), data.display());
     if let Some(example) = demo::examples().first() {
         println!("try: agoge generate --model {} --prompt {:?}", model.display(), example.prompt);

@@ -5,16 +5,16 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Args;
 use serde_json::json;
 
-use super::format::bytes;
+use super::{format::bytes, settings};
 use crate::{
-    Error, Result,
-    config::{Overrides, RunConfig},
+    Result,
+    config::Overrides,
     device,
     event::messages,
-    train::{
-        estimate::{estimate, settle},
-        inputs::Outlook,
-    },
+    method,
+    session::Preflight,
+    source::{Report, silent, to_stderr},
+    train::estimate::{estimate, settle},
 };
 
 /// Arguments of `agoge estimate`.
@@ -32,13 +32,12 @@ pub(super) struct Estimate {
 
 impl Estimate {
     pub(super) async fn run(self) -> Result<ExitCode> {
-        let mut config = self.config.as_deref().map_or_else(|| Ok(RunConfig::default()), RunConfig::from_toml)?;
-        self.settings.apply(&mut config);
-        if config.model.as_os_str().is_empty() {
-            return Err(Error::input("--model is missing: give it as a flag or in --config"));
-        }
+        let typed = self.settings.given();
+        let mut config = settings::read(self.config.as_deref(), self.settings, &["model"])?;
         config.check()?;
-        let Outlook { architecture, classes, rows } = Outlook::load(&config, self.json)?;
+        method::settings::check_typed(&[method::find(&config.method)?], &typed)?;
+        let report: Report = if self.json { &silent } else { &to_stderr };
+        let Preflight { architecture, classes, rows } = Preflight::load(&config, report)?;
         let device = device::find(&config.device).await?;
         let chosen = match config.memory_budget.is_empty() {
             true => None,

@@ -4,13 +4,13 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, ValueEnum};
 
-use super::{ModelArgs, format::count};
+use super::{format::count, model_args::ModelArgs};
 use crate::{
     Error, Result,
     config::{List, MaskPrompt, RunConfig, Task},
     data::{DataFiles, Dataset, Source, Tokenizer},
-    demo,
     model::classifier::Purpose,
+    source,
     train::{classification::Classification, evaluate::evaluate, inputs::data_settings},
 };
 
@@ -39,7 +39,7 @@ pub(super) struct Evaluate {
     /// Most tokens in a row; 0 = 512 or the model's limit, whichever is less
     #[arg(long, default_value_t = 0)]
     max_seq_length: usize,
-    /// Judge only the answers
+    /// Evaluate only the answers
     #[arg(long, value_enum, default_value_t, num_args = 0..=1, default_missing_value = "true")]
     mask_prompt: MaskPrompt,
     /// Count and skip rows that cannot be used instead of stopping
@@ -73,6 +73,7 @@ impl Evaluate {
         let settings = data_settings(&config, architecture.max_positions)?;
         let dataset = Dataset::from_sources(source, None, &settings, &tokenizer)?;
         dataset.check_vocabulary(architecture.vocab_size)?;
+        dataset.check_token_types(architecture.token_types)?;
         let result = evaluate(&base, &dataset.train, self.batch_size, 0, &device).await?;
         if self.json {
             println!("{}", serde_json::json!(result));
@@ -81,7 +82,7 @@ impl Evaluate {
         println!("data        {} ({} rows)", dataset.report.train.file, count(result.rows));
         match &result.classification {
             None => {
-                println!("tokens      {} judged", count(result.target_tokens));
+                println!("tokens      {} evaluated", count(result.target_tokens));
                 println!("loss        {:.4}", result.loss);
                 println!("perplexity  {:.3}", result.perplexity);
             }
@@ -94,7 +95,7 @@ impl Evaluate {
     }
 
     fn file(&self) -> Result<PathBuf> {
-        let files = DataFiles::find(&demo::data(&self.data)?, None)?;
+        let files = DataFiles::find(&source::data(&self.data)?, None)?;
         let missing = |what: &str| {
             Error::input(format!("--split {what}: there is no {what} file beside {}", files.train.display()))
         };

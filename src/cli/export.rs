@@ -7,14 +7,13 @@ use clap::{Args, builder::PossibleValuesParser};
 use super::format::{bytes, count};
 use crate::{
     Result,
-    demo::locate,
     device::ComputeDevice,
-    hub::Wanted,
     method::{
         adapter::Adapter,
         formats::{self, FORMATS},
     },
     model::Pretrained,
+    source::{Files, ModelSource, to_stderr},
     train::results,
 };
 
@@ -47,12 +46,12 @@ impl Export {
         let format = formats::find(&self.format)?;
         let adapter = Adapter::read(&self.adapter)?;
         results::check_export_out(&self.out, format, self.overwrite)?;
-        let folder = locate(&Wanted::whole(&self.model))?.folder;
+        let folder = ModelSource::named(&self.model, "")?.folder(Files::All, &to_stderr)?;
         let base = Pretrained::load_for(&folder, adapter.purpose(), &ComputeDevice::cpu())?;
         let base_name = self.base_name.clone().unwrap_or_else(|| results::known_base(&adapter, &self.model));
         let written = results::export(&adapter, &base, format, base_name, &self.out)?;
         println!(
-            "adapter in {}: {}, {} trained numbers, {}",
+            "adapter in {}: {}, {} trained parameters, {}",
             self.out.display(),
             format.about,
             count(adapter.info.trained_parameters),

@@ -1,14 +1,14 @@
 //! `agoge generate`
 
-use std::{io::Write, process::ExitCode, sync::atomic::Ordering, time::Instant};
+use std::{process::ExitCode, sync::atomic::Ordering, time::Instant};
 
 use clap::Args;
 
-use super::{ModelArgs, sampling::SamplingArgs, signals};
+use super::{model_args::ModelArgs, output::put, sampling::SamplingArgs, signals};
 use crate::{
     Error, Result,
-    data::{Message, StreamDecoder, Tokenizer},
-    model::generate::Generation,
+    data::{Message, Tokenizer},
+    generate::{TextSettings, TextStream},
 };
 
 /// Arguments of `agoge generate`.
@@ -44,32 +44,21 @@ impl Generate {
             eprintln!("device   {} ({}): {}", device.facts.name, device.facts.backend, device.reason);
         }
         let prompt = self.prompt_ids(&tokenizer)?;
-        let mut generation =
-            Generation::new(&base.transformer, &prompt, sampling, tokenizer.eos_ids(), self.sampling.seed)?;
-        let mut decoder = StreamDecoder::new(&tokenizer, &prompt, true);
+        let SamplingArgs { max_tokens, seed, .. } = self.sampling;
+        let settings = TextSettings { sampling, max_tokens, seed };
+        let mut stream = TextStream::new(&base.transformer, &tokenizer, &prompt, settings)?;
         let stop = signals::stop_flag();
-        let say = |text: &str| {
-            let mut out = std::io::stdout().lock();
-            out.write_all(text.as_bytes())
-                .and_then(|()| out.flush())
-                .map_err(|e| Error::Run(format!("cannot write to standard output: {e}")))
-        };
         if !self.chat {
-            say(&self.prompt)?;
+            put(&self.prompt)?;
         }
-        let (started, mut made) = (Instant::now(), 0);
-        while made < self.sampling.max_tokens && !stop.load(Ordering::Relaxed) {
-            let Some(id) = generation.next().await? else { break };
-            made += 1;
-            if let Some(text) = decoder.push(id)? {
-                say(&text)?;
-            }
+        let started = Instant::now();
+        while let Some(text) = stream.next(|| stop.load(Ordering::Relaxed)).await? {
+            put(&text)?;
         }
-        say(&decoder.finish()?.unwrap_or_default())?;
-        say("\n")?;
+        put("\n")?;
         if !self.quiet {
-            let secs = started.elapsed().as_secs_f64();
-            eprintln!("{made} tokens in {secs:.1} s, {:.0} tokens/s", made as f64 / secs.max(1e-9));
+            let (tokens, secs) = (stream.tokens(), started.elapsed().as_secs_f64());
+            eprintln!("{tokens} tokens in {secs:.1} s, {:.0} tokens/s", tokens as f64 / secs.max(1e-9));
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -16,10 +16,9 @@ use super::{
 use crate::{
     Error, Result,
     data::Tokenizer,
-    demo::locate,
-    hub::Wanted,
     method::{adapter::Adapter, formats::FORMATS},
     model::{Architecture, architecture::Positions, family, fingerprint, weights::Weights},
+    source::{Files, ModelSource, to_stderr},
     train::{checkpoint, metrics},
 };
 
@@ -36,8 +35,7 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let located = locate(&Wanted::whole(&self.folder))?;
-        let folder = &located.folder;
+        let folder = &ModelSource::named(&self.folder, "")?.folder(Files::All, &to_stderr)?;
         if !folder.is_dir() {
             return Err(Error::input(format!("{}: there is no such folder", folder.display())));
         }
@@ -136,7 +134,11 @@ fn run(folder: &Path, config: Option<Value>, has_adapter: bool) -> Result<(Value
             0 => String::new(),
             all => format!(" of {} ({})", count(all), percent(info.trained_parameters as f64 / all as f64)),
         };
-        lines.push(format!("method       {}, {} numbers trained{share}", info.method, count(info.trained_parameters)));
+        lines.push(format!(
+            "method       {}, {} trainable parameters{share}",
+            info.method,
+            count(info.trained_parameters)
+        ));
         if let Some(packing) = info.quantized {
             lines.push(format!("base weights quantized to {} bits in linear layers", packing.bits()));
         }
@@ -151,7 +153,15 @@ fn run(folder: &Path, config: Option<Value>, has_adapter: bool) -> Result<(Value
         }
         let tensors: u64 = adapter.weights.names().map(|name| adapter.weights.stored_bytes(name) as u64).sum();
         lines.push(format!("adapter      {} in {}, layout {}", bytes(tensors), info.dtype, adapter.format.name));
-        lines.extend(modules(info.settings.get("tensors"), info.settings["rank"].as_u64()));
+        // Matrices that a method has of its own for a tensor are stored under that tensor's name and their own.
+        let stored = |name: &str| {
+            let matrices = adapter
+                .weights
+                .names()
+                .filter(|known| known.strip_prefix(name).is_some_and(|end| end.starts_with('.')));
+            matrices.filter_map(|name| Some(adapter.weights.dims(name)?.iter().product::<usize>())).sum()
+        };
+        lines.extend(modules(info.settings.get("tensors"), &stored));
         facts["adapter"] = json!(info);
     } else {
         lines.push("adapter      none yet".into());
@@ -171,7 +181,7 @@ fn run(folder: &Path, config: Option<Value>, has_adapter: bool) -> Result<(Value
             last.step,
             count(last.tokens as usize),
             seconds(last.elapsed_secs),
-            count(last.tokens_per_sec as usize)
+            count((last.tokens as f64 / last.elapsed_secs.max(1e-9)) as usize)
         ));
         facts["last"] = json!(last);
     }
@@ -185,8 +195,8 @@ fn run(folder: &Path, config: Option<Value>, has_adapter: bool) -> Result<(Value
     Ok((facts, lines))
 }
 
-/// Trained numbers by module name, over all layers.
-fn modules(tensors: Option<&Value>, rank: Option<u64>) -> Vec<String> {
+/// Trainable parameters by module name, over all layers; those of a tensor that does not say how many are `stored` for it.
+fn modules(tensors: Option<&Value>, stored: &dyn Fn(&str) -> usize) -> Vec<String> {
     let mut by_module: BTreeMap<String, (usize, usize, usize)> = BTreeMap::new();
     for tensor in tensors.and_then(Value::as_array).into_iter().flatten() {
         let Some(name) = tensor["name"].as_str() else { continue };
@@ -194,12 +204,10 @@ fn modules(tensors: Option<&Value>, rank: Option<u64>) -> Vec<String> {
         let rows = tensor["rows"].as_array().map_or(0, |rows| rows.len() as u64);
         let width = tensor["shape"].as_array().and_then(|dims| dims.last()?.as_u64()).unwrap_or(0);
         let trained = tensor["drawn"].as_u64().map(|drawn| drawn + rows * width).or(tensor["trained"].as_u64());
-        let sides: u64 = tensor["shape"].as_array().into_iter().flatten().filter_map(Value::as_u64).sum();
-        let trained = trained.or(rank.map(|rank| rank * sides));
         let module = name.trim_end_matches(".weight").rsplit('.').next().unwrap_or(name).to_owned();
         let entry = by_module.entry(module).or_default();
         entry.0 += 1;
-        entry.1 += trained.unwrap_or(0) as usize;
+        entry.1 += trained.map_or_else(|| stored(name), |trained| trained as usize);
         entry.2 += len as usize;
     }
     let line = |(module, (tensors, trained, len)): (String, (usize, usize, usize))| {
@@ -215,11 +223,12 @@ fn modules(tensors: Option<&Value>, rank: Option<u64>) -> Vec<String> {
 /// The lines of `metrics.jsonl` that are whole.
 #[cfg(test)]
 #[test]
-fn modules_count_rows_and_drawn_numbers() {
+fn modules_count_rows_and_drawn_entries() {
     let tensors = json!([{ "name": "a.0.v_proj.weight", "shape": [4, 8], "drawn": 3, "rows": [1] }]);
-    assert!(modules(Some(&tensors), None)[0].contains("11"), "{:?}", modules(Some(&tensors), None));
+    let lines = |tensors: &Value, stored: usize| modules(Some(tensors), &|_| stored);
+    assert!(lines(&tensors, 0)[0].contains("11"), "{:?}", lines(&tensors, 0));
     let full = json!([crate::event::TrainedTensor { name: "x.norm.weight".into(), shape: vec![8], trained: 8 }]);
     let low_rank = json!([{ "name": "a.0.v_proj.weight", "shape": [4, 8] }]);
-    assert!(modules(Some(&low_rank), Some(2))[0].contains("24"), "{:?}", modules(Some(&low_rank), Some(2)));
-    assert!(modules(Some(&full), None)[0].contains("100 %"), "{:?}", modules(Some(&full), None));
+    assert!(lines(&low_rank, 24)[0].contains("24"), "{:?}", lines(&low_rank, 24));
+    assert!(lines(&full, 0)[0].contains("100 %"), "{:?}", lines(&full, 0));
 }

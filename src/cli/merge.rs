@@ -6,8 +6,8 @@ use clap::{Args, ValueEnum};
 use safetensors::Dtype;
 
 use super::{
-    ModelArgs,
     format::{bytes, count},
+    model_args::ModelArgs,
 };
 use crate::{
     Error, Result,
@@ -53,7 +53,7 @@ pub(super) struct Merge {
     /// Folder for the merged model, or the file for --format gguf
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
-    /// Storage type; the base model's unless told otherwise
+    /// Storage type; the base model's by default
     #[arg(long, value_enum)]
     dtype: Option<MergedDtype>,
     /// Replace a model that is there already
@@ -87,7 +87,7 @@ impl Merge {
             Some(MergedDtype::Q8) | None => base.dtype,
         };
         let size = save::folder(&base, dtype, &self.out, save::MOST_FILE_BYTES).await?;
-        self.tell(&overlaps);
+        self.report(&overlaps);
         println!(
             "merged model in {}: {} parameters as {dtype:?}, {}",
             self.out.display(),
@@ -126,7 +126,7 @@ impl Merge {
             gguf::write(gguf::Source::File(&weights), &config, folder, &name, encoding(stored), &self.out).await?
         } else {
             let (base, _device, overlaps) = self.model.in_f32().load_reporting().await?;
-            self.tell(&overlaps);
+            self.report(&overlaps);
             let source = gguf::Source::Model(&base.transformer);
             gguf::write(source, &config, folder, &name, encoding(base.dtype), &self.out).await?
         };
@@ -144,12 +144,12 @@ impl Merge {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Says which adapters change the same numbers.
-    fn tell(&self, overlaps: &[Overlap]) {
+    /// Reports which adapters change the same entries.
+    fn report(&self, overlaps: &[Overlap]) {
         for overlap in overlaps {
             let name = |place: usize| self.model.adapter[place].folder.display();
             println!(
-                "overlap      {} numbers are changed by both {} and {}: the changes add",
+                "overlap      {} entries are changed by both {} and {}: the changes add",
                 count(overlap.shared),
                 name(overlap.first),
                 name(overlap.second)

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::{Error, Result, model::sample::Sampling};
+use crate::{Error, Result, generate::Sampling};
 
 /// Flags of drawing.
 #[derive(Clone, Debug, Args)]

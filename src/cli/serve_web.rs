@@ -18,7 +18,7 @@ use connection::{Answer, Asked};
 use super::signals;
 use crate::{Error, Result};
 
-/// How often it looks whether it was told to end.
+/// How often it looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Arguments of `agoge serve-web`.
@@ -64,7 +64,7 @@ fn accept(listener: &TcpListener, dir: &Path) {
             continue;
         };
         let dir = dir.to_path_buf();
-        // Neither a browser that has gone away nor one that finds no room hears anything.
+        // Neither a browser that has gone away nor one that finds no room gets an answer.
         let _ = spawn(move || {
             let _ = connection::serve(stream, |asked| answer(asked, &dir));
         });
@@ -166,12 +166,12 @@ mod tests {
             }
             for stream in &mut open {
                 stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time");
-                let mut told = Vec::new();
-                while !told.ends_with(b"the page") {
+                let mut answer = Vec::new();
+                while !answer.ends_with(b"the page") {
                     let mut some = [0; 1024];
                     let count = stream.read(&mut some).expect("an answer");
-                    assert!(count > 0, "closed after {:?}", String::from_utf8_lossy(&told));
-                    told.extend_from_slice(&some[..count]);
+                    assert!(count > 0, "closed after {:?}", String::from_utf8_lossy(&answer));
+                    answer.extend_from_slice(&some[..count]);
                 }
             }
         }

@@ -13,13 +13,11 @@ use super::format::{bytes, count, percent, seconds};
 use crate::{
     Error, Result,
     event::{Command, Ending, Event, Metrics, Started},
-    train::{Run, run::Turn},
+    session::{Commands, Session, Update, sleep},
+    source::{Report, silent, to_stderr},
 };
 
-/// How often a run that stands still looks whether it may go on.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
-
-/// How much is told.
+/// How much is reported.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(super) struct Verbosity {
     /// Tell nothing but errors
@@ -28,6 +26,30 @@ pub(super) struct Verbosity {
     /// Write the events as JSON Lines to standard output
     #[arg(long)]
     pub json: bool,
+}
+
+impl Verbosity {
+    /// Where the progress of a launch is reported.
+    pub(super) fn report(self) -> Report<'static> {
+        if self.quiet || self.json { &silent } else { &to_stderr }
+    }
+}
+
+/// Ctrl-C as the only command.
+struct StopFlag<'a> {
+    stop: &'a AtomicBool,
+    received: bool,
+}
+
+impl Commands for StopFlag<'_> {
+    async fn within(&mut self, time: Duration) -> Option<Command> {
+        if self.stop.load(Ordering::Relaxed) && !self.received {
+            self.received = true;
+            return Some(Command::Stop);
+        }
+        sleep(time).await;
+        None
+    }
 }
 
 /// Draws events.
@@ -46,51 +68,43 @@ impl Terminal {
         Self { verbosity, bar: None, steps: 0, show_data: true, show_samples: true }
     }
 
-    /// Polls `run` to its end, drawing every event and handing it to `also`.
+    /// Polls a session to its end, drawing every event and handing it to `also`.
     pub(super) async fn follow(
         &mut self,
-        run: &mut Run,
+        session: &mut Session,
         stop: &AtomicBool,
+        also: impl FnMut(&Event),
+    ) -> Result<Ending> {
+        let ending = self.poll(session, &mut StopFlag { stop, received: false }, also).await;
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        ending
+    }
+
+    async fn poll(
+        &mut self,
+        session: &mut Session,
+        commands: &mut StopFlag<'_>,
         mut also: impl FnMut(&Event),
     ) -> Result<Ending> {
         let mut ending = Ending::Stopped;
-        let (mut told, mut waiting) = (false, false);
-        loop {
-            if stop.load(Ordering::Relaxed) && !told {
-                told = true;
-                run.tell(Command::Stop);
-                self.line("stopping: the step is finished and saved (once more to leave at once)");
-            }
-            if run.paused() && !stop.load(Ordering::Relaxed) {
-                if !waiting {
-                    self.line("paused by another process, which can resume it");
-                }
-                waiting = true;
-                std::thread::sleep(LOOK_AGAIN);
-                run.listen();
-                continue;
-            }
-            waiting = false;
-            let turn = match run.turn().await {
-                Ok(turn) => turn,
-                Err(error) => {
-                    self.finish();
-                    return Err(error);
-                }
-            };
-            match turn {
-                Turn::Event(event) => {
+        while let Some(update) = session.next(commands).await? {
+            match update {
+                Update::Event(event) => {
                     if let Event::Finished { ending: how, .. } = &event {
                         ending = *how;
                     }
                     also(&event);
                     self.draw(&event)?;
                 }
-                Turn::Worked => {}
-                Turn::Over => break,
+                Update::Received(_) => {
+                    self.line("stopping: the step is finished and saved (once more to leave at once)");
+                }
+                Update::Paused => self.line("paused by another process, which can resume it"),
+                Update::Running => {}
             }
         }
-        self.finish();
         Ok(ending)
     }
 
@@ -102,12 +116,6 @@ impl Terminal {
         match &self.bar {
             Some(bar) => bar.println(text),
             None => eprintln!("{text}"),
-        }
-    }
-
-    fn finish(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
         }
     }
 
@@ -140,7 +148,7 @@ impl Terminal {
                 let how = match ending {
                     Ending::Completed => "done",
                     Ending::EarlyStop => "stopped early: the validation loss no longer falls",
-                    Ending::Stopped => "stopped; go on with --resume",
+                    Ending::Stopped => "stopped; continue with --resume",
                 };
                 let best = best_eval
                     .map_or_else(String::new, |(loss, at)| format!(", best validation loss {loss:.4} at step {at}"));
@@ -184,7 +192,7 @@ impl Terminal {
             m.loss.unwrap_or(f64::NAN),
             m.learning_rate.unwrap_or(0.0),
             count(m.tokens_per_sec as usize),
-            bytes(m.memory_in_use_bytes),
+            format_args!("{} held", bytes(m.memory_reserved_bytes)),
             seconds(m.remaining_secs)
         );
         match &self.bar {

@@ -5,22 +5,17 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Args;
 
 use super::{
-    signals,
+    settings, signals,
     terminal::{Terminal, Verbosity},
     window,
 };
 use crate::{
-    Error, Result,
-    config::{Overrides, RunConfig},
-    data::DataFiles,
-    demo,
+    Result,
+    config::Overrides,
     event::messages::Setup,
     method,
-    train::{
-        Inputs, Run,
-        folder::{prepare_out, resume_config},
-        place::pin,
-    },
+    session::{Checked, OpenDevices, launch},
+    train::folder::resume_config,
 };
 
 /// Arguments of `agoge train`.
@@ -46,44 +41,24 @@ pub(super) struct Train {
 
 impl Train {
     pub(super) async fn run(self) -> Result<ExitCode> {
-        let resume = self.resume.is_some();
-        let mut config = match &self.resume {
+        let typed = self.settings.given();
+        let config = match &self.resume {
             Some(folder) => resume_config(folder, self.settings)?,
-            None => {
-                let mut config =
-                    self.config.as_deref().map_or_else(|| Ok(RunConfig::default()), RunConfig::from_toml)?;
-                self.settings.apply(&mut config);
-                config
-            }
+            None => settings::read(self.config.as_deref(), self.settings, &["model", "data", "out"])?,
         };
-        for (name, path) in [("model", &config.model), ("data", &config.data), ("out", &config.out)] {
-            if path.as_os_str().is_empty() {
-                return Err(Error::input(format!("--{name} is missing: give it as a flag or in --config")));
-            }
-        }
-        config.check()?;
-        method::find(&config.method)?;
-        // A typing error in a path should not cost a download.
-        let valid = (!config.valid_data.as_os_str().is_empty()).then_some(config.valid_data.as_path());
-        DataFiles::find(&demo::data(&config.data)?, valid)?;
-        pin(&mut config, self.verbosity.quiet || self.verbosity.json)?;
+        method::settings::check_typed(&[method::find(&config.method)?], &typed)?;
+        let setup = Setup { config, demo: false, resume: self.resume.is_some(), overwrite: self.overwrite };
+        let report = self.verbosity.report();
         if self.window {
-            if !resume {
-                prepare_out(&config.out, self.overwrite)?;
-            }
-            let setup = Setup { config, demo: false, resume, overwrite: self.overwrite };
-            return window::open(Some(setup), Vec::new());
+            // A download is better followed here.
+            let pinned = Checked::new(&setup)?.pin(report)?;
+            return window::open(Some(pinned.setup()), Vec::new());
         }
         let stop = signals::stop_flag();
-        let inputs = Inputs::load(&config).await?;
-        if !resume {
-            prepare_out(&config.out, self.overwrite)?;
-        }
-        let out = config.out.clone();
-        let mut run = Run::new(config, inputs, resume).await?;
+        let mut session = launch(&setup, &OpenDevices::default(), report).await?;
         let mut terminal = Terminal::new(self.verbosity);
-        terminal.follow(&mut run, &stop, |_| {}).await?;
-        terminal.line(&format!("adapter  {}", out.display()));
+        terminal.follow(&mut session, &stop, |_| {}).await?;
+        terminal.line(&format!("adapter  {}", setup.config.out.display()));
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,4 +1,4 @@
-//! `agoge` alone, `agoge watch` and `--window`: the live window with a desk behind it.
+//! `agoge` alone, `agoge watch` and `--window`: the live window with its workers.
 
 use std::{
     cell::RefCell,
@@ -14,12 +14,12 @@ use clap::Args;
 use super::{format::seconds, signals};
 use crate::{
     Error, Result, demo,
-    desk::{self, Desk},
     event::{
         Event,
         messages::{Reply, RunState, Setup},
     },
     window::{self, Closing, Link, Options, Wake},
+    workers::{self, Workers},
 };
 
 /// Arguments of `agoge watch`.
@@ -57,15 +57,17 @@ pub(super) fn open(start: Option<Setup>, watch: Vec<PathBuf>) -> Result<ExitCode
     let options = Options {
         runs_folder: runs_folder(),
         demo: demo::config(),
-        offers_to_go_on: false,
-        choices: desk::choices(),
-        layouts: desk::layouts(),
-        adapter_files: desk::adapter_files(),
+        offers_resume: false,
+        choices: workers::choices(),
+        method_settings: workers::method_settings(),
+        comparisons: workers::comparisons(),
+        layouts: workers::layouts(),
+        adapter_files: workers::adapter_files(),
         start,
         watch,
         stop: stop.clone(),
     };
-    let (desk, line) = connect();
+    let (workers, line) = connect();
     let waiting = stop.clone();
     let closing = window::open(options, move |wake: Wake| {
         let woken = wake.clone();
@@ -77,43 +79,43 @@ pub(super) fn open(start: Option<Setup>, watch: Vec<PathBuf>) -> Result<ExitCode
         });
         line(wake)
     })?;
-    let Some(desk) = desk.take() else { return Ok(ExitCode::SUCCESS) };
+    let Some(workers) = workers.take() else { return Ok(ExitCode::SUCCESS) };
     match closing {
-        Closing::LeaveRunning => rest(desk, &stop),
+        Closing::LeaveRunning => finish_without(workers, &stop),
         Closing::Stop => {
-            if desk.busy() {
+            if workers.busy() {
                 eprintln!("stopping: the step is finished and saved (Ctrl-C to leave at once)");
             }
-            desk.stop();
+            workers.stop();
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-/// A desk that is opened as soon as there is a window to wake, and the line to it.
-pub(super) fn connect() -> (Rc<RefCell<Option<Desk>>>, impl FnOnce(Wake) -> Link) {
-    let desk: Rc<RefCell<Option<Desk>>> = Rc::default();
-    let held = desk.clone();
+/// Workers that are started as soon as there is a window to wake, and the line to them.
+pub(super) fn connect() -> (Rc<RefCell<Option<Workers>>>, impl FnOnce(Wake) -> Link) {
+    let workers: Rc<RefCell<Option<Workers>>> = Rc::default();
+    let held = workers.clone();
     let connect = move |wake: Wake| {
-        *held.borrow_mut() = Some(Desk::open(move || wake()));
-        let (asks, hears) = (held.clone(), held);
+        *held.borrow_mut() = Some(Workers::start(move || wake()));
+        let (sender, receiver) = (held.clone(), held);
         Link {
-            ask: Box::new(move |request| {
-                if let Some(desk) = &*asks.borrow() {
-                    desk.ask(request);
+            send: Box::new(move |request| {
+                if let Some(workers) = &*sender.borrow() {
+                    workers.send(request);
                 }
             }),
-            hear: Box::new(move || hears.borrow().as_ref()?.hear()),
-            download: None,
+            receive: Box::new(move || receiver.borrow().as_ref()?.receive()),
+            download_folder: None,
         }
     };
-    (desk, connect)
+    (workers, connect)
 }
 
 /// The run to its end, without a window.
-fn rest(desk: Desk, stop: &AtomicBool) -> Result<ExitCode> {
-    eprintln!("the run goes on without a window; Ctrl-C stops and saves it");
-    let last = desk.leave_running(stop, |reply| {
+fn finish_without(workers: Workers, stop: &AtomicBool) -> Result<ExitCode> {
+    eprintln!("the run continues without a window; Ctrl-C stops and saves it");
+    let last = workers.leave_running(stop, |reply| {
         if let Reply::Event { event } = reply
             && let Event::Finished { step, elapsed_secs, .. } = &**event
         {

@@ -75,6 +75,9 @@ macro_rules! settings {
     };
 }
 
+/// The method of a run that names none.
+pub const DEFAULT_METHOD: &str = "sparta";
+
 settings! {
     /// Model folder in the Hugging Face layout (config.json, *.safetensors, tokenizer.json), org/name on the Hugging Face hub, or agoge-demo (the model inside this program)
     #[arg(value_name = "MODEL")] model: PathBuf = PathBuf::new();
@@ -100,31 +103,31 @@ settings! {
     /// Classes in the order of their numbers, comma-separated [default: those of the training data, sorted]
     #[arg(help_heading = "Task", value_name = "NAMES")] classes: List<String> = List(Vec::new());
 
-    /// Training method: sparta, lora, full or head
-    #[arg(help_heading = "Method")] method: String = "sparta".into();
-    /// Adapter to go on from: its values, masks and ranks are taken over, its optimizer state is not
+    /// Training method
+    #[arg(help_heading = "Method")] method: String = DEFAULT_METHOD.into();
+    /// Adapter to start from: its values, masks and ranks are taken over, its optimizer state is not
     #[arg(help_heading = "Method", value_name = "FOLDER")] init_adapter: PathBuf = PathBuf::new();
-    /// Share of the whole model's numbers that stay frozen (sparta)
+    /// Share of the whole model's parameters that stay frozen
     #[arg(help_heading = "Method")] sparsity: f64 = 0.99;
-    /// Share of each target tensor that is trained, instead of --sparsity; 0 = use --sparsity (sparta)
+    /// Share of each target tensor that is trained, instead of --sparsity; 0 = use --sparsity
     #[arg(help_heading = "Method")] density: f64 = 0.0;
-    /// Exact number of numbers to train in the target tensors, instead of --sparsity; 0 = use --sparsity (sparta)
+    /// Exact number of trainable parameters in the target tensors, instead of --sparsity; 0 = use --sparsity
     #[arg(help_heading = "Method", value_name = "N")] trainable_parameters: usize = 0;
-    /// Which numbers are trained: random, magnitude-low, magnitude-high or gradient (sparta)
+    /// Which entries are trained: random, magnitude-low, magnitude-high or gradient
     #[arg(help_heading = "Method")] mask: String = "random".into();
-    /// Rank of the two matrices (lora)
+    /// Rank of the two matrices
     #[arg(help_heading = "Method", value_name = "R")] lora_rank: usize = 8;
-    /// The product of the matrices is multiplied by alpha / rank (lora)
+    /// The product of the matrices is multiplied by alpha / rank
     #[arg(help_heading = "Method", value_name = "ALPHA")] lora_alpha: f64 = 16.0;
-    /// Share of a target layer's inputs that are dropped in training (lora)
+    /// Share of a target layer's inputs that are dropped in training
     #[arg(help_heading = "Method", value_name = "SHARE")] lora_dropout: f64 = 0.0;
     /// Scale by alpha / sqrt(rank) instead (rsLoRA)
     #[arg(help_heading = "Method", num_args = 0..=1, default_missing_value = "true")] lora_rs: bool = false;
-    /// Parts of the names of the tensors to train, comma-separated; * is a wildcard, all-linear a word [default: attention values and outputs; lora: queries and values; full: all]
+    /// Parts of the names of the tensors to train, comma-separated; * is a wildcard, all-linear a word [default: those of the method]
     #[arg(help_heading = "Method", value_name = "NAMES")] target_modules: List<String> = List(Vec::new());
     /// Parts of the names of tensors that stay frozen, comma-separated; alone it means: train all others
     #[arg(help_heading = "Method", value_name = "NAMES")] frozen_modules: List<String> = List(Vec::new());
-    /// Ids of tokens whose whole embedding rows are trained, comma-separated (sparta)
+    /// Ids of tokens whose whole embedding rows are trained, comma-separated
     #[arg(help_heading = "Method", value_name = "IDS")] trainable_tokens: List<u32> = List(Vec::new());
     /// Storage type of the adapter's values
     #[arg(help_heading = "Method", value_enum)] adapter_dtype: AdapterDtype = AdapterDtype::F32;
@@ -172,10 +175,12 @@ settings! {
     /// Seed of masks, data order, fresh weights and samples
     #[arg(help_heading = "Training")] seed: u64 = 0;
 
-    /// Learn only the answers: auto (where rows have a prompt), true or false
+    /// Mask prompt tokens, so that only the answers are trained on: auto (where rows have a prompt), true or false
     #[arg(help_heading = "Data", num_args = 0..=1, default_missing_value = "true")] mask_prompt: MaskPrompt = MaskPrompt::Auto;
     /// Count and skip rows that cannot be used instead of stopping
     #[arg(help_heading = "Data", num_args = 0..=1, default_missing_value = "true")] skip_bad_rows: bool = false;
+    /// Date for a chat template that asks for today's, such as 2024-07-26 [default: the day on which the run starts]
+    #[arg(help_heading = "Data", value_name = "DATE")] chat_date: String = String::new();
 
     /// Steps between evaluations of the validation data; 0 = only before and after
     #[arg(help_heading = "Run")] eval_steps: u64 = 100;

@@ -16,7 +16,7 @@ use crate::{Error, Result, storage};
 
 pub use bounds::OutOfBounds;
 pub use by_name::{SettingInfo, settings};
-pub use list::{Overrides, RunConfig};
+pub use list::{DEFAULT_METHOD, Overrides, RunConfig};
 pub use recompute::Recompute;
 pub use values::{AdapterDtype, HeadStart, Init, List, MaskPrompt, Prompts, Quantize, Schedule, Task, WeightsDtype};
 

@@ -158,7 +158,8 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::super::classify::ClassifySettings;
-    use super::super::dataset::{DataSettings, DataTask, Dataset};
+    use super::super::dataset::Dataset;
+    use super::super::settings::{DataSettings, DataTask};
     use super::super::source::Source;
     use super::super::testing::{bert_tokenizer, byte_level_tokenizer};
     use super::*;

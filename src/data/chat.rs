@@ -1,7 +1,7 @@
 //! Conversations as text, by the model's own Jinja chat template or by a plain format where it has none.
 //!
 //! The environment is made to behave as Hugging Face `apply_chat_template` does: the same whitespace rules, functions,
-//! filters and Python string methods. What is a target of training is decided elsewhere (`jsonl`).
+//! filters and Python string methods. What is a target of training is decided elsewhere (`language`).
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,17 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, Value};
 use serde::{Deserialize, Serialize};
 
-use super::{clock, python_json};
+use super::clock::Date;
+use super::python_json;
 use crate::error::{Error, Result};
+use crate::panics;
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// Who speaks: "system", "user", "assistant", ...
     pub role: String,
-    /// What is said.
+    /// The text of the turn.
     pub content: String,
 }
 
@@ -34,13 +36,16 @@ pub struct ChatTemplate {
     source: String,
     environment: Environment<'static>,
     special_tokens: Vec<(String, String)>,
+    /// The date that the template is given, where it asks for one.
+    date: Option<Date>,
 }
 
 const ENTRY: &str = "chat";
 
 impl ChatTemplate {
     /// Compiles `source`. `name` is what error messages call it (its file); `special_tokens` are the variables that
-    /// the template sees, such as `("bos_token", "<s>")`. The date that `strftime_now` gives is fixed here.
+    /// the template sees, such as `("bos_token", "<s>")`. Where it asks for the date (`strftime_now`) it is given today's,
+    /// until [`Self::set_date`].
     ///
     /// # Errors
     /// When the template has a syntax error.
@@ -57,19 +62,42 @@ impl ChatTemplate {
         environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
-        // Without a clock the function stays undefined: templates test for it and have a date of their own.
-        if let Some(now) = clock::now() {
-            environment.add_function("strftime_now", move |format: String| clock::strftime(now, &format));
-        }
         environment
             .add_template_owned(ENTRY, without_generation_tags(source))
             .map_err(|e| Error::input(format!("the chat template in {name} is broken: {}", describe(&e))))?;
-        Ok(Self {
+        let mut template = Self {
             name: name.to_string(),
             source: source.to_string(),
             environment,
             special_tokens: special_tokens.to_vec(),
-        })
+            date: None,
+        };
+        // Without a clock the function stays undefined: templates test for it and have a date of their own.
+        if let Some(today) = Date::today().filter(|_| template.asks_for_date()) {
+            template.set_date(today);
+        }
+        Ok(template)
+    }
+
+    /// Whether the text depends on the date.
+    pub(crate) fn asks_for_date(&self) -> bool {
+        self.source.contains("strftime_now")
+    }
+
+    /// The date that the template is given; `None` where it does not ask for one.
+    pub(crate) fn date(&self) -> Option<Date> {
+        self.date
+    }
+
+    /// Gives the template another date.
+    pub(crate) fn set_date(&mut self, date: Date) {
+        self.date = Some(date);
+        self.environment.add_function("strftime_now", move |format: String| date.strftime(&format));
+    }
+
+    /// The variables that the template sees besides the messages.
+    pub(crate) fn special_tokens(&self) -> &[(String, String)] {
+        &self.special_tokens
     }
 
     /// The template's text as it was given.
@@ -97,10 +125,9 @@ impl ChatTemplate {
         // The library's callers always pass these two, so templates may test them without `is defined`.
         variables.insert("tools", Value::from(()));
         variables.insert("documents", Value::from(()));
-        self.environment
-            .get_template(ENTRY)
-            .and_then(|template| template.render(Value::from(variables)))
-            .map_err(|e| Error::input(format!("the chat template in {} refused this: {}", self.name, describe(&e))))
+        let render = || self.environment.get_template(ENTRY)?.render(Value::from(variables));
+        let refused = |what: &str| Error::input(format!("the chat template in {} refused this: {what}", self.name));
+        panics::caught(render).map_err(|panic| refused(&panic.message))?.map_err(|e| refused(&describe(&e)))
     }
 }
 
@@ -329,6 +356,16 @@ pub(crate) mod tests {
         assert!(text.starts_with("<s><|start_header_id|>system<|end_header_id|>\n\nToday Date: "), "{text}");
         assert!(text.ends_with("<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"), "{text}");
         assert!(!text.contains("ipython"));
+    }
+
+    #[test]
+    fn the_date_is_the_one_that_is_set() {
+        let mut dated = template(LLAMA32_DATE);
+        assert_eq!(dated.date(), Date::today());
+        dated.set_date(Date::parse("2024-07-26").expect("a date"));
+        let text = dated.render(&talk()[..1], false).expect("text");
+        assert!(text.contains("Today Date: 26 Jul 2024\n"), "{text}");
+        assert_eq!(template(CHATML).date(), None);
     }
 
     #[test]

@@ -6,11 +6,12 @@ use serde_json::Value;
 
 use super::id_store::IdWriter;
 use super::labels::{Classes, label_name};
-use super::pair::{EncodedPair, TextPair};
-use super::records::{self, Record, column_names, string, type_name};
+use super::record::{Record, column_names, string, type_name};
+use super::records;
 use super::rows::{BATCH_BYTES, BATCH_ROWS, Refusals};
 use super::source::Source;
 use super::split::{ClassSpan, Split};
+use super::text_pair::{EncodedPair, TextPair};
 use super::text_template::TextTemplate;
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};

@@ -1,14 +1,41 @@
-//! Today's date for chat templates (`strftime_now`), in UTC. Only the directives that templates use are known.
+//! The date for chat templates (`strftime_now`), in UTC. Only the directives that templates use are known.
 
-/// Seconds since 1970 now, or `None` where the platform has no clock (a browser's bare wasm).
-pub(crate) fn now() -> Option<i64> {
-    #[cfg(target_arch = "wasm32")]
-    return None;
-    #[cfg(not(target_arch = "wasm32"))]
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .ok()
-        .and_then(|since| i64::try_from(since.as_secs()).ok())
+use std::fmt;
+
+use web_time::{SystemTime, UNIX_EPOCH};
+
+const SECONDS_A_DAY: i64 = 86_400;
+
+/// A day, as the number of days since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Date(i64);
+
+impl Date {
+    /// Today; `None` where the clock is set before 1970.
+    pub(crate) fn today() -> Option<Self> {
+        let seconds = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()?;
+        Some(Self(seconds / SECONDS_A_DAY))
+    }
+
+    /// Reads a date such as 2024-07-26; `None` where it is none, or before 1970.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let parts: Vec<i64> = text.split('-').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+        let &[year @ 1970..=9999, month @ 1..=12, day @ 1..=31] = &parts[..] else { return None };
+        // What is no date, such as the 30th of February, is written otherwise.
+        Some(Self(day_number(year, month, day))).filter(|date| date.to_string() == text)
+    }
+
+    /// `strftime` of the day's beginning. An unknown directive is kept as it is written.
+    pub(crate) fn strftime(self, format: &str) -> String {
+        strftime(self.0 * SECONDS_A_DAY, format)
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = civil(self.0);
+        write!(f, "{year:04}-{month:02}-{day:02}")
+    }
 }
 
 const MONTHS: [&str; 12] = [
@@ -28,8 +55,8 @@ const MONTHS: [&str; 12] = [
 const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
 
 /// `strftime` of a time in seconds since 1970 (UTC). An unknown directive is kept as it is written.
-pub(crate) fn strftime(seconds: i64, format: &str) -> String {
-    let (day_number, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+fn strftime(seconds: i64, format: &str) -> String {
+    let (day_number, second) = (seconds.div_euclid(SECONDS_A_DAY), seconds.rem_euclid(SECONDS_A_DAY));
     let (year, month, day) = civil(day_number);
     let (hour, minute) = (second / 3600, second / 60 % 60);
     let month_name = MONTHS[month as usize - 1];
@@ -71,6 +98,14 @@ pub(crate) fn strftime(seconds: i64, format: &str) -> String {
     text
 }
 
+/// The day number since 1970 of a date (of the same source as [`civil`], whose inverse it is).
+fn day_number(year: i64, month: i64, day: i64) -> i64 {
+    let (year, month_from_march) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
 /// Year, month and day of a day number since 1970 (Hinnant, "chrono-compatible low-level date algorithms").
 fn civil(day_number: i64) -> (i64, i64, i64) {
     let shifted = day_number + 719_468;
@@ -87,6 +122,22 @@ fn civil(day_number: i64) -> (i64, i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates_are_written_and_read() {
+        for day in [0, 58, 59, 60, 365, 11_016, 19_782, 19_783, 20_000, 47_482, 2_000_000] {
+            assert_eq!(Date::parse(&Date(day).to_string()), Some(Date(day)), "{}", Date(day));
+        }
+        assert_eq!(
+            Date::parse("2024-02-29").map(|date| date.strftime("%A %-d %B %Y %T")).as_deref(),
+            Some("Thursday 29 February 2024 00:00:00")
+        );
+        for text in ["", "2023-02-29", "2024-13-01", "2024-00-10", "1969-12-31", "24-07-26x", "2024-07", "26 Jul 2024"]
+        {
+            assert_eq!(Date::parse(text), None, "{text}");
+        }
+        assert!(Date::today().expect("a clock") > Date::parse("2024-01-01").expect("a date"));
+    }
 
     #[test]
     fn known_dates() {

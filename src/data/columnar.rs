@@ -1,18 +1,14 @@
 //! Parquet as rows: flat columns as values, lists and structs as JSON has them. Reads one row at a time.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use parquet::errors::ParquetError;
 use parquet::file::reader::SerializedFileReader;
 use parquet::record::{Field, Row, reader::RowIter};
 use serde_json::{Number, Value};
 
-use super::records::{Record, Visit};
+use super::record::{Record, Visit};
 use super::source::Source;
 use crate::error::{Error, Result};
-
-/// How a Parquet file begins (and ends).
-pub(crate) const MAGIC: &[u8] = b"PAR1";
+use crate::panics;
 
 /// Reads all rows. Behind damage nothing can be read, so it stops even where bad rows are skipped.
 pub(crate) fn read(source: &Source, visit: &mut Visit) -> Result<()> {
@@ -39,7 +35,7 @@ pub(crate) fn read(source: &Source, visit: &mut Visit) -> Result<()> {
 
 /// Does one step of reading. The library panics on some damaged files, and on types it has no row for.
 fn guarded<T>(step: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String> {
-    let reason = match catch_unwind(AssertUnwindSafe(step)) {
+    let reason = match panics::caught(step) {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(error)) => error.to_string(),
         Err(_) => "it is damaged, or has a column of a type that is not supported".to_string(),
@@ -99,8 +95,9 @@ pub(crate) mod tests {
     use serde_json::json;
 
     use super::super::classify::ClassifySettings;
-    use super::super::dataset::{DataSettings, DataTask, Dataset};
+    use super::super::dataset::Dataset;
     use super::super::records;
+    use super::super::settings::{DataSettings, DataTask};
     use super::super::testing::{byte_level_tokenizer, chat_tokenizer};
     use super::*;
     use crate::rng::Stream;
@@ -202,7 +199,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn conversations_are_learnt_as_from_json() {
+    fn conversations_are_read_as_from_json() {
         let load = |name: &str, bytes: Vec<u8>| {
             let source = Source::from_bytes(name.to_string(), bytes).expect("source");
             Dataset::from_sources(source, None, &DataSettings::default(), &chat_tokenizer()).expect("data")

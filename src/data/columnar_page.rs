@@ -1,11 +1,8 @@
 //! Parquet on a page: its decompressors are C, which no page has.
 
-use super::records::Visit;
+use super::record::Visit;
 use super::source::Source;
 use crate::error::{Error, Result};
-
-/// How a Parquet file begins (and ends).
-pub(crate) const MAGIC: &[u8] = b"PAR1";
 
 /// Refuses the file.
 pub(crate) fn read(source: &Source, _visit: &mut Visit) -> Result<()> {

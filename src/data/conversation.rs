@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::chat::Message;
-use super::records::{Record, string, type_name};
+use super::record::{Record, string, type_name};
 use crate::error::Result;
 
 /// The roles by the names that ShareGPT's `from` uses.
@@ -59,7 +59,7 @@ fn message(item: &Value, place: &str) -> Result<Message, String> {
     let content = match item.get(content_key) {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Array(parts)) => join_parts(parts).ok_or_else(|| {
-            format!("{place} has content that is not text: only parts of {{\"type\": \"text\"}} can be learnt from")
+            format!("{place} has content that is not text: only parts of {{\"type\": \"text\"}} can be trained on")
         })?,
         _ => return Err(format!("{place} has no \"{content_key}\" in text")),
     };

@@ -7,58 +7,12 @@ use std::path::PathBuf;
 use super::classify::ClassifySettings;
 use super::labels::Classes;
 use super::report::{DataReport, Piece};
+use super::settings::{DataSettings, DataTask};
 use super::source::{DataFiles, Source};
 use super::split::Split;
 use super::split_reader;
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
-
-/// What rows are read for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum DataTask {
-    /// Each token is predicted from those before it.
-    #[default]
-    LanguageModel,
-    /// Each row has one class.
-    Classify(ClassifySettings),
-}
-
-/// What to read and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DataSettings {
-    /// The training file, or a folder with `train.*` and perhaps `valid.*`.
-    pub data: PathBuf,
-    /// The validation file, if it is not found beside the training file.
-    pub valid: Option<PathBuf>,
-    /// Most tokens in a row, at least 2: longer rows are cut at the end (before the closing tokens of a classified row);
-    /// plain text is cut into blocks of this length.
-    pub max_seq_length: usize,
-    /// Whether only answers are learnt. `None`: yes, where rows have a prompt.
-    pub mask_prompt: Option<bool>,
-    /// Whether rows that cannot be used are counted and left out instead of stopping.
-    pub skip_bad_rows: bool,
-    /// Whether the end token follows every document of plain text.
-    pub append_eos: bool,
-    /// What the rows are read for.
-    pub task: DataTask,
-    /// Whether the test file is read too, where [`Dataset::load`] finds one.
-    pub with_test: bool,
-}
-
-impl Default for DataSettings {
-    fn default() -> Self {
-        Self {
-            data: PathBuf::new(),
-            valid: None,
-            max_seq_length: 512,
-            mask_prompt: None,
-            skip_bad_rows: false,
-            append_eos: true,
-            task: DataTask::default(),
-            with_test: false,
-        }
-    }
-}
 
 /// Training rows, validation and test rows if there are any, and the report on them.
 pub struct Dataset {
@@ -101,7 +55,7 @@ impl Dataset {
         Self::read([Some(train), valid, None], settings, tokenizer)
     }
 
-    /// Reads the training, validation and test source, in this order, since the first tells the classes of the others.
+    /// Reads the training, validation and test source, in this order, since the classes of the others are those of the first.
     fn read(sources: [Option<Source>; 3], settings: &DataSettings, tokenizer: &Tokenizer) -> Result<Self> {
         if !(2..=u32::MAX as usize).contains(&settings.max_seq_length) {
             return Err(Error::input(format!(
@@ -144,9 +98,18 @@ impl Dataset {
         let splits = [Some(&self.train), self.valid.as_ref(), self.test.as_ref()];
         splits.into_iter().flatten().try_for_each(|split| split.check_vocabulary(vocab_size))
     }
+
+    /// Checks that the model knows every token type of the data; see [`Split::check_token_types`].
+    ///
+    /// # Errors
+    /// A row has a second text, and the model knows only one kind.
+    pub fn check_token_types(&self, token_types: usize) -> Result<()> {
+        let splits = [Some(&self.train), self.valid.as_ref(), self.test.as_ref()];
+        splits.into_iter().flatten().try_for_each(|split| split.check_token_types(token_types))
+    }
 }
 
-/// The first row in pieces of learnt and not learnt text.
+/// The first row in pieces of text that are trained on or not.
 fn example(split: &Split, tokenizer: &Tokenizer) -> Result<Vec<Piece>> {
     let row = split.row(0);
     let mut pieces = Vec::new();

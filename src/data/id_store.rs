@@ -155,14 +155,22 @@ impl IdStore {
         self.counted
     }
 
-    /// The ids of a range, which must lie inside.
-    pub(crate) fn get(&self, range: Range<usize>) -> Vec<u32> {
-        let bytes: &[u8] = match &self.bytes {
+    /// Feeds all ids into a digest.
+    pub(crate) fn hash_into(&self, hasher: &mut blake3::Hasher) {
+        hasher.update(&[self.width as u8]).update(self.bytes());
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.bytes {
             #[cfg(not(target_arch = "wasm32"))]
             Bytes::Mapped(map) => map,
             Bytes::Memory(bytes) => bytes,
-        };
-        let bytes = &bytes[range.start * self.width..range.end * self.width];
+        }
+    }
+
+    /// The ids of a range, which must lie inside.
+    pub(crate) fn get(&self, range: Range<usize>) -> Vec<u32> {
+        let bytes = &self.bytes()[range.start * self.width..range.end * self.width];
         if self.width == 2 {
             bytes.chunks_exact(2).map(|b| u32::from(u16::from_le_bytes([b[0], b[1]]))).collect()
         } else {

@@ -2,10 +2,13 @@
 
 use serde_json::Value;
 
-use super::records::{Record, Visit};
+use super::record::{Record, Visit};
 use super::rows::not_utf8;
 use super::source::Source;
 use crate::error::{Error, Result};
+
+/// The hint for a line that looks like plain text in a file whose name promises JSON.
+const NOT_TEXT: &str = "; plain text is read from files whose names end otherwise, such as .txt";
 
 /// Reads one object a line; blank lines are passed over.
 pub(crate) fn read_lines(source: &Source, visit: &mut Visit) -> Result<()> {
@@ -21,7 +24,8 @@ pub(crate) fn read_lines(source: &Source, visit: &mut Visit) -> Result<()> {
 fn parse_line(line: &[u8]) -> Result<Record, String> {
     let text = std::str::from_utf8(line).map_err(|e| not_utf8(line, e.valid_up_to()))?;
     let value: Value = serde_json::from_str(text).map_err(|e| {
-        format!("not valid JSON ({} at column {}): each line must be one whole JSON object", what(&e), e.column())
+        let hint = if text.starts_with('{') { "" } else { NOT_TEXT };
+        format!("not valid JSON ({} at column {}): each line must be one whole JSON object{hint}", what(&e), e.column())
     })?;
     object(value)
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::records::type_name;
+use super::record::type_name;
 use super::source::Source;
 use crate::error::{Error, Result};
 
@@ -29,7 +29,7 @@ enum State {
 }
 
 impl Classes {
-    /// Classes that the training rows will tell.
+    /// Classes that are collected from the training rows.
     pub(crate) fn collecting() -> Self {
         Self { names: Vec::new(), numbers: HashMap::new(), state: State::Collecting }
     }

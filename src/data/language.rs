@@ -1,4 +1,4 @@
-//! Rows for language modelling: what their columns say, and which part of it is to be learnt.
+//! Rows for language modelling: what their columns say, and which part of it is trained on.
 //!
 //! Five kinds of rows, decided by the first good one: `{text}`, `{prompt, completion}`, `{messages}`, `{conversations}`
 //! (ShareGPT) and `{instruction, input, output}` (Alpaca). Other columns are ignored. Tokenisation is done elsewhere
@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use super::chat::Message;
 use super::conversation;
-use super::records::{self, Record, column_names, string};
+use super::record::{Record, column_names, string};
+use super::records;
 use super::rows::{RowCollector, RowText, Segment, Target};
 use super::source::Source;
 use super::tokenizer::Tokenizer;
@@ -48,11 +49,11 @@ impl Kind {
 pub(crate) struct Findings {
     /// `None` when no row was good.
     pub kind: Option<Kind>,
-    /// Conversations in which only the last answer is learnt, because the template rewrites earlier turns.
+    /// Conversations in which only the last answer is trained on, because the template rewrites earlier turns.
     pub last_answer_only: usize,
 }
 
-/// Reads all rows of `source` into `rows`. `mask_prompt` learns answers only.
+/// Reads all rows of `source` into `rows`. `mask_prompt` trains on answers only.
 pub(crate) fn read(
     source: &Source,
     tokenizer: &Tokenizer,
@@ -73,7 +74,7 @@ pub(crate) fn read(
     Ok(findings)
 }
 
-/// A row as its columns say it.
+/// A row as its columns describe it.
 struct ReadRow {
     segments: Vec<Segment>,
     with_prefix: bool,
@@ -138,7 +139,7 @@ fn is_list(prompt: &Value) -> bool {
     prompt.is_array() || prompt.as_str().is_some_and(|text| text.trim_start().starts_with("[{"))
 }
 
-/// The messages of a row and from which one on answers are learnt.
+/// The messages of a row and from which one on answers are trained on.
 fn conversation(record: &Record) -> Result<(Vec<Message>, usize), String> {
     if record.contains_key("messages") || !record.contains_key("prompt") {
         return Ok((conversation::messages(record, "messages")?, 0));
@@ -150,7 +151,7 @@ fn conversation(record: &Record) -> Result<(Vec<Message>, usize), String> {
 }
 
 /// `{instruction, input, output}`: through the chat template as user and assistant; without one as the Stanford Alpaca
-/// project writes them (<https://github.com/tatsu-lab/stanford_alpaca>). The output and the end token are learnt.
+/// project writes them (<https://github.com/tatsu-lab/stanford_alpaca>). The output and the end token are trained on.
 fn instruction_row(record: &Record, tokenizer: &Tokenizer, mask_prompt: bool) -> Result<ReadRow, String> {
     let instruction = string(record, "instruction")?;
     let output = string(record, "output")?;
@@ -182,7 +183,7 @@ fn instruction_row(record: &Record, tokenizer: &Tokenizer, mask_prompt: bool) ->
     Ok(prompt_completion_row(prompt, output, mask_prompt))
 }
 
-/// `{text}`: the tokenizer's begin tokens, the text, the end token; all of it is learnt.
+/// `{text}`: the tokenizer's begin tokens, the text, the end token; all of it is trained on.
 fn text_row(text: String) -> ReadRow {
     // An empty text is refused: an end token alone teaches nothing.
     let with_end = !text.is_empty();
@@ -213,10 +214,10 @@ fn prompt_completion_row(prompt: String, completion: String, mask_prompt: bool) 
 }
 
 /// `{messages}`: the whole conversation as the template writes it; with `mask_prompt` only the assistant's turns from
-/// message `first_answer` on are learnt.
+/// message `first_answer` on are trained on.
 ///
 /// A turn's span is what `messages[..=i]` adds to `messages[..i]` with the generation prompt. Templates that rewrite
-/// earlier turns break this for all but the last answer, which then is the only one learnt (and the report says so).
+/// earlier turns break this for all but the last answer, which then is the only one trained on (and the report says so).
 /// Where even that cannot be found the row is refused: a wrong mask would train on the wrong words in silence.
 fn messages_row(
     tokenizer: &Tokenizer,
@@ -238,8 +239,8 @@ fn messages_row(
     let answers: Vec<usize> =
         (first_answer..messages.len()).filter(|&index| messages[index].role == "assistant").collect();
     let Some(&last) = answers.last() else {
-        return Err("no message has the role \"assistant\", so there is no answer to learn: add one, or set \
-                    mask_prompt to false to learn the whole conversation"
+        return Err("no message has the role \"assistant\", so there is no answer to train on: add one, or set \
+                    mask_prompt to false to train on the whole conversation"
             .into());
     };
     let spans: Option<Vec<_>> = answers.iter().map(|&index| turn_span(tokenizer, messages, index, &whole)).collect();
@@ -250,7 +251,7 @@ fn messages_row(
         Some(span) => Ok(row(Target::Spans(vec![span]), true)),
         None => {
             Err("the chat template writes the conversation so that the answer cannot be told from the prompt: set \
-                     mask_prompt to false to learn the whole conversation, or give the model another chat template"
+                     mask_prompt to false to train on the whole conversation, or give the model another chat template"
                 .into())
         }
     }
@@ -370,12 +371,12 @@ mod tests {
                 _ => spans.push((*target, vec![*id])),
             }
         }
-        let learnt: Vec<String> = spans
+        let trained: Vec<String> = spans
             .iter()
             .filter(|(target, _)| *target)
             .map(|(_, ids)| tokenizer.decode(&[&[1], ids.as_slice()].concat(), false).expect("text"))
             .collect();
-        assert_eq!(learnt, ["<s> 日 yo </s>", "<s> y </s>"]);
+        assert_eq!(trained, ["<s> 日 yo </s>", "<s> y </s>"]);
     }
 
     #[test]
@@ -559,11 +560,11 @@ mod tests {
             assert_eq!((split.len(), cut), (rows.len(), 0));
             for (index, value) in rows.iter().enumerate() {
                 let row = split.row(index);
-                let learnt: Vec<u32> =
+                let trained: Vec<u32> =
                     row.ids.iter().zip(&row.targets).filter(|(_, target)| **target).map(|(&id, _)| id).collect();
                 let end = tokenizer.eos_ids()[0];
-                assert_eq!(learnt.last(), Some(&end));
-                let text = tokenizer.decode(&learnt, true).expect("text");
+                assert_eq!(trained.last(), Some(&end));
+                let text = tokenizer.decode(&trained, true).expect("text");
                 // A small vocabulary loses characters, so the content goes the same way there and back.
                 let content = value["messages"][1]["content"].as_str().expect("content");
                 let content = tokenizer.encode(content, false).expect("ids");

@@ -1,5 +1,5 @@
-//! How the data was understood, for a person to check before hours of training: counts, and the first row with what is
-//! learnt in it marked.
+//! How the data was understood, for a person to check before hours of training: counts, and the first row, in which
+//! what is trained on is marked.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Piece {
     /// The text, special tokens included.
     pub text: String,
-    /// Whether it is learnt.
+    /// Whether it is trained on.
     pub is_target: bool,
 }
 
@@ -36,7 +36,7 @@ pub struct SplitReport {
     pub documents: Option<usize>,
     /// Number of tokens.
     pub tokens: usize,
-    /// Number of tokens that are learnt; in classification the number of rows.
+    /// Number of tokens that are trained on; in classification the number of rows.
     pub target_tokens: usize,
     /// Number of tokens that stand for text the tokenizer has no token for.
     pub unknown_tokens: usize,
@@ -56,7 +56,7 @@ pub struct SplitReport {
 }
 
 impl SplitReport {
-    /// The share of tokens that are learnt, from 0 to 1.
+    /// The share of tokens that are trained on, from 0 to 1.
     pub fn target_share(&self) -> f64 {
         if self.tokens == 0 { 0.0 } else { self.target_tokens as f64 / self.tokens as f64 }
     }
@@ -108,7 +108,7 @@ impl SplitReport {
         lines.push(format!("{:LABEL$}{rows}", ""));
         if self.classes.is_empty() {
             lines.push(format!(
-                "{:LABEL$}{}, {} learnt ({:.1} %)",
+                "{:LABEL$}{}, {} trained on ({:.1} %)",
                 "",
                 count(self.tokens, "token"),
                 grouped(self.target_tokens),
@@ -170,7 +170,7 @@ pub struct DataReport {
 const LABEL: usize = 9;
 /// Width of the example's lines.
 const WIDTH: usize = 100;
-/// How much of the example is shown: before what is learnt, of what is learnt, and behind it (characters).
+/// How much of the example is shown: before what is trained on, of that, and behind it (characters).
 const SHOWN_BEFORE: usize = 240;
 const SHOWN_TARGET: usize = 320;
 const SHOWN_BEHIND: usize = 60;
@@ -178,7 +178,7 @@ const SHOWN_BEHIND: usize = 60;
 const SHOWN_CLASSES: usize = 40;
 
 impl DataReport {
-    /// The report as lines for a terminal, without line ends. What is learnt of the example stands between ⟦ and ⟧.
+    /// The report as lines for a terminal, without line ends. What is trained on in the example stands between ⟦ and ⟧.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         self.train.lines("train", &mut lines);
@@ -193,7 +193,7 @@ impl DataReport {
         }
         lines.push(match &self.example_class {
             Some(class) => format!("{:LABEL$}the class is {}", "example", printable(class)),
-            None => format!("{:LABEL$}what is learnt stands between ⟦ and ⟧", "example"),
+            None => format!("{:LABEL$}what is trained on stands between ⟦ and ⟧", "example"),
         });
         for line in self.marked_example().split('\n').flat_map(|line| wrapped(&printable(line), WIDTH)) {
             lines.push(format!("{:LABEL$}│ {line}", "").trim_end().to_string());
@@ -326,10 +326,10 @@ mod tests {
         assert_eq!(
             report.to_string(),
             "train    data/train.jsonl\n         1,000 rows of {messages}, the longest of 512 tokens\n         \
-             1,234,567 tokens, 123,456 learnt (10.0 %)\n         1 row longer than max_seq_length cut to 512 tokens\n         \
+             1,234,567 tokens, 123,456 trained on (10.0 %)\n         1 row longer than max_seq_length cut to 512 tokens\n         \
              7 rows skipped:\n           data/train.jsonl:3: broken\n           and 6 more\nvalid    \
              data/train.jsonl\n         2 documents of plain text in 1 block of 512 tokens\n         \
-             1,234,567 tokens, 123,456 learnt (10.0 %)\nnote     something\nexample  what is learnt stands between \
+             1,234,567 tokens, 123,456 trained on (10.0 %)\nnote     something\nexample  what is trained on stands between \
              ⟦ and ⟧\n         │ <s>Q\n         │ ⟦A</s>⟧"
         );
     }

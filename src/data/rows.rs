@@ -1,7 +1,7 @@
 //! Text rows become token rows: encoding in batches, marking targets, cutting, refusing rows that teach nothing.
 //!
 //! What a row's columns mean is read elsewhere (`language`); this knows only segments of text and which parts of them are
-//! to be learnt. Also here: how bad rows are refused or counted.
+//! trained on. Also here: how bad rows are refused or counted.
 
 use std::ops::Range;
 
@@ -195,7 +195,7 @@ impl<'a> RowCollector<'a> {
                      (the whole row has {length} tokens), shorten the prompt, or skip bad rows"
                 )
             } else {
-                "nothing in this row can be learnt (the text to learn is empty): fill it, remove the row, or skip bad \
+                "nothing in this row can be trained on (the text to train on is empty): fill it, remove the row, or skip bad \
                  rows"
                     .to_string()
             };

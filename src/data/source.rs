@@ -1,34 +1,15 @@
 //! Where rows come from: files found by name and mapped into memory, or bytes handed over.
 //!
-//! Knows names and bytes only. What the bytes are is decided by how they begin; only CSV and TSV, which look like text,
-//! are told by their name.
+//! Knows names and bytes only; what the bytes are is decided in `format`.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::{columnar, table};
+use super::format::{self, Format};
 use crate::error::{Error, Result};
 use crate::storage::{self, View};
-
-/// How a source's bytes are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// One JSON object a line.
-    JsonLines,
-    /// One JSON list of objects.
-    JsonArray,
-    /// Records below a header line, fields separated by `delimiter`.
-    Table {
-        /// A comma, a tab or a semicolon.
-        delimiter: u8,
-    },
-    /// Parquet, of which the columns are read.
-    Parquet,
-    /// Documents separated by blank lines.
-    PlainText,
-}
 
 /// Bytes with a name for messages.
 pub struct Source {
@@ -81,45 +62,21 @@ impl Source {
         self.bytes.clone()
     }
 
-    fn is_parquet(&self) -> bool {
-        self.bytes.starts_with(columnar::MAGIC)
-    }
-
     /// Where `line` (counted from 1; the number of the row, where there are no lines) is, for messages.
     pub(crate) fn place(&self, line: usize) -> String {
-        if self.is_parquet() { format!("{} row {line}", self.name) } else { format!("{}:{line}", self.name) }
+        if format::is_parquet(&self.bytes) {
+            format!("{} row {line}", self.name)
+        } else {
+            format!("{}:{line}", self.name)
+        }
     }
 
-    /// Parquet where the bytes begin so, JSON Lines where the first non-blank character is `{`, a JSON list where it is `[` before an object, a table
-    /// where the name ends in `.csv` or `.tsv`, else plain text.
+    /// How the bytes are read: by how they begin, else by the name.
     ///
     /// # Errors
     /// When the bytes are a binary file, which would make poor plain text.
     pub fn format(&self) -> Result<Format> {
-        if self.is_parquet() {
-            return Ok(Format::Parquet);
-        }
-        let text = self.bytes().trim_ascii_start();
-        if text.starts_with(b"{") {
-            return Ok(Format::JsonLines);
-        }
-        if let Some(inside) = text.strip_prefix(b"[")
-            && (inside.trim_ascii_start().starts_with(b"{") || inside.trim_ascii() == b"]")
-        {
-            return Ok(Format::JsonArray);
-        }
-        for (magic, what) in MAGIC {
-            if text.starts_with(magic) {
-                return Err(Error::input(format!(
-                    "{} is {what}: convert it to JSON Lines, CSV, Parquet or UTF-8 plain text first",
-                    self.name
-                )));
-            }
-        }
-        Ok(match table::delimiter(&self.name, self.bytes()) {
-            Some(delimiter) => Format::Table { delimiter },
-            None => Format::PlainText,
-        })
+        Format::of(&self.name, self.bytes())
     }
 
     fn refuse_empty(&self) -> Result<()> {
@@ -129,15 +86,6 @@ impl Source {
         Ok(())
     }
 }
-
-/// How well-known files that are neither text nor JSON begin.
-const MAGIC: [(&[u8], &str); 5] = [
-    (b"ARROW1", "an Arrow file"),
-    (b"\x1f\x8b", "compressed with gzip"),
-    (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
-    (b"PK\x03\x04", "a zip file"),
-    (b"\xff\xfe", "UTF-16 text"),
-];
 
 /// The files of a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -278,23 +226,8 @@ mod tests {
     }
 
     #[test]
-    fn format_is_seen_in_the_content() {
-        let format = |bytes: &'static [u8]| Source::from_bytes("x", bytes).expect("source").format();
-        assert_eq!(format(b"\n  {\"text\": 1}").expect("format"), Format::JsonLines);
-        assert_eq!(format(b"\xef\xbb\xbf{").expect("format"), Format::JsonLines);
-        assert_eq!(format(b"Once {").expect("format"), Format::PlainText);
-        assert_eq!(format(b"[INST] x").expect("format"), Format::PlainText);
-        assert_eq!(format(b"[\n {\"text\": 1}]").expect("format"), Format::JsonArray);
-        assert_eq!(format(b"label\ttext\n1\ta").expect("format"), Format::PlainText);
-        let named = |name: &str| Source::from_bytes(name, b"label\ttext\n1\ta".to_vec()).expect("source").format();
-        assert_eq!(named("x.tsv").expect("format"), Format::Table { delimiter: b'\t' });
-        assert_eq!(named("x.txt").expect("format"), Format::PlainText);
-        assert_eq!(format(b"PAR1....").expect("format"), Format::Parquet);
-        assert!(format(b"ARROW1..").expect_err("arrow").to_string().contains("an Arrow file: convert it"));
-    }
-
-    #[test]
     fn the_byte_order_mark_is_not_data() {
-        assert_eq!(Source::from_bytes("x", b"\xef\xbb\xbfhi".to_vec()).expect("source").bytes(), b"hi");
+        let source = Source::from_bytes("x", b"\xef\xbb\xbf{}".to_vec()).expect("source");
+        assert_eq!((source.bytes(), source.format().expect("format")), (&b"{}"[..], Format::JsonLines));
     }
 }

@@ -182,6 +182,46 @@ impl Split {
         self.ids.counted()
     }
 
+    /// Feeds everything that a batch is made of into a digest.
+    pub(crate) fn hash_into(&self, hasher: &mut blake3::Hasher) {
+        // Each list with its length, so that no two data sets give the same bytes.
+        let mut feed = |numbers: &[u64]| {
+            for number in numbers {
+                hasher.update(&number.to_le_bytes());
+            }
+        };
+        feed(&[self.len() as u64, self.tokens() as u64]);
+        match &self.layout {
+            Layout::Blocks { block } => feed(&[0, *block as u64]),
+            Layout::Rows { rows, targets } => {
+                feed(&[1, targets.len() as u64]);
+                rows.iter().for_each(|row| feed(&[row.length.into(), row.target_count.into()]));
+                targets.iter().for_each(|&(start, end)| feed(&[start.into(), end.into()]));
+            }
+            Layout::Classes { rows } => {
+                feed(&[2, rows.len() as u64]);
+                rows.iter().for_each(|row| feed(&[row.length.into(), row.second.into(), row.class.into()]));
+            }
+        }
+        self.ids.hash_into(hasher);
+    }
+
+    /// Checks that the model, which knows `token_types` kinds of tokens (0: it takes no notice of them), knows those of
+    /// every row.
+    ///
+    /// # Errors
+    /// A row has a second text, and the model knows only one kind.
+    pub fn check_token_types(&self, token_types: usize) -> Result<()> {
+        let second = |row: &ClassSpan| row.second < row.length;
+        match &self.layout {
+            Layout::Classes { rows } if token_types == 1 && rows.iter().any(second) => Err(Error::input(
+                "the tokenizer marks the second text of a row with the token type 1, but the model knows only one type; \
+                 join the two texts in a --template, or use the tokenizer that came with this model",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The largest id.
     pub fn max_id(&self) -> u32 {
         self.ids.max_id()
@@ -238,6 +278,17 @@ mod tests {
         let row = split.row(1);
         assert_eq!((row.ids, row.class, row.second), (vec![1, 2, 3, 4, 5], Some(0), 3));
         assert_eq!(row.targets, [false; 5]);
+    }
+
+    #[test]
+    fn token_types_are_checked() {
+        let span = |second| ClassSpan { offset: 0, length: 4, second, class: 0 };
+        let one = Split::classes(store(4), vec![span(4)], 1);
+        let two = Split::classes(store(8), vec![span(4), span(2)], 1);
+        assert!(
+            one.check_token_types(1).is_ok() && two.check_token_types(0).is_ok() && two.check_token_types(2).is_ok()
+        );
+        assert!(two.check_token_types(1).expect_err("one type").to_string().contains("only one type"));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! One file read for a task: the one place where formats, rows and the report meet.
 
 use super::classify;
-use super::dataset::{DataSettings, DataTask};
+use super::format::Format;
 use super::labels::Classes;
 use super::language;
 use super::report::{ClassCount, SplitReport};
 use super::rows::{Refusals, RowCollector};
-use super::source::{Format, Source};
+use super::settings::{DataSettings, DataTask};
+use super::source::Source;
 use super::split::Split;
 use super::text;
 use super::tokenizer::Tokenizer;
@@ -117,7 +118,7 @@ fn read_rows(source: &Source, settings: &DataSettings, tokenizer: &Tokenizer) ->
     }
     if findings.last_answer_only > 0 {
         notes.push(format!(
-            "{} conversations of {} learn their last answer only: the chat template rewrites earlier turns",
+            "{} conversations of {} are trained on with their last answer only: the chat template rewrites earlier turns",
             findings.last_answer_only,
             source.name()
         ));
@@ -133,9 +134,7 @@ fn nothing_left(source: &Source, refusals: &Refusals, is_text: bool) -> Error {
             source.name(),
             refusals.count
         )),
-        None if !is_text => {
-            Error::input(format!("{} has no rows: there is nothing to learn from in it", source.name()))
-        }
+        None if !is_text => Error::input(format!("{} has no rows: there is nothing to train on in it", source.name())),
         None => Error::input(format!("{} has fewer than two tokens: there is nothing to predict", source.name())),
     }
 }

@@ -2,27 +2,10 @@
 
 use serde_json::Value;
 
-use super::records::{Record, Visit};
+use super::record::{Record, Visit};
 use super::rows::not_utf8;
 use super::source::Source;
 use crate::error::{Error, Result};
-
-/// The delimiters that a header line is looked through for, the likeliest first.
-const DELIMITERS: [u8; 3] = [b'\t', b',', b';'];
-
-/// The delimiter of a file called `name` with these `bytes`, or `None` when its name does not say that it is a table.
-/// The header line decides where it lacks the delimiter that the name promises.
-pub(crate) fn delimiter(name: &str, bytes: &[u8]) -> Option<u8> {
-    let (_, extension) = name.rsplit_once('.')?;
-    let promised = match extension.to_ascii_lowercase().as_str() {
-        "csv" => b',',
-        "tsv" => b'\t',
-        _ => return None,
-    };
-    let header = bytes.trim_ascii_start().split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
-    let found = std::iter::once(promised).chain(DELIMITERS).find(|delimiter| header.contains(delimiter));
-    Some(found.unwrap_or(promised))
-}
 
 /// Reads all records below the header.
 ///
@@ -214,8 +197,6 @@ mod tests {
         assert_eq!(plain("t.csv", b"label\ttext\n1\ta, b\n"), ["2: 1|a, b"]);
         assert_eq!(plain("t.tsv", b"label\ttext, more\n1\ta, b\n"), ["2: 1|a, b"]);
         assert_eq!(plain("t.tsv", b"label,text\n1,a\n"), ["2: 1|a"]);
-        assert_eq!(delimiter("t.txt", b"label\ttext\n"), None);
-        assert_eq!(delimiter("csv", b"label,text\n"), None);
     }
 
     #[test]

@@ -6,15 +6,19 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::Value;
-
 use super::chat::{self, ChatTemplate, Message};
+use super::clock::Date;
+use super::tokenizer_files::TokenizerFiles;
 use crate::error::{Error, Result};
-use crate::storage;
+use crate::panics;
 
 /// A tokenizer with its special tokens and chat template.
 pub struct Tokenizer {
-    pub(super) inner: tokenizers::Tokenizer,
+    inner: tokenizers::Tokenizer,
+    /// What messages call its file.
+    name: String,
+    /// BLAKE3 of `tokenizer.json` and of the special ids.
+    digest: String,
     bos: Option<u32>,
     eos: Vec<u32>,
     eos_text: String,
@@ -40,92 +44,42 @@ impl Tokenizer {
     /// `special_tokens_map.json`, `chat_template.jinja`, `generation_config.json` and `config.json` (end tokens).
     ///
     /// # Errors
-    /// When `tokenizer.json` is missing, or one of these files cannot be read or understood.
+    /// When `tokenizer.json` is missing, or one of these files cannot be read or understood, or the tokenizer fails when
+    /// it is tried.
     pub fn from_folder(folder: &Path) -> Result<Self> {
-        let json_path = folder.join("tokenizer.json");
-        let Some(json) = read_optional(&json_path)? else {
-            return Err(Error::input(format!(
-                "no tokenizer.json in {}: give a model folder in Hugging Face format that has one (a lone \
-                 tokenizer.model is not read; saving the tokenizer with `transformers` writes tokenizer.json)",
-                folder.display()
-            )));
-        };
-        let config = read_optional(&folder.join("tokenizer_config.json"))?;
-        let special_map = read_optional(&folder.join("special_tokens_map.json"))?;
-        let template_path = folder.join("chat_template.jinja");
-        let template = match read_optional(&template_path)? {
-            Some(bytes) => Some(String::from_utf8(bytes).map_err(|_| {
-                Error::input(format!("{} is not UTF-8 text: save it as UTF-8", template_path.display()))
-            })?),
-            None => None,
-        };
-        let mut eos = Vec::new();
-        for name in ["generation_config.json", "config.json"] {
-            let path = folder.join(name);
-            if let Some(bytes) = read_optional(&path)? {
-                let value = parse_object(&bytes, &path.display().to_string())?;
-                eos = ids_of(value.get("eos_token_id"));
-            }
-            if !eos.is_empty() {
-                break;
-            }
-        }
-        let names = PartNames {
-            tokenizer: json_path.display().to_string(),
-            config: folder.join("tokenizer_config.json").display().to_string(),
-            special_map: folder.join("special_tokens_map.json").display().to_string(),
-            template: template_path.display().to_string(),
-        };
-        Self::build(&json, config.as_deref(), special_map.as_deref(), template.as_deref(), &eos, &names)
+        Self::build(TokenizerFiles::from_folder(folder)?)
     }
 
     /// Builds a tokenizer from file contents in memory (embedded model, browser). `chat_template` wins over the one
     /// in `tokenizer_config`; `eos` are the end token ids of `generation_config.json` or `config.json`.
     ///
     /// # Errors
-    /// When a part cannot be understood.
+    /// When a part cannot be understood, or the tokenizer fails when it is tried.
     pub fn from_parts(
         tokenizer_json: &[u8],
         tokenizer_config: Option<&[u8]>,
         chat_template: Option<&str>,
         eos: &[u32],
     ) -> Result<Self> {
-        let names = PartNames {
-            tokenizer: "tokenizer.json".into(),
-            config: "tokenizer_config.json".into(),
-            special_map: "special_tokens_map.json".into(),
-            template: "chat_template.jinja".into(),
-        };
-        Self::build(tokenizer_json, tokenizer_config, None, chat_template, eos, &names)
+        Self::build(TokenizerFiles::from_memory(tokenizer_json, tokenizer_config, chat_template, eos)?)
     }
 
-    fn build(
-        json: &[u8],
-        config: Option<&[u8]>,
-        special_map: Option<&[u8]>,
-        template: Option<&str>,
-        eos: &[u32],
-        names: &PartNames,
-    ) -> Result<Self> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(json)
-            .map_err(|e| Error::input(format!("{} is not a tokenizer this program can read: {e}", names.tokenizer)))?;
+    fn build(files: TokenizerFiles) -> Result<Self> {
+        let unreadable =
+            |why: &str| Error::input(format!("{} is not a tokenizer this program can read: {why}", files.name));
+        let mut inner = panics::caught(|| tokenizers::Tokenizer::from_bytes(&files.json))
+            .map_err(|panic| unreadable(&panic.message))?
+            .map_err(|e| unreadable(&e.to_string()))?;
         inner
             .with_truncation(None)
-            .map_err(|e| Error::input(format!("{}: truncation cannot be switched off: {e}", names.tokenizer)))?;
+            .map_err(|e| Error::input(format!("{}: truncation cannot be switched off: {e}", files.name)))?;
         inner.with_padding(None);
 
-        let config = config.map(|bytes| parse_object(bytes, &names.config)).transpose()?.unwrap_or(Value::Null);
-        let special_map =
-            special_map.map(|bytes| parse_object(bytes, &names.special_map)).transpose()?.unwrap_or(Value::Null);
-        // A config that says `"bos_token": null` means it: the map is asked only where the config says nothing.
-        let token_text = |key: &str| match config.get(key) {
-            Some(value) => token_content(value),
-            None => special_map.get(key).and_then(token_content),
-        };
+        let token_text = |key: &str| files.token_text(key);
         let bos = token_text("bos_token").and_then(|text| inner.token_to_id(&text));
         let mut ends: Vec<u32> =
             token_text("eos_token").and_then(|text| inner.token_to_id(&text)).into_iter().collect();
-        for &id in eos {
+        for &id in &files.eos {
             if !ends.contains(&id) {
                 ends.push(id);
             }
@@ -141,13 +95,8 @@ impl Tokenizer {
         if !variables.iter().any(|(key, _)| key == "eos_token") && !eos_text.is_empty() {
             variables.push(("eos_token".into(), eos_text.clone()));
         }
-        let template = match template {
-            Some(source) => Some(ChatTemplate::new(&names.template, source, &variables)?),
-            None => match template_in_config(&config) {
-                Some(source) => Some(ChatTemplate::new(&names.config, &source, &variables)?),
-                None => None,
-            },
-        };
+        let template = files.template.as_ref();
+        let template = template.map(|(name, source)| ChatTemplate::new(name, source, &variables)).transpose()?;
 
         let mut special: BTreeMap<u32, String> = inner
             .get_added_tokens_decoder()
@@ -160,9 +109,87 @@ impl Tokenizer {
         let unknown = token_text("unk_token")
             .and_then(|text| inner.token_to_id(&text))
             .filter(|id| !ends.contains(id) && bos != Some(*id));
-        let id_bound = inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
-        let (prefix, suffix) = special_affixes(&inner);
-        Ok(Self { inner, bos, eos: ends, eos_text, template, prefix, suffix, special, unknown, id_bound })
+        let mut ids: Vec<u32> = inner.get_vocab(true).into_values().collect();
+        ids.sort_unstable();
+        let id_bound = ids.last().map_or(0, |&id| id as usize + 1);
+        let mut digest = blake3::Hasher::new();
+        digest.update(&files.json).update(format!("{bos:?} {ends:?} {unknown:?}").as_bytes());
+        let mut tokenizer = Self {
+            inner,
+            name: files.name.clone(),
+            digest: digest.finalize().to_hex().to_string(),
+            bos,
+            eos: ends,
+            eos_text,
+            template,
+            prefix: Vec::new(),
+            suffix: Vec::new(),
+            special,
+            unknown,
+            id_bound,
+        };
+        tokenizer.try_out(&ids)?;
+        (tokenizer.prefix, tokenizer.suffix) = special_affixes(&tokenizer.inner);
+        Ok(tokenizer)
+    }
+
+    /// Encodes a text, alone and as one of two, and decodes every token. Much of `tokenizer.json` is checked only when it
+    /// is used, and some of it then panics; better now than in the middle of a run.
+    fn try_out(&self, ids: &[u32]) -> Result<()> {
+        const TEXT: &str = "Once upon a time,\n 12 né 日本 😀";
+        self.guarded(|inner| {
+            // Not every tokenizer has a token for every character: an error here says nothing of the next text.
+            let _ = inner.encode_fast(TEXT, true);
+            let _ = inner.encode((TEXT, "a"), true);
+            for text in ["a", " ", ""] {
+                let _ = inner.encode(text, false);
+            }
+        })?;
+        self.guarded(|inner| inner.decode(ids, false))?
+            .map(|_| ())
+            .map_err(|e| Error::input(format!("{}: its decoder fails: {e}; {}", self.name, GET_AGAIN)))
+    }
+
+    /// Does some work with the tokenizer. The library panics on some files that it has read without complaint.
+    ///
+    /// # Errors
+    /// The library panicked.
+    pub(super) fn guarded<T>(&self, work: impl FnOnce(&tokenizers::Tokenizer) -> T) -> Result<T> {
+        panics::caught(|| work(&self.inner)).map_err(|panic| {
+            let why = panic.message.lines().next().unwrap_or_default().to_owned();
+            Error::input(format!("{} is damaged: using it fails inside ({why}); {}", self.name, GET_AGAIN))
+        })
+    }
+
+    /// Gives the chat template this date (2024-07-26) instead of today's; nothing where `date` is empty.
+    ///
+    /// # Errors
+    /// It is no date, or no chat template asks for one.
+    pub fn with_chat_date(mut self, date: &str) -> Result<Self> {
+        if date.is_empty() {
+            return Ok(self);
+        }
+        let date = Date::parse(date)
+            .ok_or_else(|| Error::input(format!("--chat-date {date}: not a date; write it as 2024-07-26")))?;
+        match self.template.as_mut().filter(|template| template.asks_for_date()) {
+            Some(template) => template.set_date(date),
+            None => {
+                return Err(Error::input(format!(
+                    "--chat-date {date}: the model has no chat template that asks for a date; leave it out"
+                )));
+            }
+        }
+        Ok(self)
+    }
+
+    /// The date that the chat template is given, as 2024-07-26; `None` where none asks for it.
+    pub fn chat_date(&self) -> Option<String> {
+        Some(self.template.as_ref()?.date()?.to_string())
+    }
+
+    /// Identity of the tokenizer.
+    pub(crate) fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// The ids of `text`; with `add_special` also what the tokenizer's post-processor writes around it (BOS, ...).
@@ -170,7 +197,7 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer cannot encode the text (an unknown character and no unknown token, for example).
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, add_special).map_err(|e| cannot_encode(&e))?;
+        let encoding = self.guarded(|inner| inner.encode_fast(text, add_special))?.map_err(|e| cannot_encode(&e))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -196,8 +223,7 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer's decoder fails. Ids outside the vocabulary are left out, as the library does.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
-        self.inner
-            .decode(ids, skip_special)
+        self.guarded(|inner| inner.decode(ids, skip_special))?
             .map_err(|e| Error::input(format!("the tokenizer cannot turn these token ids into text: {e}")))
     }
 
@@ -280,7 +306,8 @@ impl Tokenizer {
     pub(crate) fn encode_many(&self, texts: Vec<&str>) -> Result<Vec<Vec<u32>>> {
         #[cfg(not(target_arch = "wasm32"))]
         {
-            let encodings = self.inner.encode_batch_fast(texts, false).map_err(|e| cannot_encode(&e))?;
+            let encodings = self.guarded(|inner| inner.encode_batch_fast(texts, false))?;
+            let encodings = encodings.map_err(|e| cannot_encode(&e))?;
             Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
         }
         #[cfg(target_arch = "wasm32")]
@@ -291,13 +318,17 @@ impl Tokenizer {
     pub(crate) fn encode_many_with_ends(&self, texts: Vec<&str>) -> Result<Vec<EncodedText>> {
         #[cfg(not(target_arch = "wasm32"))]
         {
-            let encodings = self.inner.encode_batch(texts, false).map_err(|e| cannot_encode(&e))?;
+            let encodings = self.guarded(|inner| inner.encode_batch(texts, false))?;
+            let encodings = encodings.map_err(|e| cannot_encode(&e))?;
             Ok(encodings.iter().map(EncodedText::of).collect())
         }
         #[cfg(target_arch = "wasm32")]
         texts
             .into_iter()
-            .map(|text| self.inner.encode(text, false).map(|e| EncodedText::of(&e)).map_err(|e| cannot_encode(&e)))
+            .map(|text| {
+                let encoding = self.guarded(|inner| inner.encode(text, false))?;
+                encoding.map(|e| EncodedText::of(&e)).map_err(|e| cannot_encode(&e))
+            })
             .collect()
     }
 }
@@ -308,62 +339,14 @@ impl EncodedText {
     }
 }
 
-/// How the parts are called in error messages.
-struct PartNames {
-    tokenizer: String,
-    config: String,
-    special_map: String,
-    template: String,
-}
+/// What to do about a damaged file.
+const GET_AGAIN: &str = "copy or download the model's tokenizer again";
 
 pub(crate) fn cannot_encode(reason: &dyn std::fmt::Display) -> Error {
     Error::input(format!("the tokenizer cannot encode this text: {reason}"))
 }
 
-/// A file's bytes, or `None` when there is no such file.
-fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
-    match storage::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
-        Err(e) => Err(Error::file("read", path, e)),
-    }
-}
-
-fn parse_object(bytes: &[u8], name: &str) -> Result<Value> {
-    let value: Value =
-        serde_json::from_slice(bytes).map_err(|e| Error::input(format!("{name} is not valid JSON: {e}")))?;
-    if value.is_object() { Ok(value) } else { Err(Error::input(format!("{name} must hold one JSON object"))) }
-}
-
-/// A special token is written as a string or as an object with `content`.
-fn token_content(value: &Value) -> Option<String> {
-    value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_string)
-}
-
-/// A number or a list of numbers.
-fn ids_of(value: Option<&Value>) -> Vec<u32> {
-    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    match value {
-        Some(Value::Array(list)) => list.iter().filter_map(id).collect(),
-        Some(value) => id(value).into_iter().collect(),
-        None => Vec::new(),
-    }
-}
-
-/// The template of `tokenizer_config.json`: a string, or the one named "default" of a list.
-fn template_in_config(config: &Value) -> Option<String> {
-    match config.get("chat_template")? {
-        Value::String(source) => Some(source.clone()),
-        Value::Array(list) => list
-            .iter()
-            .find(|entry| entry.get("name").and_then(Value::as_str) == Some("default"))
-            .and_then(|entry| entry.get("template")?.as_str())
-            .map(str::to_string),
-        _ => None,
-    }
-}
-
-/// What the post-processor writes before and after a text, learnt by encoding a letter with and without it.
+/// What the post-processor writes before and after a text, found by encoding a letter with and without it.
 fn special_affixes(inner: &tokenizers::Tokenizer) -> (Vec<u32>, Vec<u32>) {
     let ids = |special| inner.encode_fast("a", special).map(|encoding| encoding.get_ids().to_vec());
     let (Ok(plain), Ok(full)) = (ids(false), ids(true)) else { return (Vec::new(), Vec::new()) };
@@ -378,6 +361,8 @@ fn special_affixes(inner: &tokenizers::Tokenizer) -> (Vec<u32>, Vec<u32>) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::super::testing::{
         bert_tokenizer_json, byte_fallback_tokenizer_json, byte_level_tokenizer_json, shared_folder,
     };
@@ -449,6 +434,18 @@ mod tests {
         write("generation_config.json", b"[1]");
         let Err(error) = Tokenizer::from_folder(folder.path()) else { panic!("must fail") };
         assert!(error.to_string().contains("generation_config.json must hold one JSON object"), "{error}");
+    }
+
+    #[test]
+    fn a_tokenizer_that_panics_when_it_is_used_is_refused() {
+        let mut json: Value = serde_json::from_slice(&byte_level_tokenizer_json()).expect("json");
+        // The library cuts a token from both ends, and fails where the two cuts meet.
+        json["decoder"] = serde_json::json!({"type": "Strip", "content": "a", "start": 1, "stop": 9});
+        let folder = tempfile::tempdir().expect("temp folder");
+        std::fs::write(folder.path().join("tokenizer.json"), json.to_string()).expect("write");
+        let Err(error) = Tokenizer::from_folder(folder.path()) else { panic!("must fail") };
+        let told = error.to_string();
+        assert!(told.contains("tokenizer.json is damaged") && told.contains("download"), "{told}");
     }
 
     #[test]

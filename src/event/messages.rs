@@ -1,6 +1,6 @@
-//! What a front end and the desk behind it say to each other. The desk owns device and tensors and works on threads (in a
-//! browser: a worker) of its own; a front end sends a [`Request`], never waits, and hears [`Reply`]s. All of it is plain
-//! data, so that it can cross a thread, a process or a browser's worker.
+//! The messages between a front end and the workers behind it. The workers own device and tensors and run on threads (in
+//! a browser: a worker) of their own; a front end sends a [`Request`], never waits, and receives [`Reply`]s. All of it is
+//! plain data, so that it can cross a thread, a process or a browser's worker.
 
 use std::path::PathBuf;
 
@@ -27,14 +27,14 @@ pub enum Request {
         /// The run.
         setup: Box<Setup>,
     },
-    /// Tell the run that is under way something.
+    /// Send a command to the run that is under way.
     Tell {
         /// What.
         command: Command,
     },
-    /// Halt the run after its step; it keeps its place in memory.
+    /// Pause the run after its step; it stays in memory.
     Pause,
-    /// Go on with a halted run.
+    /// Resume a paused run.
     Resume,
     /// Follow the run in a folder, whoever runs it, from its beginning: its past first, then what comes. Answered by
     /// [`Reply::Watched`].
@@ -47,7 +47,7 @@ pub enum Request {
         /// Folder of the run.
         folder: PathBuf,
     },
-    /// Tell a run in another process something. It hears it at its next report. Where nobody trains, [`Reply::Watched`]
+    /// Send a command to a run in another process, which reads it at its next report. Where nobody trains, [`Reply::Watched`]
     /// says so.
     TellFolder {
         /// Folder of the run.
@@ -73,7 +73,7 @@ pub enum Request {
     },
     /// Write no more text: all generations asked for so far are complete as they are.
     StopGenerating,
-    /// Fold the adapter of a run into its base model and write a model folder. Answered by [`Reply::Task`].
+    /// Merge the adapter of a run into its base model and write a model folder. Answered by [`Reply::Task`].
     Merge {
         /// Comes back in the answers.
         number: u64,
@@ -102,14 +102,14 @@ pub struct Setup {
     pub config: RunConfig,
     /// Whether model and data are those inside this program; `config.model` and `config.data` are not read then.
     pub demo: bool,
-    /// Whether to go on with the run in `config.out`. The other settings are then those that are stored there, except the
+    /// Whether to resume the run in `config.out`. The other settings are then those that are stored there, except the
     /// few that may change.
     pub resume: bool,
     /// Whether a run that is in `config.out` already may be replaced.
     pub overwrite: bool,
 }
 
-/// What a front end hears.
+/// What a front end receives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "snake_case")]
 pub enum Reply {
@@ -134,7 +134,7 @@ pub enum Reply {
         /// That.
         state: RunState,
     },
-    /// Something that the run under way tells.
+    /// An event of the run under way.
     Event {
         /// That.
         event: Box<Event>,
@@ -145,7 +145,7 @@ pub enum Reply {
         folder: PathBuf,
         /// What happened since the last news, in order.
         events: Vec<Event>,
-        /// Whether the run began anew in the same folder: what was heard of it before is void.
+        /// Whether the run began anew in the same folder: what was received of it before is void.
         anew: bool,
         /// Whether some process is at it.
         running: bool,
@@ -169,7 +169,7 @@ pub enum Reply {
         number: u64,
         /// What was done, or what is being done.
         text: String,
-        /// How it ended; `None` while it goes on.
+        /// How it ended; `None` while it continues.
         ending: Option<TaskEnding>,
     },
 }
@@ -198,7 +198,7 @@ pub enum RunState {
     },
     /// It trains.
     Running,
-    /// It stands still and can go on.
+    /// It is paused and can continue.
     Paused,
     /// It is over.
     Ended,

@@ -1,4 +1,4 @@
-//! Everything a run tells and hears: plain numbers and strings, the same for terminal, window, page and tests.
+//! Everything a run emits and the commands it takes: plain numbers and strings, the same for terminal, window, page and tests.
 
 mod figure;
 pub mod messages;
@@ -14,11 +14,11 @@ pub struct TrainedTensor {
     pub name: String,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// How many of its numbers are trained.
+    /// How many of its entries are trained.
     pub trained: usize,
 }
 
-/// What a run is, told once at its start.
+/// What a run is, emitted once at its start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Started {
     /// Device name, API and kind, and why it was chosen.
@@ -77,9 +77,9 @@ pub struct Metrics {
     pub elapsed_secs: f64,
     /// Expected time to the end.
     pub remaining_secs: f64,
-    /// Memory of live tensors (GPU) or of the process (CPU).
+    /// Memory of live tensors inside the last step that was reported (GPU), or of the process (CPU).
     pub memory_in_use_bytes: u64,
-    /// Memory held by the allocator.
+    /// Memory that the allocator holds on the device, the most inside that step (GPU); as `memory_in_use_bytes` on the CPU.
     pub memory_reserved_bytes: u64,
 }
 
@@ -95,7 +95,7 @@ pub enum Ending {
     Stopped,
 }
 
-/// Something a run tells.
+/// Something a run reports.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -167,7 +167,7 @@ impl Event {
     }
 }
 
-/// Something a run is told.
+/// Something a run is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", content = "value", rename_all = "snake_case")]
 pub enum Command {

@@ -4,7 +4,7 @@ use std::{io::ErrorKind, path::Path};
 
 use hf_hub::api::sync::ApiError;
 
-use super::place::Place;
+use super::environment::HubEnvironment;
 use crate::Error;
 
 /// A request or a download that failed.
@@ -34,10 +34,10 @@ impl Failure {
     }
 
     /// Why the hub cannot be asked, where that is all that failed.
-    pub(super) fn outage(&self, place: &Place) -> Option<String> {
+    pub(super) fn outage(&self, environment: &HubEnvironment) -> Option<String> {
         match self {
-            Self::Network(cause) => Some(format!("cannot reach {} ({cause})", place.host())),
-            Self::Refused(status @ 500.., _) => Some(format!("{} has trouble (HTTP {status})", place.host())),
+            Self::Network(cause) => Some(format!("cannot reach {} ({cause})", environment.host())),
+            Self::Refused(status @ 500.., _) => Some(format!("{} has trouble (HTTP {status})", environment.host())),
             _ => None,
         }
     }
@@ -76,14 +76,19 @@ impl From<ApiError> for Failure {
     }
 }
 
-/// The sentence about a repository of which nothing could be learnt.
-pub(super) fn about_repository(failure: Failure, place: &Place, repository: &str, revision: &str) -> Error {
-    let host = place.host();
+/// The sentence about a repository about which the hub says nothing.
+pub(super) fn about_repository(
+    failure: Failure,
+    environment: &HubEnvironment,
+    repository: &str,
+    revision: &str,
+) -> Error {
+    let host = environment.host();
     let sentence = match failure {
         Failure::Refused(404, code) if code == "RevisionNotFound" => format!(
             "{repository}: {host} has no revision \"{revision}\" of it; give a branch, a tag or a commit that is there"
         ),
-        Failure::Refused(401 | 404, _) => match &place.token {
+        Failure::Refused(401 | 404, _) => match &environment.token {
             None => format!(
                 "{repository}: there is no such folder here, and {host} has no public repository of this name; check \
                  the spelling, or set HF_TOKEN if it is a private one"
@@ -94,16 +99,16 @@ pub(super) fn about_repository(failure: Failure, place: &Place, repository: &str
                 token.source
             ),
         },
-        other => return about_file(other, place, repository, "its list of files"),
+        other => return about_file(other, environment, repository, "its list of files"),
     };
     Error::input(sentence)
 }
 
 /// The sentence about one file of a repository that is there.
-pub(super) fn about_file(failure: Failure, place: &Place, repository: &str, file: &str) -> Error {
-    let (host, endpoint, cache) = (place.host(), &place.endpoint, place.cache.display());
+pub(super) fn about_file(failure: Failure, environment: &HubEnvironment, repository: &str, file: &str) -> Error {
+    let (host, endpoint, cache) = (environment.host(), &environment.endpoint, environment.cache.display());
     Error::input(match failure {
-        Failure::Refused(401 | 403, _) => match &place.token {
+        Failure::Refused(401 | 403, _) => match &environment.token {
             None => format!(
                 "{repository} is gated or private: accept its licence at {endpoint}/{repository}, make a token at \
                  {endpoint}/settings/tokens, and set HF_TOKEN to it (or log in with `hf auth login`)"
@@ -121,14 +126,14 @@ pub(super) fn about_file(failure: Failure, place: &Place, repository: &str, file
         }
         Failure::Refused(status, _) => format!("{repository}: {host} refused {file} (HTTP {status})"),
         Failure::Network(cause) => format!(
-            "{repository}: the download of {file} broke off ({cause}); the same command goes on where it stopped"
+            "{repository}: the download of {file} broke off ({cause}); the same command continues where it stopped"
         ),
         Failure::Busy => format!("{repository}: another program is downloading {file}; wait until it is done"),
         Failure::DiskFull => format!(
             "{repository}: the disk is full, {file} does not fit into {cache}; make room, or set HF_HOME to a folder on \
              another disk (what is there already is kept)"
         ),
-        Failure::Disk(error) => return Error::file("write the cache", &place.cache, error),
+        Failure::Disk(error) => return Error::file("write the cache", &environment.cache, error),
         Failure::Odd(cause) => {
             format!(
                 "{repository}: {endpoint} does not answer like a Hugging Face hub ({file}: {cause}); check HF_ENDPOINT"
@@ -138,8 +143,14 @@ pub(super) fn about_file(failure: Failure, place: &Place, repository: &str, file
 }
 
 /// The sentence about a model that is only partly in the cache, where the hub cannot or must not be asked.
-pub(super) fn not_cached(place: &Place, repository: &str, revision: &str, missing: &str, why: &str) -> Error {
-    let cache: &Path = &place.cache;
+pub(super) fn not_cached(
+    environment: &HubEnvironment,
+    repository: &str,
+    revision: &str,
+    missing: &str,
+    why: &str,
+) -> Error {
+    let cache: &Path = &environment.cache;
     Error::input(format!(
         "{repository}: {why}, and the cache in {} has no {missing} of revision {revision}; run once with a network, or \
          give the path of a model folder",

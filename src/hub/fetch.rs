@@ -21,9 +21,10 @@ use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use super::{
+    environment::HubEnvironment,
     failure::{Failure, about_file, about_repository, not_cached},
-    is_commit,
-    place::Place,
+    name::is_commit,
+    snapshot::Snapshot,
 };
 use crate::{Error, Result};
 
@@ -36,53 +37,48 @@ const INDEX: &str = "model.safetensors.index.json";
 const OPTIONAL: &[&str] =
     &[TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "chat_template.jinja"];
 
-/// A download that breaks is gone on with this often, after so many seconds; again as often when it got on well.
+/// A download that breaks is continued this often, after so many seconds; again as often when it got on well.
 const PAUSES_SECS: [u64; 2] = [1, 3];
 const GOT_ON_WELL_BYTES: u64 = 1 << 20;
 
-/// The folder with the files of a repository at a revision, and its commit.
-pub(super) fn snapshot(
-    place: &Place,
-    repository: &str,
-    revision: &str,
-    weights: bool,
-    tell: &dyn Fn(&str),
-) -> Result<(PathBuf, String)> {
-    let cached = Cached::new(place, repository, weights);
+/// The files of a repository at a revision, downloaded where the cache lacks them.
+pub(super) fn snapshot(repository: &str, revision: &str, weights: bool, report: &dyn Fn(&str)) -> Result<Snapshot> {
+    let environment = &HubEnvironment::from_process()?;
+    let cached = Cached::new(environment, repository, weights);
     if is_commit(revision) && cached.missing(revision).is_none() {
-        return Ok((cached.folder(revision), revision.to_owned()));
+        return Ok(cached.snapshot(revision));
     }
-    if place.offline {
+    if environment.offline {
         return cached.last(revision, "the hub is not asked (HF_HUB_OFFLINE)");
     }
-    let client = Client::new(place, repository)?;
+    let client = Client::new(environment, repository)?;
     let info = match client.info(revision) {
         Ok(info) => info,
         Err(failure) => {
-            let Some(why) = failure.outage(place) else {
-                return Err(about_repository(failure, place, repository, revision));
+            let Some(why) = failure.outage(environment) else {
+                return Err(about_repository(failure, environment, repository, revision));
             };
-            // What the hub said last time will do.
+            // What the hub answered last time is good enough.
             let last = cached.last(revision, &why)?;
-            tell(&format!("note     {why}; using {repository} from the cache, commit {}", short(&last.1)));
+            report(&format!("note     {why}; using {repository} from the cache, commit {}", short(&last.commit)));
             return Ok(last);
         }
     };
-    let fetch = Fetch { place, cached, client: &client, commit: &info.sha, repo: client.repo(&info.sha), tell };
+    let fetch = Fetch { environment, cached, client: &client, commit: &info.sha, repo: client.repo(&info.sha), report };
     fetch.all(&info)?;
     // Last, so that the branch in the cache never means a folder that is not whole.
     let named = fetch.cached.cache.repo(Repo::with_revision(repository.into(), RepoType::Model, revision.into()));
-    named.create_ref(&info.sha).map_err(|e| about_file(Failure::disk(e), place, repository, revision))?;
+    named.create_ref(&info.sha).map_err(|e| about_file(Failure::disk(e), environment, repository, revision))?;
     if revision != info.sha {
         // The downloader was asked for the commit and took that for a branch too.
         let _ = std::fs::remove_file(fetch.cached.reference(&info.sha));
     }
-    Ok((fetch.cached.folder(&info.sha), info.sha))
+    Ok(fetch.cached.snapshot(&info.sha))
 }
 
 /// The same, as far as the cache has it.
-pub(super) fn cached(place: &Place, repository: &str, revision: &str, weights: bool) -> Option<(PathBuf, String)> {
-    Cached::new(place, repository, weights).last(revision, "").ok()
+pub(super) fn cached(repository: &str, revision: &str, weights: bool) -> Result<Option<Snapshot>> {
+    Ok(Cached::new(&HubEnvironment::from_process()?, repository, weights).last(revision, "").ok())
 }
 
 fn short(commit: &str) -> &str {
@@ -91,25 +87,29 @@ fn short(commit: &str) -> &str {
 
 /// What the cache has of one repository.
 struct Cached<'a> {
-    place: &'a Place,
+    environment: &'a HubEnvironment,
     repository: &'a str,
     weights: bool,
     cache: Cache,
 }
 
 impl<'a> Cached<'a> {
-    fn new(place: &'a Place, repository: &'a str, weights: bool) -> Self {
-        Self { place, repository, weights, cache: Cache::new(place.cache.clone()) }
+    fn new(environment: &'a HubEnvironment, repository: &'a str, weights: bool) -> Self {
+        Self { environment, repository, weights, cache: Cache::new(environment.cache.clone()) }
     }
 
     fn folder(&self, commit: &str) -> PathBuf {
         self.cache.model(self.repository.into()).pointer_path(commit)
     }
 
+    fn snapshot(&self, commit: &str) -> Snapshot {
+        Snapshot { folder: self.folder(commit), commit: commit.to_owned() }
+    }
+
     /// The file that says which commit a revision is.
     fn reference(&self, revision: &str) -> PathBuf {
         let repository = Repo::model(self.repository.into()).folder_name();
-        self.place.cache.join(repository).join("refs").join(revision)
+        self.environment.cache.join(repository).join("refs").join(revision)
     }
 
     fn blob(&self, etag: &str) -> PathBuf {
@@ -117,15 +117,15 @@ impl<'a> Cached<'a> {
     }
 
     /// The commit that the hub gave for `revision` last time, and its folder.
-    fn last(&self, revision: &str, why: &str) -> Result<(PathBuf, String)> {
+    fn last(&self, revision: &str, why: &str) -> Result<Snapshot> {
         let commit = match std::fs::read_to_string(self.reference(revision)) {
             Ok(commit) => commit.trim().to_owned(),
             Err(_) if is_commit(revision) => revision.to_owned(),
-            Err(_) => return Err(not_cached(self.place, self.repository, revision, "files", why)),
+            Err(_) => return Err(not_cached(self.environment, self.repository, revision, "files", why)),
         };
         match self.missing(&commit) {
-            None => Ok((self.folder(&commit), commit)),
-            Some(file) => Err(not_cached(self.place, self.repository, revision, &file, why)),
+            None => Ok(self.snapshot(&commit)),
+            Some(file) => Err(not_cached(self.environment, self.repository, revision, &file, why)),
         }
     }
 
@@ -164,14 +164,14 @@ struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    fn new(place: &Place, repository: &'a str) -> Result<Self> {
-        let api = ApiBuilder::from_cache(Cache::new(place.cache.clone()))
-            .with_endpoint(place.endpoint.clone())
-            .with_token(place.token.as_ref().map(|token| token.secret.clone()))
+    fn new(environment: &HubEnvironment, repository: &'a str) -> Result<Self> {
+        let api = ApiBuilder::from_cache(Cache::new(environment.cache.clone()))
+            .with_endpoint(environment.endpoint.clone())
+            .with_token(environment.token.as_ref().map(|token| token.secret.clone()))
             .with_progress(false)
             .with_user_agent("agoge", env!("CARGO_PKG_VERSION"))
             .build();
-        let api = api.map_err(|e| about_file(e.into(), place, repository, "its list of files"))?;
+        let api = api.map_err(|e| about_file(e.into(), environment, repository, "its list of files"))?;
         Ok(Self { api, repository })
     }
 
@@ -206,12 +206,12 @@ impl<'a> Client<'a> {
 
 /// The download of one commit.
 struct Fetch<'a> {
-    place: &'a Place,
+    environment: &'a HubEnvironment,
     cached: Cached<'a>,
     client: &'a Client<'a>,
     commit: &'a str,
     repo: ApiRepo,
-    tell: &'a dyn Fn(&str),
+    report: &'a dyn Fn(&str),
 }
 
 impl Fetch<'_> {
@@ -257,7 +257,7 @@ impl Fetch<'_> {
 
     /// Those of `files` that the cache lacks.
     fn files(&self, files: &[&str], what: &str) -> Result<()> {
-        let fail = |file: &str, failure| about_file(failure, self.place, self.cached.repository, file);
+        let fail = |file: &str, failure| about_file(failure, self.environment, self.cached.repository, file);
         let folder = self.cached.folder(self.commit);
         let mut missing = Vec::new();
         for &file in files.iter().filter(|file| !folder.join(file).exists()) {
@@ -272,8 +272,8 @@ impl Fetch<'_> {
             return Ok(());
         }
         let size = DecimalBytes(missing.iter().map(|(_, metadata)| metadata.size() as u64).sum());
-        let (host, repository, commit) = (self.place.host(), self.cached.repository, short(self.commit));
-        (self.tell)(&format!("download {repository} from {host}, commit {commit}: {what}, {size}"));
+        let (host, repository, commit) = (self.environment.host(), self.cached.repository, short(self.commit));
+        (self.report)(&format!("download {repository} from {host}, commit {commit}: {what}, {size}"));
         missing.iter().try_for_each(|(file, metadata)| self.file(file, metadata).map_err(|e| fail(file, e)))
     }
 
@@ -309,7 +309,7 @@ impl Fetch<'_> {
                 Ok(()) => return Ok(()),
                 Err(failure @ Failure::Network(_)) => failure,
                 Err(Failure::Busy) => {
-                    (self.tell)(&format!("note     another program is downloading {file}; waiting for it"));
+                    (self.report)(&format!("note     another program is downloading {file}; waiting for it"));
                     continue;
                 }
                 Err(failure) => return Err(failure),

@@ -21,10 +21,13 @@ use super::{
     vector::{erf, exp, sigmoid, wide},
 };
 
-pub(super) const FORWARD: &str =
+const FORWARD: &str =
     concat!(include_str!("../../shaders/shared/activation.wgsl"), include_str!("../../shaders/activate.wgsl"));
-pub(super) const BACKWARD: &str =
+const BACKWARD: &str =
     concat!(include_str!("../../shaders/shared/activation.wgsl"), include_str!("../../shaders/activate_backward.wgsl"));
+
+/// Every shader of this module with its name.
+pub(super) const SHADERS: super::Named = &[("activate", FORWARD), ("activate_backward", BACKWARD)];
 
 /// Numbers that one task of the CPU takes.
 pub(super) const CHUNK: usize = 16 * 1024;

@@ -24,16 +24,21 @@ use super::{
     vector::{exp, largest, sum_of, wide},
 };
 
-pub(super) const FORWARD: &str = concat!(
+const FORWARD: &str = concat!(
+    include_str!("../../shaders/shared/nan.wgsl"),
     include_str!("../../shaders/shared/reduce.wgsl"),
     include_str!("../../shaders/shared/softmax_row.wgsl"),
     include_str!("../../shaders/cross_entropy.wgsl")
 );
-pub(super) const BACKWARD: &str = concat!(
+const BACKWARD: &str = concat!(
+    include_str!("../../shaders/shared/nan.wgsl"),
     include_str!("../../shaders/shared/reduce.wgsl"),
     include_str!("../../shaders/shared/softmax_row.wgsl"),
     include_str!("../../shaders/cross_entropy_backward.wgsl")
 );
+
+/// Every shader of this module with its name.
+pub(super) const SHADERS: super::Named = &[("cross_entropy", FORWARD), ("cross_entropy_backward", BACKWARD)];
 
 /// Backend dispatch of [`cross_entropy`].
 #[backend_extension(Cube, Flex, Autodiff)]

@@ -8,8 +8,11 @@ use rayon::prelude::*;
 
 use super::{AdamW, flex, launch};
 
-pub(super) const SOURCE: &str =
+const SOURCE: &str =
     concat!(include_str!("../../shaders/shared/adamw.wgsl"), include_str!("../../shaders/dense_step.wgsl"));
+
+/// Every shader of this module with its name.
+pub(super) const SHADERS: super::Named = &[("dense_step", SOURCE)];
 
 /// Backend dispatch of [`dense_step`].
 #[backend_extension(Cube, Flex)]

@@ -10,7 +10,11 @@ use burn_flex::Flex;
 
 use super::{flex, launch};
 
-pub(super) const SOURCE: &str = include_str!("../../shaders/embedding_gather.wgsl");
+const SOURCE: &str = include_str!("../../shaders/embedding_gather.wgsl");
+const SORT: &str = include_str!("../../shaders/sort_ids.wgsl");
+
+/// Every shader of this module with its name.
+pub(super) const SHADERS: super::Named = &[("embedding_gather", SOURCE), ("sort_ids", SORT)];
 
 /// Backend dispatch of [`embedding_gather`].
 #[backend_extension(Cube, Flex)]
@@ -36,18 +40,29 @@ pub fn composed(ids: Tensor<1, Int>, dy: Tensor<2>, indices: Tensor<1, Int>, voc
     dense.select_assign(0, ids, dy, IndexingUpdateOp::Add).reshape([vocabulary * width]).select(0, indices)
 }
 
+/// The tokens in order of their `ids`, and of their own where those are equal: the tokens of one row are neighbours.
+fn sorted(ids: &[u32]) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..ids.len() as u32).collect();
+    order.sort_by_key(|&token| ids[token as usize]);
+    order
+}
+
 impl EmbeddingGatherOps for CubeBackend {
     fn embedding_gather_op(ids: IntTensor<Self>, dy: FloatTensor<Self>, indices: IntTensor<Self>) -> FloatTensor<Self> {
         let (ids, dy, indices) = (launch::contiguous(ids), launch::contiguous(dy), launch::contiguous(indices));
         let [tokens, width] = dy.meta.shape().dims();
         let [count] = indices.meta.shape().dims();
+        // The tokens of one row next to each other: an entry reads those that have its row, not all of them.
+        let sorted = launch::empty(&dy, Shape::new([2, tokens]));
+        let groups = launch::groups_for(tokens, 64);
+        launch::launch(&dy, SORT, 64, groups, &[&ids.handle, &sorted.handle], &launch::words(&[tokens]));
         let grad = launch::empty(&dy, Shape::new([count]));
         launch::launch(
             &dy,
             SOURCE,
             64,
             launch::groups_for(count, 64),
-            &[&ids.handle, &dy.handle, &indices.handle, &grad.handle],
+            &[&sorted.handle, &dy.handle, &indices.handle, &grad.handle],
             &launch::words(&[tokens, width, count]),
         );
         grad
@@ -60,9 +75,7 @@ impl EmbeddingGatherOps for Flex {
         let [_, width] = dy.layout().shape().dims();
         let (ids, values, indices) = (flex::indices(&ids), flex::floats(&dy), flex::indices(&indices));
 
-        // Tokens in order of their id, so that the tokens of one row are neighbours.
-        let mut order: Vec<u32> = (0..ids.len() as u32).collect();
-        order.sort_by_key(|&token| ids[token as usize]);
+        let order = sorted(&ids);
         let grad = indices
             .iter()
             .map(|&index| {

@@ -22,10 +22,13 @@ use super::{
     vector::wide,
 };
 
-pub(super) const FORWARD: &str =
+const FORWARD: &str =
     concat!(include_str!("../../shaders/shared/activation.wgsl"), include_str!("../../shaders/gated.wgsl"));
-pub(super) const BACKWARD: &str =
+const BACKWARD: &str =
     concat!(include_str!("../../shaders/shared/activation.wgsl"), include_str!("../../shaders/gated_backward.wgsl"));
+
+/// Every shader of this module with its name.
+pub(super) const SHADERS: super::Named = &[("gated", FORWARD), ("gated_backward", BACKWARD)];
 
 /// Backend dispatch of [`gated`].
 #[backend_extension(Cube, Flex, Autodiff)]

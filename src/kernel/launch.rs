@@ -1,6 +1,10 @@
 //! Launching a WGSL file through Burn's wgpu backend.
 
-use std::{cell::RefCell, collections::HashMap};
+use std::{
+    cell::{Cell, RefCell},
+    collections::{HashMap, HashSet},
+    sync::OnceLock,
+};
 
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, Device, Shape, Slice};
@@ -62,6 +66,8 @@ thread_local! {
     static UPLOADED: RefCell<[HashMap<Key, Handle>; 2]> = RefCell::default();
     /// Hashes of shaders, by the addresses of their text.
     static HASHES: RefCell<HashMap<[usize; 2], u64>> = RefCell::default();
+    /// Copies that [`in_place`] has made.
+    static COPIES: Cell<usize> = const { Cell::new(0) };
 }
 
 /// A buffer with these parameters. Most launches of a step have those of the step before, and an upload is dear: it hands in
@@ -89,16 +95,32 @@ pub fn forget_parameters(device: &Device) {
 }
 
 fn hash_of(text: Text) -> u64 {
-    let hash = || {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(text.0.as_bytes()).update(text.1.as_bytes());
-        u64::from_le_bytes(hasher.finalize().as_bytes()[..8].try_into().expect("32 bytes"))
-    };
-    let place = [text.0, text.1].map(|part| part.as_ptr() as usize);
-    HASHES.with_borrow_mut(|hashes| *hashes.entry(place).or_insert_with(hash))
+    let address = [text.0, text.1].map(|part| part.as_ptr() as usize);
+    HASHES.with_borrow_mut(|hashes| {
+        *hashes.entry(address).or_insert_with(|| {
+            debug_assert!(is_listed(text), "a shader is launched that kernel::shaders() does not list:\n{text:?}");
+            hash_of_text(text)
+        })
+    })
 }
 
-/// Queues `text` (entry point `main`) with `buffers` at bindings 0, 1, ... of group 0.
+fn hash_of_text(text: Text) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(text.0.as_bytes()).update(text.1.as_bytes());
+    u64::from_le_bytes(hasher.finalize().as_bytes()[..8].try_into().expect("32 bytes"))
+}
+
+/// Whether the tests see a shader: they read what [`super::shaders`] lists.
+fn is_listed(text: Text) -> bool {
+    static LISTED: OnceLock<HashSet<u64>> = OnceLock::new();
+    let listed = LISTED.get_or_init(|| super::texts().map(|(_, text)| hash_of_text(text)).collect());
+    listed.contains(&hash_of_text(text))
+}
+
+/// Queues `text` (entry point `main`) with `buffers` at bindings 0, 1, ... of group 0, and `parameters` at the next one.
+///
+/// # Panics
+/// A dimension has more workgroups than every WebGPU device accepts.
 pub(super) fn launch(
     like: &CubeTensor,
     text: impl Into<Text>,
@@ -109,6 +131,10 @@ pub(super) fn launch(
 ) {
     let text = text.into();
     let hash = hash_of(text);
+    assert!(
+        groups.0.max(groups.1) <= MAX_GROUPS,
+        "{groups:?} workgroups: a dimension of a launch has {MAX_GROUPS} at most; more are folded into two"
+    );
     let parameters = uploaded(like, parameters);
     let mut bindings: Vec<_> = buffers.iter().map(|&handle| handle.clone().binding()).collect();
     bindings.push(parameters.binding());
@@ -126,12 +152,21 @@ pub(super) fn groups_for(items: usize, workgroup: u32) -> (u32, u32) {
     (x as u32, groups.div_ceil(x) as u32)
 }
 
+/// Workgroups for a grid that is `across` wide and `down` high, folded anew where a side is too long. shared/grid.wgsl finds
+/// the place of a workgroup in the grid; there may be more of them than places.
+pub(super) fn grid(across: usize, down: usize) -> (u32, u32) {
+    match (u32::try_from(across), u32::try_from(down)) {
+        (Ok(across), Ok(down)) if across.max(down) <= MAX_GROUPS => (across, down),
+        _ => groups_for(across * down, 1),
+    }
+}
+
 /// `u32` parameters as bytes.
 pub(super) fn words(values: &[usize]) -> Vec<u8> {
     values.iter().flat_map(|&value| u32::try_from(value).expect("fits a shader's u32").to_le_bytes()).collect()
 }
 
-/// An uninitialised f32 tensor beside `like`.
+/// An uninitialised f32 tensor on the device of `like`.
 pub(super) fn empty(like: &CubeTensor, shape: Shape) -> CubeTensor {
     let handle = like.client.empty(shape.num_elements() * size_of::<f32>());
     CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape, handle, DType::F32)
@@ -143,10 +178,21 @@ pub(super) fn contiguous(tensor: CubeTensor) -> CubeTensor {
     into_contiguous(tensor)
 }
 
-/// A tensor that a shader writes in place: it must already be contiguous, or the write would go to a copy.
+/// A tensor that a shader writes in place. Where another handle of its memory exists it is copied first, as on the CPU: what
+/// others hold never changes.
 pub(super) fn in_place(tensor: CubeTensor) -> CubeTensor {
     assert!(tensor.is_contiguous(), "a tensor that is written in place is stored without gaps");
-    tensor
+    if tensor.can_mut() {
+        return tensor;
+    }
+    COPIES.set(COPIES.get() + 1);
+    tensor.copy()
+}
+
+/// How often this thread has copied a tensor on a GPU before it was written in place, because something else held it as well.
+/// A training step does not.
+pub fn copies_before_writing() -> usize {
+    COPIES.get()
 }
 
 /// The first `width` numbers of each row.
@@ -156,4 +202,27 @@ pub(super) fn first_columns(tensor: CubeTensor, width: usize) -> CubeTensor {
         return tensor;
     }
     CubeBackend::float_slice(tensor, &[Slice::from(0..rows), Slice::from(0..width)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grids_have_room_for_all_and_no_side_too_long() {
+        let sides = [1, 2, 1000, 65_535, 65_536, 70_001, 200_000];
+        for across in sides {
+            for down in sides.into_iter().filter(|down| across * down < 1 << 32) {
+                let (x, y) = grid(across, down);
+                assert!(x.max(y) <= MAX_GROUPS, "{across} x {down} becomes {x} x {y}");
+                assert!(u64::from(x) * u64::from(y) >= (across * down) as u64, "{across} x {down} becomes {x} x {y}");
+            }
+        }
+        assert_eq!(grid(3, 65_535), (3, 65_535));
+        for (items, workgroup) in [(0, 64), (64 * 65_535, 64), (64 * 65_535 + 1, 64), (70_000, 1)] {
+            let (x, y) = groups_for(items, workgroup);
+            let lanes = u64::from(x) * u64::from(y) * u64::from(workgroup);
+            assert!(x.max(y) <= MAX_GROUPS && lanes >= items as u64, "{items} by {workgroup}: {x} x {y}");
+        }
+    }
 }

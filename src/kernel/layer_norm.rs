@@ -24,10 +24,13 @@ use super::{
     vector::{sum_of, wide},
 };
 
-pub(super) const FORWARD: &str =
+const FORWARD: &str =
     concat!(include_str!("../../shaders/shared/reduce.wgsl"), include_str!("../../shaders/layer_norm.wgsl"));
-pub(super) const BACKWARD: &str =
+const BACKWARD: &str =
     concat!(include_str!("../../shaders/shared/reduce.wgsl"), include_str!("../../shaders/layer_norm_backward.wgsl"));
+
+/// Every shader of this module with its name.
+pub(super) const SHADERS: super::Named = &[("layer_norm", FORWARD), ("layer_norm_backward", BACKWARD)];
 
 /// Backend dispatch of [`layer_norm`].
 #[backend_extension(Cube, Flex, Autodiff)]

@@ -4,7 +4,7 @@
 //! The weight takes part untracked and already holds `base + delta`. The only tracked inputs are the activations and
 //! `delta`, whose *value* the forward pass never reads: it is the place where the backward pass leaves the gradient of
 //! the selected entries. No weight-shaped gradient is formed. So a layer is its product with the frozen weight, and a
-//! watch on it that changes no number and sees the gradient on its way back.
+//! tap on it that changes no number and sees the gradient on its way back.
 
 use burn::backend::{
     Autodiff, Backend, Dispatch, TensorMetadata,
@@ -27,12 +27,12 @@ use super::{
     matrix::Matrix,
 };
 
-/// Backend dispatch of the watches. Forward they do nothing on every backend; the implementation for `Autodiff` adds the
+/// Backend dispatch of the taps. Forward they do nothing on every backend; the implementation for `Autodiff` adds the
 /// backward passes.
 #[backend_extension(Cube, Flex, Autodiff)]
 pub trait SparseLayerOps: Backend {
-    /// The watch of [`sparse_linear`]: gives `y` back.
-    fn watch_linear_op(
+    /// The tap of [`sparse_linear`]: gives `y` back.
+    fn tap_linear_op(
         y: FloatTensor<Self>,
         x: FloatTensor<Self>,
         delta: FloatTensor<Self>,
@@ -40,8 +40,8 @@ pub trait SparseLayerOps: Backend {
         transposed: bool,
     ) -> FloatTensor<Self>;
 
-    /// The watch of [`sparse_embedding`]: gives `rows` back.
-    fn watch_embedding_op(
+    /// The tap of [`sparse_embedding`]: gives `rows` back.
+    fn tap_embedding_op(
         rows: FloatTensor<Self>,
         ids: IntTensor<Self>,
         delta: FloatTensor<Self>,
@@ -56,19 +56,19 @@ pub trait SparseLayerOps: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// `y = x W^T + b` `[T, outputs]` for `x` `[T, inputs]`, a frozen `weight` `[outputs, inputs]` and an `addend` `b` `[1, outputs]` or
-/// `[T, outputs]`; `y = x W + b` where the weight is stored `transposed`, `[inputs, outputs]`. The backward pass gives `dx` and, for the
+/// `y = x W^T + b` `[T, outputs]` for `x` `[T, inputs]`, a frozen `weight` `[outputs, inputs]` and a `bias` `b` `[1, outputs]`, or
+/// a residual `[T, outputs]`; `y = x W + b` where the weight is stored `transposed`, `[inputs, outputs]`. The backward pass gives `dx` and, for the
 /// tracked `delta` `[N]`, the gradient of the entries `indices` `[N]`, flat into the weight as it is stored.
 pub fn sparse_linear(
     x: Tensor<2>,
     weight: &Matrix,
     delta: Tensor<1>,
     indices: Tensor<1, Int>,
-    addend: Option<Tensor<2>>,
+    bias: Option<Tensor<2>>,
     transposed: bool,
 ) -> Tensor<2> {
-    let y = weight.linear(x.clone(), addend, !transposed);
-    Tensor::from_dispatch(Dispatch::watch_linear_op(
+    let y = weight.linear(x.clone(), bias, !transposed);
+    Tensor::from_dispatch(Dispatch::tap_linear_op(
         y.into_dispatch(),
         x.into_dispatch(),
         delta.into_dispatch(),
@@ -80,7 +80,7 @@ pub fn sparse_linear(
 /// Rows `ids` `[T]` of a frozen embedding table `weight` `[vocabulary, width]`, as `[T, width]`; the backward pass
 /// gives the tracked `delta` `[N]` the gradient of the entries `indices` `[N]`.
 pub fn sparse_embedding(ids: Tensor<1, Int>, weight: &Matrix, delta: Tensor<1>, indices: Tensor<1, Int>) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::watch_embedding_op(
+    Tensor::from_dispatch(Dispatch::tap_embedding_op(
         weight.rows(ids.clone()).into_dispatch(),
         ids.into_dispatch(),
         delta.into_dispatch(),
@@ -102,7 +102,7 @@ pub fn sparse_tensor(weight: Tensor<2>, delta: Tensor<1>, indices: Tensor<1, Int
 macro_rules! forward_only {
     ($backend:ty) => {
         impl SparseLayerOps for $backend {
-            fn watch_linear_op(
+            fn tap_linear_op(
                 y: FloatTensor<Self>,
                 _x: FloatTensor<Self>,
                 _delta: FloatTensor<Self>,
@@ -112,7 +112,7 @@ macro_rules! forward_only {
                 y
             }
 
-            fn watch_embedding_op(
+            fn tap_embedding_op(
                 rows: FloatTensor<Self>,
                 _ids: IntTensor<Self>,
                 _delta: FloatTensor<Self>,
@@ -140,7 +140,7 @@ where
     B: SparseLayerOps + MaskedGatherOps + EmbeddingGatherOps,
     C: CheckpointStrategy,
 {
-    fn watch_linear_op(
+    fn tap_linear_op(
         y: FloatTensor<Self>,
         x: FloatTensor<Self>,
         delta: FloatTensor<Self>,
@@ -157,7 +157,7 @@ where
         }
     }
 
-    fn watch_embedding_op(
+    fn tap_embedding_op(
         rows: FloatTensor<Self>,
         ids: IntTensor<Self>,
         delta: FloatTensor<Self>,

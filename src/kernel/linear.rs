@@ -22,8 +22,8 @@ use burn_flex::{Flex, FlexTensor};
 
 use super::{
     flex,
-    matrix::{MatrixOps, addend_gradient},
-    product::{Matrix, Sizes, product},
+    matrix::{MatrixOps, bias_gradient},
+    product::{Operand, Sizes, product},
     weight_gradient::WeightGradientOps,
 };
 
@@ -106,10 +106,10 @@ impl LinearPasses for CubeBackend {
 }
 
 /// The product `[rows, columns]` of a matrix that is stored by rows and another one.
-fn rows_by(left: &FlexTensor, right: Matrix, columns: usize, bias: Option<&[f32]>) -> FlexTensor {
+fn rows_by(left: &FlexTensor, right: Operand, columns: usize, bias: Option<&[f32]>) -> FlexTensor {
     let [rows, depth] = left.layout().shape().dims();
     let sizes = Sizes { rows, columns, depth };
-    flex::tensor(product(Matrix::stored(flex::floats(left), depth), right, sizes, bias), [rows, columns])
+    flex::tensor(product(Operand::stored(flex::floats(left), depth), right, sizes, bias), [rows, columns])
 }
 
 impl LinearPasses for Flex {
@@ -132,7 +132,7 @@ impl LinearPasses for Flex {
         let (x, weight, bias) = (flex::contiguous(x), flex::contiguous(weight), bias.map(flex::contiguous));
         let outputs = weight.layout().num_elements() / inputs.max(1);
         let values = flex::floats(&weight);
-        let right = if transposed { Matrix::stored(values, outputs) } else { Matrix::transpose_of(values, inputs) };
+        let right = if transposed { Operand::stored(values, outputs) } else { Operand::transpose_of(values, inputs) };
         match bias {
             Some(bias) if each_row => Self::float_add(rows_by(&x, right, outputs, None), bias),
             bias => rows_by(&x, right, outputs, bias.as_ref().map(flex::floats)),
@@ -147,7 +147,7 @@ impl LinearPasses for Flex {
         let (dy, weight) = (flex::contiguous(dy), flex::contiguous(weight));
         let inputs = weight.layout().num_elements() / outputs.max(1);
         let values = flex::floats(&weight);
-        let right = if transposed { Matrix::transpose_of(values, outputs) } else { Matrix::stored(values, inputs) };
+        let right = if transposed { Operand::transpose_of(values, outputs) } else { Operand::stored(values, inputs) };
         rows_by(&dy, right, inputs, None)
     }
 
@@ -158,7 +158,7 @@ impl LinearPasses for Flex {
         let [_, columns] = right.layout().shape().dims();
         let sizes = Sizes { rows, columns, depth };
         let (left, right) = (flex::floats(&left), flex::floats(&right));
-        let values = product(Matrix::transpose_of(left, rows), Matrix::stored(right, columns), sizes, None);
+        let values = product(Operand::transpose_of(left, rows), Operand::stored(right, columns), sizes, None);
         flex::tensor(values, [rows, columns])
     }
 }
@@ -247,7 +247,7 @@ impl<B: LinearPasses, const N: usize> Backward<B, N> for Linear {
         let mut parents = ops.parents.into_iter();
         let (x_node, weight_node) = (parents.next().flatten(), parents.next().flatten());
         if let Some(node) = parents.next().flatten() {
-            grads.register::<B>(node.id, addend_gradient::<B>(dy.clone(), state.adds_one_row));
+            grads.register::<B>(node.id, bias_gradient::<B>(dy.clone(), state.adds_one_row));
         }
         if let (Some(node), Some(x)) = (weight_node, state.x) {
             let x = checkpointer.retrieve_node_output(x);

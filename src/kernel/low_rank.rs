@@ -33,7 +33,7 @@ use super::{
 pub trait LowRankOps: Backend {
     /// See [`low_rank`].
     fn low_rank_op(
-        onto: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
         x: FloatTensor<Self>,
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
@@ -50,8 +50,8 @@ pub trait LowRankPasses: Backend {
     /// `B` as the next two want it.
     fn prepared(b: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// `onto + narrow B^T` `[T, outputs]`.
-    fn widened(onto: FloatTensor<Self>, narrow: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// `residual + narrow B^T` `[T, outputs]`.
+    fn widened(residual: FloatTensor<Self>, narrow: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// Gradient `[T, R]` of `x A^T` from that of the result, `dy` `[T, outputs]`: `scale * dy B`.
     fn narrow_gradient(dy: FloatTensor<Self>, b: FloatTensor<Self>, scale: f32) -> FloatTensor<Self>;
@@ -66,26 +66,26 @@ pub trait LowRankPasses: Backend {
     fn low_rank_input_gradient(dnarrow: FloatTensor<Self>, a: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
-/// `onto + scale * (x A^T) B^T` `[T, outputs]` for `onto` of that shape, `x` `[T, inputs]`, `a` `[R, inputs]` and `b`
+/// `residual + scale * (x A^T) B^T` `[T, outputs]` for `residual` of that shape, `x` `[T, inputs]`, `a` `[R, inputs]` and `b`
 /// `[outputs, R]` (Hu et al. 2021, arXiv 2106.09685). Differentiable in all four.
-pub fn low_rank(onto: Tensor<2>, x: Tensor<2>, a: Tensor<2>, b: Tensor<2>, scale: f32) -> Tensor<2> {
-    let (onto, x, a, b) = (onto.into_dispatch(), x.into_dispatch(), a.into_dispatch(), b.into_dispatch());
-    Tensor::from_dispatch(Dispatch::low_rank_op(onto, x, a, b, scale))
+pub fn low_rank(residual: Tensor<2>, x: Tensor<2>, a: Tensor<2>, b: Tensor<2>, scale: f32) -> Tensor<2> {
+    let (residual, x, a, b) = (residual.into_dispatch(), x.into_dispatch(), a.into_dispatch(), b.into_dispatch());
+    Tensor::from_dispatch(Dispatch::low_rank_op(residual, x, a, b, scale))
 }
 
 /// The composed twin of [`low_rank`].
-pub fn composed(onto: Tensor<2>, x: Tensor<2>, a: Tensor<2>, b: Tensor<2>, scale: f32) -> Tensor<2> {
-    onto + (x.matmul(a.transpose()) * scale).matmul(b.transpose())
+pub fn composed(residual: Tensor<2>, x: Tensor<2>, a: Tensor<2>, b: Tensor<2>, scale: f32) -> Tensor<2> {
+    residual + (x.matmul(a.transpose()) * scale).matmul(b.transpose())
 }
 
 /// A product with few inner numbers: the rule for its shape decides, because what was measured of a model's matrices says
 /// nothing of it.
-fn product(x: CubeTensor, w: CubeTensor, onto: Option<CubeTensor>, along: bool) -> CubeTensor {
+fn product(x: CubeTensor, w: CubeTensor, residual: Option<CubeTensor>, along: bool) -> CubeTensor {
     let ([tokens, inner], [rows, cols]) = (x.meta.shape().dims(), w.meta.shape().dims());
     let outer = if along { rows } else { cols };
     let rule = choice::Shape { packing: None, along, tokens, inner, outer }.rule(&Device::from(x.device.clone()));
-    match onto {
-        Some(onto) => CubeBackend::dense_product_plus_op(x, w, onto, along, Some(rule)),
+    match residual {
+        Some(residual) => CubeBackend::dense_product_plus_op(x, w, residual, along, Some(rule)),
         None => CubeBackend::dense_product_op(x, w, along, Some(rule)),
     }
 }
@@ -99,8 +99,8 @@ impl LowRankPasses for CubeBackend {
         pad::padded(launch::contiguous(b))
     }
 
-    fn widened(onto: FloatTensor<Self>, narrow: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
-        product(narrow, b, Some(onto), true)
+    fn widened(residual: FloatTensor<Self>, narrow: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        product(narrow, b, Some(residual), true)
     }
 
     fn narrow_gradient(dy: FloatTensor<Self>, b: FloatTensor<Self>, scale: f32) -> FloatTensor<Self> {
@@ -134,8 +134,8 @@ impl LowRankPasses for Flex {
         b
     }
 
-    fn widened(onto: FloatTensor<Self>, narrow: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
-        Self::linear_forward(narrow, b, Some(onto), false)
+    fn widened(residual: FloatTensor<Self>, narrow: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::linear_forward(narrow, b, Some(residual), false)
     }
 
     fn narrow_gradient(dy: FloatTensor<Self>, b: FloatTensor<Self>, scale: f32) -> FloatTensor<Self> {
@@ -159,13 +159,13 @@ macro_rules! without_gradients {
     ($backend:ty) => {
         impl LowRankOps for $backend {
             fn low_rank_op(
-                onto: FloatTensor<Self>,
+                residual: FloatTensor<Self>,
                 x: FloatTensor<Self>,
                 a: FloatTensor<Self>,
                 b: FloatTensor<Self>,
                 scale: f32,
             ) -> FloatTensor<Self> {
-                Self::widened(onto, Self::narrowed(x, a, scale), Self::prepared(b))
+                Self::widened(residual, Self::narrowed(x, a, scale), Self::prepared(b))
             }
         }
     };
@@ -175,24 +175,24 @@ without_gradients!(Flex);
 
 impl<B: LowRankOps + LowRankPasses, C: CheckpointStrategy> LowRankOps for Autodiff<B, C> {
     fn low_rank_op(
-        onto: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
         x: FloatTensor<Self>,
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
         scale: f32,
     ) -> FloatTensor<Self> {
-        match LowRank.prepare::<C>([x.node(), a.node(), b.node(), onto.node()]).compute_bound().stateful() {
+        match LowRank.prepare::<C>([x.node(), a.node(), b.node(), residual.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
                 let kept = a.is_tracked().then(|| prep.checkpoint(&x));
                 let is_kept = b.is_tracked();
                 let (a, b) = (a.into_primitive(), B::prepared(b.into_primitive()));
                 let narrow = B::narrowed(x.into_primitive(), a.clone(), scale);
                 let state = State::<B> { x: kept, narrow: is_kept.then(|| narrow.clone()), a, b: b.clone(), scale };
-                prep.finish(state, B::widened(onto.into_primitive(), narrow, b))
+                prep.finish(state, B::widened(residual.into_primitive(), narrow, b))
             }
             OpsKind::UnTracked(prep) => {
-                let [onto, x, a, b] = [onto, x, a, b].map(FloatTensor::<Self>::into_primitive);
-                prep.finish(B::low_rank_op(onto, x, a, b, scale))
+                let [residual, x, a, b] = [residual, x, a, b].map(FloatTensor::<Self>::into_primitive);
+                prep.finish(B::low_rank_op(residual, x, a, b, scale))
             }
         }
     }
@@ -220,11 +220,11 @@ impl<B: LowRankPasses> Backward<B, 4> for LowRank {
         let dy = grads.consume::<B>(&ops.node);
         let State { x, narrow, a, b, scale } = ops.state;
         let [rank, _] = burn::backend::TensorMetadata::shape(&a).dims();
-        let [x_node, a_node, b_node, onto_node] = ops.parents;
+        let [x_node, a_node, b_node, residual_node] = ops.parents;
         if let (Some(node), Some(narrow)) = (b_node, narrow) {
             grads.register::<B>(node.id, B::widening_gradient(dy.clone(), narrow, rank));
         }
-        if let Some(node) = onto_node {
+        if let Some(node) = residual_node {
             grads.register::<B>(node.id, dy.clone());
         }
         if x_node.is_none() && a_node.is_none() {

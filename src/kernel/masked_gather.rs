@@ -19,31 +19,48 @@ use crate::device::{self, ComputeDevice};
 use super::{
     flex, launch,
     pad::padded,
-    product::{Matrix, Sizes, product},
+    product::{Operand, Sizes, product},
     transpose::transpose,
     vector::{dot, wide},
 };
 
-pub(super) const DIRECT: &str = include_str!("../../shaders/masked_gather_direct.wgsl");
-pub(super) const TILED: &str = include_str!("../../shaders/masked_gather_tiled.wgsl");
-pub(super) const TURNED: &str = include_str!("../../shaders/masked_gather_turned.wgsl");
-pub(super) const DOTS: &str = include_str!("../../shaders/masked_gather_dots.wgsl");
-pub(super) const TRANSPOSE: &str = include_str!("../../shaders/transpose.wgsl");
-pub(super) const TRANSPOSE_BLOCK: &str = include_str!("../../shaders/transpose_block.wgsl");
+/// A shader that works on the pieces of a grid.
+macro_rules! on_grid {
+    ($file:literal) => {
+        concat!(include_str!("../../shaders/shared/grid.wgsl"), include_str!(concat!("../../shaders/", $file, ".wgsl")))
+    };
+}
+
+const DIRECT: &str = include_str!("../../shaders/masked_gather_direct.wgsl");
+const TILED: &str = on_grid!("masked_gather_tiled");
+const TRANSPOSED: &str = include_str!("../../shaders/masked_gather_transposed.wgsl");
+const DOT_PRODUCTS: &str = include_str!("../../shaders/masked_gather_dot_products.wgsl");
+const TRANSPOSE: &str = on_grid!("transpose");
+const TRANSPOSE_BLOCK: &str = on_grid!("transpose_block");
+
+/// Every shader of this module with its name.
+pub(super) const SHADERS: super::Named = &[
+    ("masked_gather_direct", DIRECT),
+    ("masked_gather_tiled", TILED),
+    ("masked_gather_transposed", TRANSPOSED),
+    ("masked_gather_dot_products", DOT_PRODUCTS),
+    ("transpose", TRANSPOSE),
+    ("transpose_block", TRANSPOSE_BLOCK),
+];
 
 /// Rows and columns of the weight that one workgroup of the tiled shader covers.
 const TILE: usize = 64;
 /// Rows and columns that one workgroup transposes.
-const TURNED_TILE: usize = 32;
+const TRANSPOSE_TILE: usize = 32;
 /// Rows, and columns, of the shader that does so without workgroup memory.
-const TURNED_BLOCK: [usize; 2] = [4, 256];
-/// Numbers of activations and gradients that are turned at once on a software adapter at most: 64 MB.
-const MOST_TURNED: usize = 1 << 24;
-/// Lanes that share an entry in the shader of turned activations.
+const TRANSPOSE_BLOCK_SIZE: [usize; 2] = [4, 256];
+/// Numbers of activations and gradients that are transposed at once on a software adapter at most: 64 MB.
+const MOST_TRANSPOSED: usize = 1 << 24;
+/// Lanes that share an entry in the shader of transposed activations.
 const SHARERS: usize = 8;
 /// Rows of the weight whose dense gradient exists at one time on the CPU.
 const CPU_ROWS: usize = 192;
-/// Tokens whose columns are turned together on the CPU: those of a few hundred inputs fit a second-level cache.
+/// Tokens whose columns are transposed together on the CPU: those of a few hundred inputs fit a second-level cache.
 const CPU_TOKENS: usize = 256;
 /// Numbers of activations and gradients below which one thread gathers on the CPU.
 const GATHER_ALONE: usize = 1 << 17;
@@ -57,9 +74,9 @@ pub enum Strategy {
     /// Dot products of columns for the selected entries only; work grows with their number.
     Direct,
     /// The same on transposed activations, whose numbers are then neighbours in memory; one invocation an entry.
-    Dots,
+    DotProducts,
     /// The same with several lanes an entry, which read side by side.
-    Turned,
+    Transposed,
     /// Dense tiles formed in registers and discarded; work is that of the dense gradient.
     Tiled,
 }
@@ -102,17 +119,17 @@ impl Strategy {
             // Measured on an NVIDIA H100.
             Machine::Gpu => 0.20,
         };
-        // Few entries: turning all columns would cost more than it gives. Very many columns: it would take as much memory as
+        // Few entries: transposing all columns would cost more than it gives. Very many columns: it would take as much memory as
         // the logits of a large vocabulary, which a computer without a GPU has less of.
         let few = match machine {
-            Machine::SoftwareGpu => 2 * count < 5 * (outputs + inputs) || tokens * (outputs + inputs) > MOST_TURNED,
+            Machine::SoftwareGpu => 2 * count < 5 * (outputs + inputs) || tokens * (outputs + inputs) > MOST_TRANSPOSED,
             _ => 4 * count < outputs + inputs,
         };
         match machine {
             _ if density > crossover => Self::Tiled,
             _ if few => Self::Direct,
-            Machine::Gpu => Self::Turned,
-            _ => Self::Dots,
+            Machine::Gpu => Self::Transposed,
+            _ => Self::DotProducts,
         }
     }
 }
@@ -164,19 +181,19 @@ impl MaskedGatherOps for CubeBackend {
         match strategy.resolve(machine, tokens, outputs, inputs, count) {
             Strategy::Tiled => {
                 let (x, dy) = (padded(x), padded(dy));
-                let groups = (inputs.div_ceil(TILE) as u32, outputs.div_ceil(TILE) as u32);
+                let groups = launch::grid(inputs.div_ceil(TILE), outputs.div_ceil(TILE));
                 let buffers = [&x.handle, &dy.handle, &indices.handle, &grad.handle];
                 launch::launch(&x, TILED, 64, groups, &buffers, &dims);
             }
-            Strategy::Turned => {
-                let (x, dy) = (turned_on_device(&x), turned_on_device(&dy));
+            Strategy::Transposed => {
+                let (x, dy) = (transposed_on_device(&x), transposed_on_device(&dy));
                 let buffers = [&x.handle, &dy.handle, &indices.handle, &grad.handle];
-                launch::launch(&x, TURNED, 64, launch::groups_for(SHARERS * count, 64), &buffers, &dims);
+                launch::launch(&x, TRANSPOSED, 64, launch::groups_for(SHARERS * count, 64), &buffers, &dims);
             }
-            Strategy::Dots => {
-                let (x, dy) = (turned_in_blocks(&x), turned_in_blocks(&dy));
+            Strategy::DotProducts => {
+                let (x, dy) = (transposed_in_blocks(&x), transposed_in_blocks(&dy));
                 let buffers = [&x.handle, &dy.handle, &indices.handle, &grad.handle];
-                launch::launch(&x, DOTS, 64, launch::groups_for(count, 64), &buffers, &dims);
+                launch::launch(&x, DOT_PRODUCTS, 64, launch::groups_for(count, 64), &buffers, &dims);
             }
             _ => {
                 let buffers = [&x.handle, &dy.handle, &indices.handle, &grad.handle];
@@ -188,22 +205,22 @@ impl MaskedGatherOps for CubeBackend {
 }
 
 /// The columns `[width, rows]` of a tensor `[rows, width]`, each filled up to whole vectors with zeros.
-fn turned_on_device(tensor: &CubeTensor) -> CubeTensor {
-    launched_turn(tensor, TRANSPOSE, 256, [TURNED_TILE, TURNED_TILE])
+fn transposed_on_device(tensor: &CubeTensor) -> CubeTensor {
+    launch_transpose(tensor, TRANSPOSE, 256, [TRANSPOSE_TILE, TRANSPOSE_TILE])
 }
 
 /// The same on a software adapter.
-fn turned_in_blocks(tensor: &CubeTensor) -> CubeTensor {
-    launched_turn(tensor, TRANSPOSE_BLOCK, 64, TURNED_BLOCK)
+fn transposed_in_blocks(tensor: &CubeTensor) -> CubeTensor {
+    launch_transpose(tensor, TRANSPOSE_BLOCK, 64, TRANSPOSE_BLOCK_SIZE)
 }
 
-fn launched_turn(tensor: &CubeTensor, text: &'static str, lanes: u32, [down, across]: [usize; 2]) -> CubeTensor {
+fn launch_transpose(tensor: &CubeTensor, text: &'static str, lanes: u32, [down, across]: [usize; 2]) -> CubeTensor {
     let [rows, width] = tensor.meta.shape().dims();
-    let turned = launch::empty(tensor, Shape::new([width, rows.next_multiple_of(4)]));
-    let groups = (width.div_ceil(across) as u32, rows.div_ceil(down) as u32);
+    let transposed = launch::empty(tensor, Shape::new([width, rows.next_multiple_of(4)]));
+    let groups = launch::grid(width.div_ceil(across), rows.div_ceil(down));
     let dims = launch::words(&[rows, width]);
-    launch::launch(tensor, text, lanes, groups, &[&tensor.handle, &turned.handle], &dims);
-    turned
+    launch::launch(tensor, text, lanes, groups, &[&tensor.handle, &transposed.handle], &dims);
+    transposed
 }
 
 impl MaskedGatherOps for Flex {
@@ -221,7 +238,7 @@ impl MaskedGatherOps for Flex {
         let (x, dy) = (flex::floats(&x), flex::floats(&dy));
         let grad = match strategy.resolve(Machine::Cpu, tokens, outputs, inputs, indices.len()) {
             Strategy::Tiled => gather_rows(x, dy, &indices, outputs, inputs),
-            Strategy::Dots | Strategy::Turned => gather_dots(x, dy, &indices, outputs, inputs),
+            Strategy::DotProducts | Strategy::Transposed => gather_dot_products(x, dy, &indices, outputs, inputs),
             Strategy::Direct | Strategy::Auto => gather_streaming(x, dy, &indices, outputs, inputs),
         };
         flex::tensor(grad, [indices.len()])
@@ -242,12 +259,12 @@ fn gather_streaming(x: &[f32], dy: &[f32], indices: &[u32], outputs: usize, inpu
 }
 
 thread_local! {
-    /// Turned activations and gradients, kept from call to call.
+    /// Transposed activations and gradients, kept from call to call.
     static COLUMNS: Cell<[Vec<f32>; 2]> = const { Cell::new([Vec::new(), Vec::new()]) };
 }
 
 /// The columns of some rows, one behind the other, `stride` apart, each filled up to whole vectors with zeros.
-fn turned<'a>(to: &'a mut Vec<f32>, values: &[f32], [rows, width]: [usize; 2], stride: usize) -> &'a [f32] {
+fn transposed<'a>(to: &'a mut Vec<f32>, values: &[f32], [rows, width]: [usize; 2], stride: usize) -> &'a [f32] {
     to.resize(width * stride, 0.0);
     transpose(to, stride, values, width, [rows, width]);
     if !rows.is_multiple_of(16) {
@@ -257,7 +274,7 @@ fn turned<'a>(to: &'a mut Vec<f32>, values: &[f32], [rows, width]: [usize; 2], s
 }
 
 /// The same with one dot product for each entry, over some tokens at a time whose columns have been made contiguous.
-fn gather_dots(x: &[f32], dy: &[f32], indices: &[u32], outputs: usize, inputs: usize) -> Vec<f32> {
+fn gather_dot_products(x: &[f32], dy: &[f32], indices: &[u32], outputs: usize, inputs: usize) -> Vec<f32> {
     let tokens = x.len() / inputs;
     let alone = tokens * (inputs + outputs) < GATHER_ALONE;
     let threads = if alone { 1 } else { rayon::current_num_threads() };
@@ -267,8 +284,8 @@ fn gather_dots(x: &[f32], dy: &[f32], indices: &[u32], outputs: usize, inputs: u
         // Whole vectors, and columns that are no power of two apart: those would fight for a few lines of the cache.
         let stride = rows.next_multiple_of(32) + 16;
         let [mut columns_of_x, mut columns_of_dy] = COLUMNS.take();
-        let x = turned(&mut columns_of_x, x, [rows, inputs], stride);
-        let dy = turned(&mut columns_of_dy, dy, [rows, outputs], stride);
+        let x = transposed(&mut columns_of_x, x, [rows, inputs], stride);
+        let dy = transposed(&mut columns_of_dy, dy, [rows, outputs], stride);
         let len = rows.next_multiple_of(16);
         let mut grad = vec![0.0; indices.len()];
         wide!({
@@ -305,8 +322,8 @@ fn gather_rows(x: &[f32], dy: &[f32], indices: &[u32], outputs: usize, inputs: u
             continue;
         }
         let sizes = Sizes { rows, columns: inputs, depth: x.len() / inputs };
-        let left = Matrix { values: &dy[start..], row: 1, step: outputs };
-        let tile = product(left, Matrix::stored(x, inputs), sizes, None);
+        let left = Operand { values: &dy[start..], row: 1, step: outputs };
+        let tile = product(left, Operand::stored(x, inputs), sizes, None);
         grad.extend(selected.iter().map(|&index| tile[index as usize - first]));
     }
     assert_eq!(grad.len(), indices.len(), "mask indices are sorted and inside the weight");

@@ -4,7 +4,7 @@
 //! - plain Rust on the slices of Burn's CPU backend (`Flex`), where the operation decides the speed;
 //! - a *composed twin* in ordinary Burn operations, which runs on any backend: the oracle in tests.
 //!
-//! Nothing here knows what a model or a run is. Layouts are row-major; `T` tokens, `N` selected numbers.
+//! Nothing here knows what a model or a run is. Layouts are row-major; `T` tokens, `N` selected entries.
 
 mod launch;
 
@@ -45,7 +45,7 @@ pub use dense_step::dense_step;
 pub use dropout::dropout;
 pub use embedding_gather::embedding_gather;
 pub use gated::gated;
-pub use launch::forget_parameters;
+pub use launch::{copies_before_writing, forget_parameters};
 pub use layer_norm::layer_norm;
 pub use layers::{sparse_embedding, sparse_linear, sparse_tensor};
 pub use linear::linear;
@@ -61,56 +61,53 @@ pub use sparse_step::sparse_step;
 pub use squared_norm::squared_norm;
 pub use weight_gradient::weight_gradient;
 
-/// Every shader as it is given to the driver, by name; a test validates each with naga. Shaders of one file have its name
-/// and what tells them apart behind it.
-pub fn shaders() -> impl Iterator<Item = (String, String)> {
-    let whole = SHADERS.iter().chain(attention::SHADERS).chain(matrix::split::SHADERS);
-    let whole = whole.map(|&(name, text)| (name.to_string(), launch::Text::from(text)));
-    whole.chain(matrix::shaders::all()).map(|(name, text)| (name, [text.0, text.1].concat()))
+/// A shader as it is given to the driver.
+#[derive(Clone, Debug)]
+pub struct Shader {
+    /// The name of its file in `shaders/`, and behind it what tells variants of one file apart.
+    pub name: String,
+    /// All of its text.
+    pub source: String,
+    /// Whether it multiplies cooperative matrices: such a shader is only chosen for a device of which
+    /// [`cooperative`](crate::device::cooperative) has checked what it needs.
+    pub cooperative: bool,
 }
 
-const SHADERS: &[(&str, &str)] = &[
-    ("masked_gather_direct", masked_gather::DIRECT),
-    ("masked_gather_turned", masked_gather::TURNED),
-    ("masked_gather_tiled", masked_gather::TILED),
-    ("masked_gather_dots", masked_gather::DOTS),
-    ("transpose", masked_gather::TRANSPOSE),
-    ("transpose_block", masked_gather::TRANSPOSE_BLOCK),
-    ("weight_gradient_block", weight_gradient::BLOCK),
-    ("weight_gradient_tiled", weight_gradient::TILED),
-    ("weight_gradient_tiled wide", weight_gradient::WIDE),
-    ("weight_gradient_narrow right 1", weight_gradient::NARROW[0][0]),
-    ("weight_gradient_narrow right 2", weight_gradient::NARROW[0][1]),
-    ("weight_gradient_narrow right 4", weight_gradient::NARROW[0][2]),
-    ("weight_gradient_narrow left 1", weight_gradient::NARROW[1][0]),
-    ("weight_gradient_narrow left 2", weight_gradient::NARROW[1][1]),
-    ("weight_gradient_narrow left 4", weight_gradient::NARROW[1][2]),
-    ("weight_gradient_sum", weight_gradient::SUM),
-    ("narrow_product across", narrow_product::ACROSS),
-    ("narrow_product along", narrow_product::ALONG),
-    ("pad", pad::SOURCE),
-    ("embedding_gather", embedding_gather::SOURCE),
-    ("sparse_step", sparse_step::SOURCE),
-    ("sparse_step bf16", sparse_step::SOURCE_BF16),
-    ("sparse_step f16", sparse_step::SOURCE_F16),
-    ("dense_step", dense_step::SOURCE),
-    ("sparse_product by rows", sparse_product::BY_ROWS),
-    ("sparse_product by columns", sparse_product::BY_COLUMNS),
-    ("scatter_write", scatter_write::SOURCE),
-    ("scatter_write bf16", scatter_write::SOURCE_BF16),
-    ("scatter_write f16", scatter_write::SOURCE_F16),
-    ("squared_norm", squared_norm::ONE),
-    ("squared_norms", squared_norm::FIVE),
-    ("rope", rope::SOURCE),
-    ("rms_norm", rms_norm::FORWARD),
-    ("rms_norm_backward", rms_norm::BACKWARD),
-    ("layer_norm", layer_norm::FORWARD),
-    ("layer_norm_backward", layer_norm::BACKWARD),
-    ("activate", activation::FORWARD),
-    ("activate_backward", activation::BACKWARD),
-    ("gated", gated::FORWARD),
-    ("gated_backward", gated::BACKWARD),
-    ("dropout", dropout::SOURCE),
-    ("cross_entropy", cross_entropy::FORWARD),
-    ("cross_entropy_backward", cross_entropy::BACKWARD),
-];
+/// Every shader in every variant that may be launched. A build with debug assertions refuses to launch any other, so that no
+/// variant is left out of the tests that read these.
+pub fn shaders() -> impl Iterator<Item = Shader> {
+    texts().map(|(name, text)| {
+        let cooperative = name.starts_with("matrix_cooperative");
+        Shader { name, source: [text.0, text.1].concat(), cooperative }
+    })
+}
+
+/// Shaders of a module with their names.
+type Named = &'static [(&'static str, &'static str)];
+
+/// The text of every shader with its name.
+fn texts() -> impl Iterator<Item = (String, launch::Text)> {
+    const MODULES: [Named; 19] = [
+        activation::SHADERS,
+        attention::SHADERS,
+        cross_entropy::SHADERS,
+        dense_step::SHADERS,
+        dropout::SHADERS,
+        embedding_gather::SHADERS,
+        gated::SHADERS,
+        layer_norm::SHADERS,
+        masked_gather::SHADERS,
+        matrix::split::SHADERS,
+        narrow_product::SHADERS,
+        pad::SHADERS,
+        rms_norm::SHADERS,
+        rope::SHADERS,
+        scatter_write::SHADERS,
+        sparse_product::SHADERS,
+        sparse_step::SHADERS,
+        squared_norm::SHADERS,
+        weight_gradient::SHADERS,
+    ];
+    let whole = MODULES.into_iter().flatten().map(|&(name, text)| (name.to_string(), launch::Text::from(text)));
+    whole.chain(matrix::shaders::all())
+}

@@ -11,12 +11,21 @@ use super::{launch, linear::LinearPasses, pad::padded};
 
 macro_rules! source {
     ($along:literal) => {
-        concat!("const ALONG_ROWS: bool = ", $along, ";\n", include_str!("../../shaders/narrow_product.wgsl"))
+        concat!(
+            "const ALONG_ROWS: bool = ",
+            $along,
+            ";\n",
+            include_str!("../../shaders/shared/grid.wgsl"),
+            include_str!("../../shaders/narrow_product.wgsl")
+        )
     };
 }
 
-pub(super) const ACROSS: &str = source!("false");
-pub(super) const ALONG: &str = source!("true");
+const ACROSS: &str = source!("false");
+const ALONG: &str = source!("true");
+
+/// Every shader of this module with its name.
+pub(super) const SHADERS: super::Named = &[("narrow_product across", ACROSS), ("narrow_product along", ALONG)];
 
 /// Tokens and outer numbers of a workgroup.
 const PIECE: usize = 8;
@@ -52,7 +61,7 @@ pub(super) fn to_padded(x: CubeTensor, w: CubeTensor, along: bool, scale: f32) -
         &x,
         if along { ALONG } else { ACROSS },
         64,
-        (outer.div_ceil(PIECE) as u32, tokens.div_ceil(PIECE) as u32),
+        launch::grid(outer.div_ceil(PIECE), tokens.div_ceil(PIECE)),
         &[&x.handle, &w.handle, &y.handle],
         &dims,
     );

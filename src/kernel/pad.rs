@@ -8,7 +8,10 @@ use burn_flex::Flex;
 
 use super::{flex, launch};
 
-pub(super) const SOURCE: &str = include_str!("../../shaders/pad.wgsl");
+const SOURCE: &str = include_str!("../../shaders/pad.wgsl");
+
+/// Every shader of this module with its name.
+pub(super) const SHADERS: super::Named = &[("pad", SOURCE)];
 
 /// A tensor in row-major order as `[rows, width]`, which are not smaller than it is. One of that shape is given back.
 pub(super) fn to(tensor: CubeTensor, [rows, width]: [usize; 2]) -> CubeTensor {

@@ -12,7 +12,7 @@ mod whole;
 use std::array;
 
 use super::transpose::transpose;
-pub(super) use whole::{Matrix, product};
+pub(super) use whole::{Operand, product};
 
 /// Columns that are computed together.
 pub(super) const PANEL: usize = 16;
@@ -255,9 +255,10 @@ mod tests {
 
             // The left matrix by columns, the right one transposed and in panels, added to half of the result.
             let by_columns: Vec<f32> = (0..rows * depth).map(|at| a[at % rows * depth + at / rows]).collect();
-            let turned: Vec<f32> = (0..columns * depth).map(|at| b[at % depth * columns + at / depth]).collect();
+            let right_transposed: Vec<f32> =
+                (0..columns * depth).map(|at| b[at % depth * columns + at / depth]).collect();
             let mut packed = Vec::new();
-            transposed(&mut packed, &turned, depth, columns, depth);
+            transposed(&mut packed, &right_transposed, depth, columns, depth);
             let stride = columns.next_multiple_of(PANEL);
             let mut wide = vec![7.0; rows * stride];
             for (wide, expected) in wide.chunks_mut(stride).zip(expected.chunks(columns)) {

@@ -23,10 +23,13 @@ use super::{
     vector::{dot, wide},
 };
 
-pub(super) const FORWARD: &str =
+const FORWARD: &str =
     concat!(include_str!("../../shaders/shared/reduce.wgsl"), include_str!("../../shaders/rms_norm.wgsl"));
-pub(super) const BACKWARD: &str =
+const BACKWARD: &str =
     concat!(include_str!("../../shaders/shared/reduce.wgsl"), include_str!("../../shaders/rms_norm_backward.wgsl"));
+
+/// Every shader of this module with its name.
+pub(super) const SHADERS: super::Named = &[("rms_norm", FORWARD), ("rms_norm_backward", BACKWARD)];
 
 /// Backend dispatch of [`rms_norm`].
 #[backend_extension(Cube, Flex, Autodiff)]

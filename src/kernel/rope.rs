@@ -19,7 +19,10 @@ use burn_flex::Flex;
 
 use super::{flex, launch};
 
-pub(super) const SOURCE: &str = include_str!("../../shaders/rope.wgsl");
+const SOURCE: &str = include_str!("../../shaders/rope.wgsl");
+
+/// Every shader of this module with its name.
+pub(super) const SHADERS: super::Named = &[("rope", SOURCE)];
 
 /// Backend dispatch of [`rope`].
 #[backend_extension(Cube, Flex, Autodiff)]
@@ -29,29 +32,35 @@ pub trait RopeOps: Backend {
         x: FloatTensor<Self>,
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
+        head_dim: usize,
         direction: f32,
     ) -> FloatTensor<Self>;
 }
 
-/// Rotates each head's pairs `(i, i + head_dim / 2)` of `x` `[rows * T, heads * head_dim]` by the angle of its
-/// position; row `r` has position `r % T`. `cos` and `sin` are `[T, head_dim / 2]` (Su et al. 2021, in the layout of
-/// Hugging Face's `rotate_half`).
-pub fn rope(x: Tensor<2>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::rope_op(x.into_dispatch(), cos.into_dispatch(), sin.into_dispatch(), 1.0))
+/// Rotates pairs `(i, i + half)` of the first `2 * half` entries of each head of `x` `[rows * T, heads * head_dim]` by the
+/// angle of its position, and leaves the others as they are; row `r` has position `r % T`. `cos` and `sin` are `[T, half]`
+/// (Su et al. 2021, in the layout of Hugging Face's `rotate_half`).
+pub fn rope(x: Tensor<2>, cos: Tensor<2>, sin: Tensor<2>, head_dim: usize) -> Tensor<2> {
+    let (x, cos, sin) = (x.into_dispatch(), cos.into_dispatch(), sin.into_dispatch());
+    Tensor::from_dispatch(Dispatch::rope_op(x, cos, sin, head_dim, 1.0))
 }
 
 /// The composed twin of [`rope`].
-pub fn composed(x: Tensor<2>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<2> {
+pub fn composed(x: Tensor<2>, cos: Tensor<2>, sin: Tensor<2>, head_dim: usize) -> Tensor<2> {
     let [tokens, width] = x.dims();
     let [positions, half] = cos.dims();
-    let shape = [tokens / positions, positions, width / (2 * half), 2 * half];
+    let shape = [tokens / positions, positions, width / head_dim, head_dim];
     let x = x.reshape(shape);
     let table = |table: Tensor<2>| table.reshape([1, positions, 1, half]);
     let low = x.clone().slice_dim(3, Slice::from(0..half));
-    let high = x.slice_dim(3, Slice::from(half..2 * half));
+    let high = x.clone().slice_dim(3, Slice::from(half..2 * half));
     let rotated_low = low.clone() * table(cos.clone()) - high.clone() * table(sin.clone());
     let rotated_high = high * table(cos) + low * table(sin);
-    Tensor::cat(vec![rotated_low, rotated_high], 3).reshape([tokens, width])
+    let mut parts = vec![rotated_low, rotated_high];
+    if 2 * half < head_dim {
+        parts.push(x.slice_dim(3, Slice::from(2 * half..head_dim)));
+    }
+    Tensor::cat(parts, 3).reshape([tokens, width])
 }
 
 impl RopeOps for CubeBackend {
@@ -59,6 +68,7 @@ impl RopeOps for CubeBackend {
         x: FloatTensor<Self>,
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
+        head_dim: usize,
         direction: f32,
     ) -> FloatTensor<Self> {
         let (x, cos, sin) = (launch::contiguous(x), launch::contiguous(cos), launch::contiguous(sin));
@@ -72,7 +82,7 @@ impl RopeOps for CubeBackend {
             64,
             launch::groups_for(tokens * width / 2, 64),
             &[&x.handle, &cos.handle, &sin.handle, &y.handle],
-            &launch::words(&[tokens * width / 2, width, half, positions, backward]),
+            &launch::words(&[tokens * width / 2, width, half, positions, backward, head_dim]),
         );
         y
     }
@@ -83,6 +93,7 @@ impl RopeOps for Flex {
         x: FloatTensor<Self>,
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
+        head_dim: usize,
         direction: f32,
     ) -> FloatTensor<Self> {
         let (x, cos, sin) = (flex::contiguous(x), flex::contiguous(cos), flex::contiguous(sin));
@@ -94,7 +105,7 @@ impl RopeOps for Flex {
             for (row, values) in rows.chunks_exact_mut(width).enumerate() {
                 let at = (chunk * each + row) % positions * half;
                 let (cos, sin) = (&cos[at..at + half], &sin[at..at + half]);
-                for head in values.chunks_exact_mut(2 * half) {
+                for head in values.chunks_exact_mut(head_dim) {
                     let (low, high) = head.split_at_mut(half);
                     for i in 0..half {
                         let (a, b, s) = (low[i], high[i], direction * sin[i]);
@@ -112,15 +123,16 @@ impl<B: RopeOps, C: CheckpointStrategy> RopeOps for Autodiff<B, C> {
         x: FloatTensor<Self>,
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
+        head_dim: usize,
         direction: f32,
     ) -> FloatTensor<Self> {
         let (cos, sin) = (cos.into_primitive(), sin.into_primitive());
         match Rotation.prepare::<C>([x.node()]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
-                let state = RotationState::<B> { cos: cos.clone(), sin: sin.clone(), direction };
-                prep.finish(state, B::rope_op(x.into_primitive(), cos, sin, direction))
+                let state = RotationState::<B> { cos: cos.clone(), sin: sin.clone(), head_dim, direction };
+                prep.finish(state, B::rope_op(x.into_primitive(), cos, sin, head_dim, direction))
             }
-            OpsKind::UnTracked(prep) => prep.finish(B::rope_op(x.into_primitive(), cos, sin, direction)),
+            OpsKind::UnTracked(prep) => prep.finish(B::rope_op(x.into_primitive(), cos, sin, head_dim, direction)),
         }
     }
 }
@@ -132,6 +144,7 @@ struct Rotation;
 struct RotationState<B: Backend> {
     cos: FloatTensor<B>,
     sin: FloatTensor<B>,
+    head_dim: usize,
     direction: f32,
 }
 
@@ -144,7 +157,7 @@ impl<B: RopeOps> Backward<B, 1> for Rotation {
         if let Some(node) = parent {
             let state = ops.state;
             debug_assert_eq!(dy.shape().num_dims(), 2);
-            grads.register::<B>(node.id, B::rope_op(dy, state.cos, state.sin, -state.direction));
+            grads.register::<B>(node.id, B::rope_op(dy, state.cos, state.sin, state.head_dim, -state.direction));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Writing values into selected places of a weight: how an adapter is applied and taken off again, bit for bit.
+//! Writing values into selected places of a weight: how an adapter is merged and unmerged, bit for bit.
 
 use burn::backend::{
     Backend, Dispatch, backend_extension,
@@ -22,6 +22,10 @@ macro_rules! source {
 pub(super) const SOURCE: &str = source!("write_f32");
 pub(super) const SOURCE_BF16: &str = source!("round_bf16", "write_halves");
 pub(super) const SOURCE_F16: &str = source!("round_f16", "write_halves");
+
+/// Every shader of this module with its name.
+pub(super) const SHADERS: super::Named =
+    &[("scatter_write", SOURCE), ("scatter_write bf16", SOURCE_BF16), ("scatter_write f16", SOURCE_F16)];
 
 /// Backend dispatch of [`scatter_write`].
 #[backend_extension(Cube, Flex)]

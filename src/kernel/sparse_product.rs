@@ -1,4 +1,4 @@
-//! The change of a quantized weight beside it: a product with a sparse matrix, added to that with the frozen one.
+//! The sparse delta of a quantized weight, kept separately: a product with a sparse matrix, added to that with the frozen one.
 //!
 //! Numbers of quantized matrices cannot be changed one by one, so the deltas `D` stay a sparse matrix of their own:
 //! `y = x W^T + x D^T`. The backward pass gives `dx = dy D` and the gradient of the deltas; no dense matrix is formed.
@@ -33,8 +33,12 @@ macro_rules! source {
     };
 }
 
-pub(super) const BY_ROWS: &str = source!("sparse_rows");
-pub(super) const BY_COLUMNS: &str = source!("sparse_columns");
+const BY_ROWS: &str = source!("sparse_rows");
+const BY_COLUMNS: &str = source!("sparse_columns");
+
+/// Every shader of this module with its name.
+pub(super) const SHADERS: super::Named =
+    &[("sparse_product by rows", BY_ROWS), ("sparse_product by columns", BY_COLUMNS)];
 
 /// Where the entries of a sparse matrix are, for products along and across its rows.
 #[derive(Clone, Debug)]
@@ -199,7 +203,7 @@ where
         };
         let mut state =
             State::<B> { x: None, delta: delta.primitive().clone(), indices, rows, columns, entries, along };
-        match Beside.prepare::<C>([delta.node(), x.node(), y.node()]).compute_bound().stateful() {
+        match SparseDelta.prepare::<C>([delta.node(), x.node(), y.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
                 state.x = Some(prep.checkpoint(&x));
                 let y = forward(y, x, delta, &state);
@@ -211,7 +215,7 @@ where
 }
 
 #[derive(Debug)]
-struct Beside;
+struct SparseDelta;
 
 #[derive(Clone, Debug)]
 struct State<B: Backend> {
@@ -224,7 +228,7 @@ struct State<B: Backend> {
     along: bool,
 }
 
-impl<B: SparseProductOps + MaskedGatherOps> Backward<B, 3> for Beside {
+impl<B: SparseProductOps + MaskedGatherOps> Backward<B, 3> for SparseDelta {
     type State = State<B>;
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {

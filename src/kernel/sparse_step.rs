@@ -24,6 +24,10 @@ pub(super) const SOURCE: &str = source!("write_f32");
 pub(super) const SOURCE_BF16: &str = source!("round_bf16", "write_halves");
 pub(super) const SOURCE_F16: &str = source!("round_f16", "write_halves");
 
+/// Every shader of this module with its name.
+pub(super) const SHADERS: super::Named =
+    &[("sparse_step", SOURCE), ("sparse_step bf16", SOURCE_BF16), ("sparse_step f16", SOURCE_F16)];
+
 /// Backend dispatch of [`sparse_step`].
 #[backend_extension(Cube, Flex)]
 pub trait SparseStepOps: Backend {
@@ -46,13 +50,13 @@ pub trait SparseStepOps: Backend {
 pub struct Stepped {
     /// The weight `[outputs, inputs]`, equal to `base + delta` at the mask's indices.
     pub weight: Tensor<2>,
-    /// The trained numbers `[N]`.
+    /// The trainable parameters `[N]`.
     pub delta: Tensor<1>,
     /// AdamW's first and second moments `[2, N]`.
     pub moments: Tensor<2>,
 }
 
-/// One AdamW step of the `N` selected numbers of `state.weight`.
+/// One AdamW step of the `N` selected entries of `state.weight`.
 ///
 /// `indices` `[N]` are flat into the weight and unique; `base` `[N]` are the pretrained values; `grad` `[N]`;
 /// `squared_norm` `[1]` is the squared global norm of all gradients. The buffers of `state` are written in place: on

@@ -7,8 +7,11 @@ use burn_flex::Flex;
 
 use super::{flex, launch};
 
-pub(super) const ONE: &str = include_str!("../../shaders/squared_norm.wgsl");
-pub(super) const FIVE: &str = include_str!("../../shaders/squared_norms.wgsl");
+const ONE: &str = include_str!("../../shaders/squared_norm.wgsl");
+const FIVE: &str = include_str!("../../shaders/squared_norms.wgsl");
+
+/// Every shader of this module with its name.
+pub(super) const SHADERS: super::Named = &[("squared_norm", ONE), ("squared_norms", FIVE)];
 
 /// Numbers that one workgroup reduces before a second one is worth its launch.
 const PER_GROUP: usize = 4096;

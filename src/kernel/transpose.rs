@@ -1,6 +1,6 @@
 //! Transposing matrices on the CPU, eight by eight numbers at a time where the processor has AVX2.
 
-/// Rows and columns that are turned together.
+/// Rows and columns that are transposed together.
 #[cfg(any(target_arch = "x86_64", test))]
 const BLOCK: usize = 8;
 

@@ -1,6 +1,6 @@
 //! The gradient of a weight that is trained as a whole: `dW = dy^T x` for `y = x W^T`.
 //!
-//! Both matrices are stored token by token, and the sum goes over the tokens: neither has to be turned. Where the
+//! Both matrices are stored token by token, and the sum goes over the tokens: neither has to be transposed. Where the
 //! weight is too small to keep a GPU busy, the tokens are dealt out in parts whose sums are added up afterwards.
 
 use burn::backend::{Backend, Dispatch, backend_extension, tensor::FloatTensor};
@@ -16,6 +16,7 @@ macro_rules! source {
     ($file:literal $(, $name:literal : $kind:literal = $value:literal)*) => {
         concat!(
             $("const ", $name, ": ", $kind, " = ", $value, ";\n",)*
+            include_str!("../../shaders/shared/grid.wgsl"),
             include_str!("../../shaders/shared/weight_gradient.wgsl"),
             include_str!(concat!("../../shaders/", $file, ".wgsl"))
         )
@@ -32,12 +33,26 @@ macro_rules! narrow {
     };
 }
 
-pub(super) const BLOCK: &str = source!("weight_gradient_block");
-pub(super) const TILED: &str = source!("weight_gradient_tiled", "LANES": "u32" = "8u");
-pub(super) const WIDE: &str = source!("weight_gradient_tiled", "LANES": "u32" = "16u");
-pub(super) const SUM: &str = include_str!("../../shaders/weight_gradient_sum.wgsl");
+const BLOCK: &str = source!("weight_gradient_block");
+const TILED: &str = source!("weight_gradient_tiled", "LANES": "u32" = "8u");
+const WIDE: &str = source!("weight_gradient_tiled", "LANES": "u32" = "16u");
+const SUM: &str = include_str!("../../shaders/weight_gradient_sum.wgsl");
 /// By whether the right matrix is the wide one, then the left one.
-pub(super) const NARROW: [[&str; 3]; 2] = [narrow!("false"), narrow!("true")];
+const NARROW: [[&str; 3]; 2] = [narrow!("false"), narrow!("true")];
+
+/// Every shader of this module with its name.
+pub(super) const SHADERS: super::Named = &[
+    ("weight_gradient_block", BLOCK),
+    ("weight_gradient_tiled", TILED),
+    ("weight_gradient_tiled wide", WIDE),
+    ("weight_gradient_narrow right 1", NARROW[0][0]),
+    ("weight_gradient_narrow right 2", NARROW[0][1]),
+    ("weight_gradient_narrow right 4", NARROW[0][2]),
+    ("weight_gradient_narrow left 1", NARROW[1][0]),
+    ("weight_gradient_narrow left 2", NARROW[1][1]),
+    ("weight_gradient_narrow left 4", NARROW[1][2]),
+    ("weight_gradient_sum", SUM),
+];
 
 /// A way to form the gradient; the result is the same up to rounding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +79,9 @@ const ENOUGH_WIDE: usize = 256;
 const ENOUGH_SOFTWARE: usize = 8;
 /// Fewer tokens are not worth a part of their own: on hardware, and on software adapters, to which a launch is dear.
 const FEWEST_TOKENS: [usize; 2] = [32, 256];
+
+/// Tokens up to which an f32 counts exactly, as the shader of tiles wants it.
+const MOST_TOKENS: usize = 1 << 24;
 
 /// How a gradient is formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +162,7 @@ pub(super) fn of_padded(
 ) -> FloatTensor<CubeBackend> {
     let (left, right) = (padded(launch::contiguous(left)), padded(launch::contiguous(right)));
     let [tokens, _] = left.meta.shape().dims();
+    assert!(tokens <= MOST_TOKENS, "a gradient is summed up over {MOST_TOKENS} tokens at most, not {tokens}");
     let [rows, cols] = dims;
     let plan = Plan::new(tokens, dims, is_software(&Device::from(left.device.clone())), form);
     let (text, lanes) = match plan.form {
@@ -158,7 +177,7 @@ pub(super) fn of_padded(
         &left,
         text,
         lanes,
-        (across as u32, (down * plan.parts) as u32),
+        launch::grid(across, down * plan.parts),
         &[&left.handle, &right.handle, &sums.handle],
         &launch::words(&[tokens, rows, cols, plan.tokens, down]),
     );
@@ -199,7 +218,6 @@ mod tests {
                         let what = format!("{tokens} {dims:?} {software} {plan:?}");
                         assert!(plan.parts * plan.tokens >= tokens, "{what}");
                         assert!((plan.parts - 1) * plan.tokens < tokens.max(1), "{what}: no part is empty");
-                        assert!(plan.groups[1] * plan.parts <= 65_535, "{what}");
                     }
                 }
             }

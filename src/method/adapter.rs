@@ -1,32 +1,25 @@
 //! The adapter folder: `adapter.json` (what it is and which model it belongs to) and `adapter.safetensors` (values).
 //!
-//! Folders of other programs are read as well, by [`formats`]; what they hold is then told in the same words.
+//! Folders of other programs are read as well, by [`formats`](super::formats); what they hold is then told in the same words.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{
-    Method,
-    delta::{TensorDelta, check_fits},
-    dtype_name,
-    formats::{self, Format},
-    stack,
-};
+use super::change::{TensorChange, misfit};
 use crate::{
-    Error, Result,
-    device::{self, ComputeDevice},
-    files,
+    Error, Result, files,
     kernel::Packing,
     model::{
         Pretrained, Transformer,
         classifier::{self, HeadStart, Purpose},
-        save::cast,
         weights::Weights,
     },
-    storage,
 };
 
 /// Version of the folder's layout.
@@ -49,7 +42,7 @@ pub struct Info {
     pub method: String,
     /// The model it was trained on.
     pub base_model: BaseModel,
-    /// Number of trained numbers.
+    /// Number of trainable parameters.
     pub trained_parameters: usize,
     /// Storage type of the values: "f32" or "f16".
     pub dtype: String,
@@ -111,50 +104,37 @@ pub struct Adapter {
     pub weights: Weights,
 }
 
-/// The files of an adapter, as (name, bytes), not yet written.
-///
-/// # Errors
-/// The device failed while reading the values.
-pub async fn files(
-    method: &dyn Method,
-    name: &str,
-    base: &Pretrained,
-    dtype: Dtype,
-) -> Result<Vec<(&'static str, Vec<u8>)>> {
-    let saved = method.save(&base.transformer);
-    let mut tensors = Vec::new();
-    for (name, values) in saved.values {
-        let values = device::read(values).await?;
-        tensors.push((name, dtype, values.len(), cast(&values, dtype)?));
-    }
-    for (name, indices) in saved.indices {
-        let indices = device::read_indices(indices).await?;
-        let bytes: Vec<u8> = indices.iter().flat_map(|index| index.to_le_bytes()).collect();
-        tensors.push((name, Dtype::U32, indices.len(), bytes));
-    }
-    let info = Info {
-        format: NAME.into(),
-        version: VERSION,
-        method: name.into(),
-        base_model: BaseModel {
-            name: base.name(),
-            model_type: base.transformer.architecture.model_type.clone(),
-            parameters: base.transformer.parameter_count(),
-            fingerprint: base.fingerprint.clone(),
-        },
-        trained_parameters: method.trained_parameters(),
-        dtype: dtype_name(dtype).into(),
-        settings: saved.settings,
-        dense: saved.dense.into_iter().map(|(name, shape)| TensorShape { name, shape }).collect(),
-        classify: match &base.purpose {
-            Purpose::LanguageModel => None,
-            Purpose::Classify(head) => {
-                Some(Classify { classes: head.classes.clone(), template: head.template.clone() })
-            }
-        },
-        quantized: base.keeping.quantized,
-    };
-    folder_files(&info, &tensors)
+/// Files of a folder that are not yet written: name and bytes.
+pub type Files = Vec<(&'static str, Vec<u8>)>;
+
+/// One layout of an adapter folder.
+#[derive(Debug)]
+pub struct Format {
+    /// Name for `--format`.
+    pub name: &'static str,
+    /// One line for people.
+    pub about: &'static str,
+    /// The file by which a folder is recognised.
+    pub marker: &'static str,
+    /// Reads the files; nothing is compared with a model yet.
+    pub open: fn(&Path) -> Result<(Info, Weights)>,
+    /// What the adapter does to the tensors of a model.
+    pub changes: fn(&Adapter, &Transformer) -> Result<Vec<TensorChange>>,
+    /// The files of an adapter in this layout.
+    pub write: fn(&Export) -> Result<Files>,
+}
+
+/// An adapter to be written, known to fit its model.
+#[derive(Debug)]
+pub struct Export<'a> {
+    /// The adapter as it was read.
+    pub adapter: &'a Adapter,
+    /// What it does to each tensor.
+    pub changes: Vec<TensorChange>,
+    /// Its base model.
+    pub base: &'a Pretrained,
+    /// Where other programs find the base model: a folder, or a name on the Hugging Face hub.
+    pub base_name: String,
 }
 
 /// The two files of an adapter folder from its description and its vectors (name, type, length, bytes).
@@ -171,29 +151,7 @@ pub(super) fn folder_files(
     Ok(vec![(VALUES, values), (INFO, format!("{json}\n").into_bytes())])
 }
 
-/// Writes an adapter folder.
-///
-/// # Errors
-/// The device failed, or the folder cannot be written.
-pub async fn write(method: &dyn Method, name: &str, base: &Pretrained, dtype: Dtype, folder: &Path) -> Result<()> {
-    storage::create_dir_all(folder).map_err(|e| Error::file("create", folder, e))?;
-    for (file, bytes) in files(method, name, base, dtype).await? {
-        files::write(&folder.join(file), &bytes)?;
-    }
-    Ok(())
-}
-
 impl Adapter {
-    /// Reads an adapter folder, in whichever of the known layouts it is.
-    ///
-    /// # Errors
-    /// A folder that is not an adapter, is of a newer version, or whose files are cut off.
-    pub fn read(folder: &Path) -> Result<Self> {
-        let format = formats::recognise(folder)?;
-        let (info, weights) = (format.open)(folder)?;
-        Ok(Self { folder: folder.to_path_buf(), format, info, weights })
-    }
-
     /// What its base model must be loaded for.
     pub fn purpose(&self) -> Purpose {
         match &self.info.classify {
@@ -211,10 +169,10 @@ impl Adapter {
     ///
     /// # Errors
     /// Values that are missing or do not fit; mismatches of names and shapes are told all at once.
-    pub fn deltas(&self, transformer: &Transformer) -> Result<Vec<TensorDelta>> {
-        let deltas = (self.format.deltas)(self, transformer)?;
-        check_fits(self, &deltas, transformer)?;
-        Ok(deltas)
+    pub fn changes(&self, transformer: &Transformer) -> Result<Vec<TensorChange>> {
+        let changes = (self.format.changes)(self, transformer)?;
+        check_fits(self, &changes, transformer)?;
+        Ok(changes)
     }
 
     /// The method's own settings.
@@ -249,12 +207,71 @@ impl Adapter {
             base.transformer.parameter_count()
         )))
     }
+}
 
-    /// Applies the adapter to its base model's weights, in place. The weights are untouched if anything is wrong.
-    ///
-    /// # Errors
-    /// Another base model, or values that do not fit.
-    pub fn apply(&self, base: &mut Pretrained, device: &ComputeDevice) -> Result<()> {
-        stack::fold_for_good(&[(self, 1.0)], base, device).map(|_| ())
+/// Most mismatches that one message lists.
+const MOST_SHOWN: usize = 20;
+
+/// Checks the tensors that an adapter lists against a model: each is there, once, and has the shape.
+///
+/// # Errors
+/// All mismatches at once, by tensor name.
+pub(super) fn check_listed<'a>(
+    adapter: &Adapter,
+    listed: impl IntoIterator<Item = (&'a str, &'a [usize])>,
+    transformer: &Transformer,
+) -> Result<()> {
+    let parameters = transformer.parameters();
+    let (mut seen, mut problems) = (HashSet::new(), Vec::new());
+    for (name, shape) in listed {
+        if !seen.insert(name) {
+            problems.push(format!("{name} is listed twice"));
+            continue;
+        }
+        match parameters.iter().find(|parameter| parameter.name == name) {
+            None => problems.push(format!("the model has no parameter {name}")),
+            Some(parameter) if parameter.dims != shape => problems
+                .push(format!("{name} has shape {shape:?} in the adapter but {:?} in the model", parameter.dims)),
+            Some(_) => {}
+        }
+    }
+    all_of(adapter, &problems)
+}
+
+/// Checks the changes of one adapter against a model: tensors as [`check_listed`] does, and that every change has the
+/// values and places that its tensor needs.
+///
+/// # Errors
+/// All mismatches at once, by tensor name.
+pub(super) fn check_fits(adapter: &Adapter, changes: &[TensorChange], transformer: &Transformer) -> Result<()> {
+    check_listed(adapter, changes.iter().map(|tensor| (&tensor.name[..], &tensor.shape[..])), transformer)?;
+    let parameters = transformer.parameters();
+    let problem = |tensor: &TensorChange| {
+        let parameter = parameters.iter().find(|parameter| parameter.name == tensor.name)?;
+        misfit(tensor, parameter)
+    };
+    all_of(adapter, &changes.iter().filter_map(problem).collect::<Vec<_>>())
+}
+
+/// One sentence about all problems.
+fn all_of(adapter: &Adapter, problems: &[String]) -> Result<()> {
+    match problems {
+        [] => Ok(()),
+        [problem] => Err(adapter.error(problem)),
+        _ => {
+            let shown: String = problems.iter().take(MOST_SHOWN).map(|problem| format!("\n  {problem}")).collect();
+            let more = problems.len().saturating_sub(MOST_SHOWN);
+            let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
+            Err(adapter.error(format!("it does not fit the model ({} tensors):{shown}{more}", problems.len())))
+        }
+    }
+}
+
+/// Short name of a storage type, as adapters write it.
+pub fn dtype_name(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::F16 => "f16",
+        Dtype::BF16 => "bf16",
+        _ => "f32",
     }
 }

@@ -1,26 +1,19 @@
 //! Only the head is trained: the least that fine-tuning can be, and a yardstick for the other methods.
 
-use super::{
-    Entry, Method,
-    dense::{self, DenseTensors},
-};
+use super::{description::Description, entry::MethodEntry, whole};
 use crate::{
     Error, Result,
     model::{Transformer, head::Head},
 };
 
-pub(super) const ENTRY: Entry = Entry {
+pub(super) const METHOD: MethodEntry = MethodEntry {
     name: "head",
     about: "train only the head: of a classifier, or a language model's own",
     learning_rate: 1e-2,
-    plan: |_config, _initial, transformer| Ok(dense::planned(transformer, &names(transformer)?)),
-    start: |_setup, transformer| {
-        Box::pin(async {
-            let names = names(transformer)?;
-            Ok(Box::new(DenseTensors::new(transformer, &names)) as Box<dyn Method>)
-        })
-    },
-    deltas: dense::deltas,
+    settings: &[],
+    budget: None,
+    describe: |_, transformer| names(transformer).map(Description::of_whole),
+    changes: whole::changes,
 };
 
 fn names(transformer: &Transformer) -> Result<Vec<String>> {

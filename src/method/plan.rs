@@ -1,66 +1,10 @@
-//! How many numbers of which tensors the sparse method trains, and where they are.
-
-use serde::{Deserialize, Serialize};
+//! How many entries of which tensors the sparse method trains.
 
 use super::{
-    Means, Planned, TrainedTensor,
-    delta::{Delta, TensorDelta},
-    mask, targets,
+    mask::{self, drawn::MaskSettings},
+    targets,
 };
 use crate::{Error, Result, config::MethodConfig, model::Transformer};
-
-/// The mask of one tensor, as an adapter describes it: drawn again from the seed, or stored.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct MaskSettings {
-    pub name: String,
-    pub shape: Vec<usize>,
-    /// Numbers drawn at random.
-    pub drawn: usize,
-    /// Rows trained as a whole (`--trainable-tokens`), sorted.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rows: Vec<u32>,
-}
-
-impl MaskSettings {
-    pub(super) fn len(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    pub(super) fn width(&self) -> usize {
-        self.shape.last().copied().unwrap_or(0)
-    }
-
-    /// Sorted flat indices: whole rows, and the drawn numbers outside of them.
-    pub(super) fn indices(&self, seed: u64) -> Vec<u32> {
-        let width = self.width();
-        let drawn = mask::draw(seed, &self.name, self.len() - self.rows.len() * width, self.drawn);
-        if self.rows.is_empty() {
-            return drawn;
-        }
-        // Drawn indices count the numbers outside the whole rows; shift each past the rows before it.
-        let mut indices: Vec<u32> =
-            self.rows.iter().flat_map(|&row| row * width as u32..(row + 1) * width as u32).collect();
-        let mut passed = 0;
-        for index in drawn {
-            while self.rows.get(passed).is_some_and(|&row| row as usize * width <= index as usize + passed * width) {
-                passed += 1;
-            }
-            indices.push(index + (passed * width) as u32);
-        }
-        indices.sort_unstable();
-        indices
-    }
-
-    pub(super) fn trained(&self) -> usize {
-        self.drawn + self.rows.len() * self.width()
-    }
-
-    /// The same for reports.
-    pub(super) fn tensor(&self) -> TrainedTensor {
-        TrainedTensor { name: self.name.clone(), shape: self.shape.clone(), trained: self.trained() }
-    }
-}
 
 /// Without any pattern the targets are the attention value and output projections (arXiv 2502.15975, section 4); with
 /// only frozen patterns they are everything else.
@@ -73,7 +17,7 @@ fn default_targets(config: &MethodConfig, transformer: &Transformer) -> Vec<Stri
     [value, a.names.output].map(|name| format!("{name}.weight")).to_vec()
 }
 
-/// How many numbers of which tensors are trained.
+/// How many entries of which tensors are trained.
 pub(super) fn plan(config: &MethodConfig, transformer: &Transformer) -> Result<Vec<MaskSettings>> {
     let head = transformer.head.classifier_names();
     let mut names = targets::select(transformer, &default_targets(config, transformer), &config.frozen_modules)?;
@@ -95,7 +39,7 @@ pub(super) fn plan(config: &MethodConfig, transformer: &Transformer) -> Result<V
             let available: usize = targeted.iter().sum();
             if wanted > available + rows_trained || wanted < rows_trained {
                 return Err(Error::input(format!(
-                    "--trainable-parameters {wanted}: the target modules have {} numbers, of which --trainable-tokens \
+                    "--trainable-parameters {wanted}: the target modules have {} parameters, of which --trainable-tokens \
                      takes {rows_trained}",
                     available + rows_trained
                 )));
@@ -108,7 +52,7 @@ pub(super) fn plan(config: &MethodConfig, transformer: &Transformer) -> Result<V
             let available: usize = targeted.iter().sum();
             if wanted > available + rows_trained {
                 return Err(Error::input(format!(
-                    "--sparsity {} asks for {wanted} trained numbers, but the target modules have only {}; use a \
+                    "--sparsity {} asks for {wanted} trainable parameters, but the target modules have only {}; use a \
                      sparsity of at least {:.6}, or more --target-modules (for example all-linear)",
                     config.sparsity,
                     available + rows_trained,
@@ -117,7 +61,7 @@ pub(super) fn plan(config: &MethodConfig, transformer: &Transformer) -> Result<V
             }
             if wanted < rows_trained {
                 return Err(Error::input(format!(
-                    "--trainable-tokens alone trains {rows_trained} numbers, more than the {wanted} that --sparsity \
+                    "--trainable-tokens alone trains {rows_trained} parameters, more than the {wanted} that --sparsity \
                      {} allows; use a sparsity of at most {:.6}",
                     config.sparsity,
                     (1e6 * (1.0 - rows_trained as f64 / total as f64)).floor() / 1e6
@@ -133,12 +77,12 @@ pub(super) fn plan(config: &MethodConfig, transformer: &Transformer) -> Result<V
         let largest = targeted.iter().copied().max().unwrap_or(0);
         return Err(Error::input(match config.density {
             Some(density) => format!(
-                "--density {density} leaves nothing to train in target tensors of at most {largest} numbers; use a \
+                "--density {density} leaves nothing to train in target tensors of at most {largest} parameters; use a \
                  density above {:.9}",
                 0.5 / largest as f64
             ),
             None => format!(
-                "--sparsity {} leaves nothing to train in a model of {total} numbers; use a sparsity below {:.9}",
+                "--sparsity {} leaves nothing to train in a model of {total} parameters; use a sparsity below {:.9}",
                 config.sparsity,
                 1.0 - 0.5 / total as f64
             ),
@@ -147,29 +91,7 @@ pub(super) fn plan(config: &MethodConfig, transformer: &Transformer) -> Result<V
     Ok(masks)
 }
 
-/// The same as every method tells it: by the settings, or by the masks of the adapter to go on from.
-pub(super) fn planned(
-    config: &MethodConfig,
-    initial: &[&TensorDelta],
-    transformer: &Transformer,
-) -> Result<Vec<Planned>> {
-    let sparse = |tensor: TrainedTensor| Planned { tensor, means: Means::Sparse };
-    let taken_over = initial.iter().filter_map(|change| match &change.delta {
-        Delta::Sparse { indices, .. } => {
-            let (name, shape, trained) = (change.name.clone(), change.shape.clone(), indices.len());
-            Some(sparse(TrainedTensor { name, shape, trained }))
-        }
-        _ => None,
-    });
-    let mut all: Vec<Planned> = taken_over.collect();
-    if all.is_empty() {
-        all = plan(config, transformer)?.iter().map(|mask| sparse(mask.tensor())).collect();
-    }
-    all.retain(|planned| planned.tensor.trained > 0);
-    Ok(all)
-}
-
-/// Marks the rows of `--trainable-tokens` in the embedding table's mask; returns how many numbers they hold.
+/// Marks the rows of `--trainable-tokens` in the embedding table's mask; returns how many entries they hold.
 fn whole_rows(config: &MethodConfig, transformer: &Transformer, masks: &mut Vec<MaskSettings>) -> Result<usize> {
     if config.trainable_tokens.is_empty() {
         return Ok(0);
@@ -184,28 +106,10 @@ fn whole_rows(config: &MethodConfig, transformer: &Transformer, masks: &mut Vec<
             table.dims[0]
         )));
     }
-    let numbers = rows.len() * table.dims[1];
+    let entries = rows.len() * table.dims[1];
     match masks.iter_mut().find(|mask| mask.name == table.name) {
         Some(mask) => mask.rows = rows,
         None => masks.insert(0, MaskSettings { name: table.name.clone(), shape: table.dims.clone(), drawn: 0, rows }),
     }
-    Ok(numbers)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whole_rows_and_drawn_numbers_do_not_overlap() {
-        let mask = MaskSettings { name: "t".into(), shape: vec![10, 4], drawn: 20, rows: vec![0, 3, 4, 9] };
-        let indices = mask.indices(5);
-        assert_eq!(indices.len(), mask.trained());
-        assert!(indices.windows(2).all(|pair| pair[0] < pair[1]) && indices[35] < 40);
-        for row in [0, 3, 4, 9] {
-            assert!((row * 4..row * 4 + 4).all(|index| indices.contains(&index)), "row {row} of {indices:?}");
-        }
-        let all = MaskSettings { drawn: 24, ..mask };
-        assert_eq!(all.indices(5), (0..40).collect::<Vec<u32>>());
-    }
+    Ok(entries)
 }

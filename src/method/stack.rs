@@ -1,4 +1,4 @@
-//! Adapters on a loaded model: folded into its weights with a weight each, and taken off again bit for bit.
+//! Adapters on a loaded model: merged into its weights with a weight each, and unmerged again bit for bit.
 //!
 //! Where several adapters touch one tensor their changes add up, each relative to the original value:
 //! `w = w0 + sum of weight * change`. Nothing is written before all of them are known to fit.
@@ -9,7 +9,8 @@ use burn::tensor::{Int, Tensor};
 
 use super::{
     adapter::Adapter,
-    delta::{Delta, layer_dims},
+    change::{Change, layer_dims},
+    tensors::hook_for_evaluation,
 };
 use crate::{
     Error, Result,
@@ -18,14 +19,14 @@ use crate::{
     model::{Parameter, Pretrained, Transformer},
 };
 
-/// How many numbers two sparse adapters both change.
+/// How many entries two sparse adapters both change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overlap {
-    /// Place of the one in the list that was folded.
+    /// Place of the one in the list that was merged.
     pub first: usize,
     /// Place of the other.
     pub second: usize,
-    /// Numbers that both change, over all tensors.
+    /// Entries that both change, over all tensors.
     pub shared: usize,
 }
 
@@ -33,53 +34,66 @@ pub struct Overlap {
 #[derive(Debug)]
 enum Original {
     /// Values `[N]` at flat indices `[N]`.
-    Numbers(Box<(Tensor<1, Int>, Tensor<1>)>),
+    Entries(Box<(Tensor<1, Int>, Tensor<1>)>),
     /// The whole tensor.
     Whole(Box<Matrix>),
+    /// The tensor was not changed: its layer computes in another way.
+    Hooked,
 }
 
-/// Adapters that are folded into a model, and what it takes to take them off.
+/// Adapters that are merged into a model, and what it takes to unmerge them.
 #[derive(Debug)]
 pub struct AdapterStack {
     originals: Vec<(String, Original)>,
-    /// Shared numbers of every pair of adapters that has any.
+    /// Shared entries of every pair of adapters that has any.
     pub overlaps: Vec<Overlap>,
 }
 
 impl AdapterStack {
-    /// Folds `adapters` with their weights into `base`, in place, and keeps what [`Self::take_off`] needs.
+    /// Merges `adapters` with their weights into `base`, in place, and keeps what [`Self::unmerge`] needs.
     ///
     /// # Errors
     /// An adapter of another model, values that do not fit, or a weight that is not a number. The model is then as it
     /// was.
-    pub fn fold(adapters: &[(&Adapter, f32)], base: &mut Pretrained, device: &ComputeDevice) -> Result<Self> {
+    pub fn merge(adapters: &[(&Adapter, f32)], base: &mut Pretrained, device: &ComputeDevice) -> Result<Self> {
         let (changes, overlaps) = plan(adapters, base)?;
         let mut originals = Vec::with_capacity(changes.len());
         for (name, changes) in changes {
-            let original = fold_tensor(&name, changes, &mut base.transformer, device);
+            let original = merge_tensor(&name, changes, &mut base.transformer, device);
             originals.push((name, original));
         }
         Ok(Self { originals, overlaps })
     }
 
-    /// Puts the original weights back, bit for bit. Stacks come off in the opposite order in which they went on.
-    pub fn take_off(self, transformer: &mut Transformer) {
+    /// Puts the original weights back, bit for bit. Stacks are unmerged in the opposite order in which they were merged.
+    pub fn unmerge(self, transformer: &mut Transformer) {
         for (name, original) in self.originals {
             // A model keeps its parameters.
             let Some(parameter) = transformer.parameter_mut(&name) else { continue };
-            parameter.update(|weight| match original {
-                Original::Numbers(numbers) => weight.write(numbers.0, numbers.1),
-                Original::Whole(original) => *original,
-            });
+            match original {
+                Original::Entries(entries) => parameter.update(|weight| weight.write(entries.0, entries.1)),
+                Original::Whole(original) => parameter.update(|_| *original),
+                Original::Hooked => parameter.adaptation = None,
+            }
         }
     }
 }
 
-/// As [`AdapterStack::fold`], but the original weights are not kept.
+impl Adapter {
+    /// Applies the adapter to its base model's weights, in place. The weights are untouched if anything is wrong.
+    ///
+    /// # Errors
+    /// Another base model, or values that do not fit.
+    pub fn apply(&self, base: &mut Pretrained, device: &ComputeDevice) -> Result<()> {
+        merge_for_good(&[(self, 1.0)], base, device).map(|_| ())
+    }
+}
+
+/// As [`AdapterStack::merge`], but the original weights are not kept.
 ///
 /// # Errors
-/// As [`AdapterStack::fold`].
-pub fn fold_for_good(
+/// As [`AdapterStack::merge`].
+pub fn merge_for_good(
     adapters: &[(&Adapter, f32)],
     base: &mut Pretrained,
     device: &ComputeDevice,
@@ -87,13 +101,13 @@ pub fn fold_for_good(
     let (changes, overlaps) = plan(adapters, base)?;
     for (name, changes) in changes {
         // Dropped tensor by tensor: a second copy of the model never exists.
-        drop(fold_tensor(&name, changes, &mut base.transformer, device));
+        drop(merge_tensor(&name, changes, &mut base.transformer, device));
     }
     Ok(overlaps)
 }
 
 /// The changes of one tensor: place of the adapter, its weight, the change.
-type Changes = Vec<(usize, f32, Delta)>;
+type Changes = Vec<(usize, f32, Change)>;
 
 /// Everything that will change, by tensor name, once all of it is known to fit.
 fn plan(adapters: &[(&Adapter, f32)], base: &Pretrained) -> Result<(BTreeMap<String, Changes>, Vec<Overlap>)> {
@@ -103,17 +117,27 @@ fn plan(adapters: &[(&Adapter, f32)], base: &Pretrained) -> Result<(BTreeMap<Str
             return Err(Error::input(format!("{}: the weight {weight} is not a number", adapter.folder.display())));
         }
         adapter.check_base(base)?;
-        for tensor in adapter.deltas(&base.transformer)? {
-            if !tensor.delta.is_empty() {
-                changes.entry(tensor.name).or_default().push((place, *weight, tensor.delta));
+        for tensor in adapter.changes(&base.transformer)? {
+            if !tensor.change.is_empty() {
+                changes.entry(tensor.name).or_default().push((place, *weight, tensor.change));
             }
+        }
+    }
+    for (name, changes) in &changes {
+        let hooked = |change: &&Change| matches!(change, Change::Hook(change) if change.hook.as_weight().is_none());
+        let hooks = changes.iter().map(|(.., change)| change).filter(hooked).count();
+        if hooks > 0 && !matches!(changes[..], [(_, 1.0, _)]) {
+            return Err(Error::input(format!(
+                "{name}: one of the adapters changes how this layer computes, which does not add up with other adapters and \
+                 has no weight but 1; use that adapter alone"
+            )));
         }
     }
     let mut shared: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     for changes in changes.values() {
         for (at, (second, _, delta)) in changes.iter().enumerate() {
             for (first, _, earlier) in &changes[..at] {
-                if let (Delta::Sparse { indices: a, .. }, Delta::Sparse { indices: b, .. }) = (earlier, delta) {
+                if let (Change::Sparse { indices: a, .. }, Change::Sparse { indices: b, .. }) = (earlier, delta) {
                     *shared.entry((*first, *second)).or_default() += common(a, b);
                 }
             }
@@ -124,7 +148,7 @@ fn plan(adapters: &[(&Adapter, f32)], base: &Pretrained) -> Result<(BTreeMap<Str
     Ok((changes, overlaps))
 }
 
-/// How many numbers are in both of two ascending lists.
+/// How many indices are in both of two ascending lists.
 fn common(a: &[u32], b: &[u32]) -> usize {
     let (mut i, mut j, mut found) = (0, 0, 0);
     while i < a.len() && j < b.len() {
@@ -153,12 +177,17 @@ fn sum(changes: Vec<(f32, Vec<u32>, Vec<f32>)>) -> (Vec<u32>, Vec<f32>) {
 }
 
 /// Writes the changes of one tensor and returns what it held.
-fn fold_tensor(name: &str, changes: Changes, transformer: &mut Transformer, device: &ComputeDevice) -> Original {
+fn merge_tensor(name: &str, changes: Changes, transformer: &mut Transformer, device: &ComputeDevice) -> Original {
     let parameter = transformer.parameter_mut(name).expect("changes are known to fit");
     let (mut sparse, mut dense) = (Vec::new(), Vec::new());
-    for (_, weight, delta) in changes {
-        match delta {
-            Delta::Sparse { indices, values } => sparse.push((weight, indices, values)),
+    for (_, weight, change) in changes {
+        match change {
+            Change::Sparse { indices, values } => sparse.push((weight, indices, values)),
+            Change::Hook(change) if change.hook.as_weight().is_none() => {
+                let leaves = change.upload(device);
+                hook_for_evaluation(parameter, change.hook, leaves);
+                return Original::Hooked;
+            }
             other => dense.push((weight, other)),
         }
     }
@@ -167,7 +196,7 @@ fn fold_tensor(name: &str, changes: Changes, transformer: &mut Transformer, devi
         let (indices, values) = (device.indices(&indices), device.floats(values, [indices.len()]));
         let base = parameter.value().at(indices.clone());
         parameter.update(|weight| weight.write(indices.clone(), base.clone() + values));
-        return Original::Numbers(Box::new((indices, base)));
+        return Original::Entries(Box::new((indices, base)));
     }
     // What changes as a whole, and what is quantized, is kept in f32 while the adapter is on: in blocks of its rows where the
     // device cannot bind all of it.
@@ -176,7 +205,7 @@ fn fold_tensor(name: &str, changes: Changes, transformer: &mut Transformer, devi
     let value = Matrix::by_rows(dims, None, device.facts.max_binding_bytes, |rows| {
         let [first, end] = [rows.start, rows.end].map(|row| row * dims[1]);
         let part = original.part(rows.clone());
-        let mut value = folded(&part, &dense, rows, parameter, device);
+        let mut value = merged_rows(&part, &dense, rows, parameter, device);
         let inside =
             indices.partition_point(|at| (*at as usize) < first)..indices.partition_point(|at| (*at as usize) < end);
         if !inside.is_empty() {
@@ -193,10 +222,15 @@ fn fold_tensor(name: &str, changes: Changes, transformer: &mut Transformer, devi
     Original::Whole(Box::new(original))
 }
 
-/// `original`, some `rows` of a tensor, with low-rank changes and replacements.
-fn folded(
+/// `[outputs, inputs]` from a weight as it is stored, or the other way round.
+fn layer_weight(parameter: &Parameter, weight: Tensor<2>) -> Tensor<2> {
+    if parameter.transposed() { weight.transpose() } else { weight }
+}
+
+/// `original`, some `rows` of a tensor, with low-rank changes, replacements and computed weights.
+fn merged_rows(
     original: &Tensor<2>,
-    changes: &[(f32, Delta)],
+    changes: &[(f32, Change)],
     rows: Range<usize>,
     parameter: &Parameter,
     device: &ComputeDevice,
@@ -204,21 +238,28 @@ fn folded(
     let [_, cols] = parameter.matrix_dims();
     let upload =
         |values: &[f32]| device.floats(values[rows.start * cols..rows.end * cols].to_vec(), [rows.len(), cols]);
-    let replacements = changes.iter().filter(|(_, delta)| matches!(delta, Delta::Replace(_))).count();
+    let whole = |change: &Change| match change {
+        Change::Replace(values) => Some(upload(values)),
+        Change::Hook(change) => {
+            let weight = layer_weight(parameter, parameter.value().dense());
+            let merged = change.hook.as_weight()?.merged(weight, &change.upload(device));
+            Some(layer_weight(parameter, merged).slice_dim(0, rows.clone()))
+        }
+        _ => None,
+    };
+    let is_whole = |change: &Change| matches!(change, Change::Replace(_) | Change::Hook(_));
+    let replacements = changes.iter().filter(|(_, change)| is_whole(change)).count();
     let mut value = None;
     let mut rest = Vec::new();
-    for (weight, delta) in changes {
-        match delta {
-            // One whole replacement is exact; a difference added back would be rounded.
-            Delta::Replace(values) if replacements == 1 && *weight == 1.0 => value = Some(upload(values)),
-            other => rest.push((*weight, other)),
-        }
+    for (weight, change) in changes {
+        // One whole replacement is exact; a difference added back would be rounded.
+        let alone = is_whole(change) && replacements == 1 && *weight == 1.0;
+        if alone { value = whole(change) } else { rest.push((*weight, change)) }
     }
     let mut value = value.unwrap_or_else(|| original.clone());
-    for (weight, delta) in rest {
-        let change = match delta {
-            Delta::Replace(values) => (upload(values) - original.clone()).mul_scalar(weight),
-            Delta::LowRank { rank, a, b, scale } => {
+    for (weight, change) in rest {
+        let change = match change {
+            Change::LowRank { rank, a, b, scale } => {
                 let [outputs, inputs] = layer_dims(parameter).expect("low-rank changes are those of matrices");
                 let (a, b) = (device.floats(a.clone(), [*rank, inputs]), device.floats(b.clone(), [outputs, *rank]));
                 let scale = weight * scale;
@@ -228,7 +269,8 @@ fn folded(
                     b.slice_dim(0, rows.clone()).matmul(a).mul_scalar(scale)
                 }
             }
-            Delta::Sparse { .. } => unreachable!("sparse changes are written by index"),
+            Change::Sparse { .. } => unreachable!("sparse changes are written by index"),
+            other => (whole(other).expect("it is a new weight") - original.clone()).mul_scalar(weight),
         };
         value = value + change;
     }

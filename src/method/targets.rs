@@ -1,7 +1,9 @@
 //! Which parameters may be trained, by name patterns.
 
+use super::change::layer_dims;
 use crate::{
     Error, Result,
+    config::MethodConfig,
     model::{Parameter, Transformer},
 };
 
@@ -51,6 +53,49 @@ pub fn select(transformer: &Transformer, targets: &[String], frozen: &[String]) 
         return Err(Error::input("--target-modules and --frozen-modules together leave nothing to train"));
     }
     Ok(selected)
+}
+
+/// A weight of a linear layer to adapt.
+pub(super) struct Target {
+    pub name: String,
+    /// As the checkpoint has it.
+    pub shape: Vec<usize>,
+    pub outputs: usize,
+    pub inputs: usize,
+}
+
+/// The weights of linear layers that `config` names for `method`, or by `default` names of modules, such as PEFT's.
+///
+/// # Errors
+/// Patterns that match nothing, or no weight of a linear layer.
+pub(super) fn linear(
+    method: &str,
+    config: &MethodConfig,
+    default: &[&str],
+    transformer: &Transformer,
+) -> Result<Vec<Target>> {
+    let default: Vec<String> = default.iter().map(|name| format!("{name}.weight")).collect();
+    let asked = !config.target_modules.is_empty() || !config.frozen_modules.is_empty();
+    let patterns = if asked { &config.target_modules } else { &default };
+    let names = select(transformer, patterns, &config.frozen_modules)?;
+    let target = |parameter: &Parameter| {
+        let [outputs, inputs] = layer_dims(parameter).expect("linear weights are matrices");
+        Target { name: parameter.name.clone(), shape: parameter.dims.clone(), outputs, inputs }
+    };
+    let all = transformer.parameters().into_iter();
+    let targets: Vec<_> = all.filter(|p| p.is_linear() && names.contains(&p.name)).map(target).collect();
+    if targets.is_empty() {
+        return Err(Error::input(format!(
+            "--method {method} adapts the weights of linear layers, and --target-modules names none"
+        )));
+    }
+    Ok(targets)
+}
+
+/// Names of the modules that give queries and values, which PEFT adapts by default.
+pub(super) fn queries_and_values(transformer: &Transformer) -> Vec<&'static str> {
+    let a = &transformer.architecture;
+    if a.fused_qkv { vec![a.names.fused_qkv] } else { vec![a.names.query, a.names.value] }
 }
 
 /// The distinct module names of a model, without layer numbers, for messages.

@@ -1,8 +1,6 @@
-//! What a transformer looks like: the numbers and choices that `config.json` decides.
+//! What a transformer looks like: the sizes and choices that `config.json` decides, as data that the one forward pass reads.
 
-use serde_json::Value;
-
-use super::names::Names;
+use super::names::{self, Names};
 use crate::{Error, Result, kernel::Packing};
 
 pub use crate::kernel::Activation;
@@ -32,18 +30,18 @@ pub struct Architecture {
     pub token_types: usize,
     /// Factor on the embeddings.
     pub embedding_scale: f64,
-    /// Whether the embeddings are normalised before the first block, and nothing after the last (BERT).
+    /// Whether the embeddings are normalised before the first block.
     pub embedding_norm: bool,
+    /// Whether the hidden states are normalised after the last block.
+    pub final_norm: bool,
     /// How activations are normalised.
     pub norm: NormKind,
     /// Added under the root of every norm.
     pub norm_eps: f64,
-    /// Where the norms of a block stand.
-    pub placement: NormPlacement,
     /// How a token knows its position.
     pub positions: Positions,
-    /// What differs from block to block; one entry a block.
-    pub blocks: Vec<BlockKind>,
+    /// What may differ from block to block; one entry a block.
+    pub blocks: Vec<BlockFacts>,
     /// Whether a position sees only those before it.
     pub causal: bool,
     /// Factor on the products of queries and keys.
@@ -54,16 +52,17 @@ pub struct Architecture {
     pub logit_softcap: Option<f64>,
     /// Whether query, key and value projections are one matrix.
     pub fused_qkv: bool,
+    /// Whether the rows of that matrix come head by head (query, key and value of head 0, then those of head 1, ...), not all
+    /// queries first; only where there are as many key/value heads as query heads.
+    pub qkv_by_head: bool,
     /// Whether the query, key and value projections have biases.
     pub qkv_bias: bool,
     /// Whether the attention's output projection has a bias.
     pub output_bias: bool,
-    /// Whether queries and keys are normalised, head by head, before they are rotated.
-    pub qk_norm: bool,
+    /// How queries and keys are normalised before they are rotated.
+    pub qk_norm: Option<QkNorm>,
     /// Activation of the feed-forward layer.
     pub activation: Activation,
-    /// Whether the feed-forward layer multiplies the activation with a second projection (GLU).
-    pub gated: bool,
     /// Whether the feed-forward projections have biases.
     pub mlp_bias: bool,
     /// Whether the weights of blocks are stored `[inputs, outputs]` (GPT-2's Conv1D) instead of `[outputs, inputs]`.
@@ -72,15 +71,16 @@ pub struct Architecture {
     pub tied_head: bool,
     /// What of a row a classification head reads.
     pub pooling: Pooling,
+    /// The layer between that and the classes.
+    pub pooler: Option<Pooler>,
+    /// Whether the layer that gives the logits of classes has a bias.
+    pub classifier_bias: bool,
     /// Standard deviation of fresh weights.
     pub initializer_range: f64,
     /// The 16-bit type of the checkpoint's matrices, as `config.json` tells it; of a loaded model, that in which they are
     /// kept. `None` is f32.
     pub stored: Option<Packing>,
 }
-
-/// Far above any real model: a damaged `config.json` should be refused, not exhaust the memory.
-const MOST_LAYERS: usize = 10_000;
 
 /// How activations are normalised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,35 +91,103 @@ pub enum NormKind {
     RmsOffset,
     /// LayerNorm with scale and bias (Ba et al. 2016).
     Layer,
+    /// LayerNorm with a scale alone.
+    LayerWithoutBias,
 }
 
-/// Where the norms of a block stand; `f` is its attention or its feed-forward layer.
+/// Where the norms of a sub-layer `f` (attention or feed-forward) stand: `norm(x + norm(f(norm(x))))` has all three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NormPlacement {
+pub struct NormPlacement {
+    /// On the input of the sub-layer.
+    pub before: bool,
+    /// On the output of the sub-layer, before it is added to the residual.
+    pub after: bool,
+    /// On the sum of residual and output. A checkpoint has one name for this norm and the one above: no family has both.
+    pub after_residual: bool,
+}
+
+impl NormPlacement {
+    /// None at all.
+    pub const NONE: Self = Self { before: false, after: false, after_residual: false };
     /// `x + f(norm(x))`.
-    Before,
+    pub const BEFORE: Self = Self { before: true, ..Self::NONE };
     /// `x + norm(f(norm(x)))` (Gemma 2 and 3).
-    Around,
+    pub const AROUND: Self = Self { before: true, after: true, ..Self::NONE };
+    /// `x + norm(f(x))` (OLMo 2).
+    pub const AFTER: Self = Self { after: true, ..Self::NONE };
     /// `norm(x + f(x))` (BERT).
-    After,
+    pub const AFTER_RESIDUAL: Self = Self { after_residual: true, ..Self::NONE };
+
+    /// Whether there is a norm behind the sub-layer.
+    pub fn behind(self) -> bool {
+        self.after || self.after_residual
+    }
 }
 
 /// How a token knows its position.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Positions {
-    /// Queries and keys are rotated; a block names one of these by its number.
+    /// Queries and keys are rotated; a block names one of these by its number, or none.
     Rotary(Vec<Rope>),
     /// A learned row for each position is added to the embeddings.
     Learned,
 }
 
-/// What differs from block to block.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BlockKind {
-    /// How many positions a query sees, its own included; `None` for all that causality leaves.
+/// What may differ from block to block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockFacts {
+    /// A query sees keys that are less than this many positions away, its own included; `None` sees all of them.
     pub window: Option<usize>,
-    /// Which of the rotary embeddings it uses.
-    pub rope: usize,
+    /// Which of the rotary embeddings it uses; `None` rotates nothing.
+    pub rope: Option<usize>,
+    /// Norms of attention.
+    pub attention_norms: NormPlacement,
+    /// Norms of the feed-forward layer.
+    pub feed_forward_norms: NormPlacement,
+    /// Whether the feed-forward layer reads the input of the block beside attention, `x + attention(x) + feed_forward(x)`,
+    /// instead of what attention leaves. Without a norm of its own it then reads what attention reads.
+    pub parallel: bool,
+    /// The feed-forward layer.
+    pub feed_forward: FeedForwardKind,
+}
+
+impl BlockFacts {
+    /// The block of Llama.
+    pub const LLAMA: Self = Self {
+        window: None,
+        rope: Some(0),
+        attention_norms: NormPlacement::BEFORE,
+        feed_forward_norms: NormPlacement::BEFORE,
+        parallel: false,
+        feed_forward: FeedForwardKind::Gated,
+    };
+
+    /// The same block with other norms, in the same places of both sub-layers.
+    pub const fn with_norms(self, norms: NormPlacement) -> Self {
+        Self { attention_norms: norms, feed_forward_norms: norms, ..self }
+    }
+}
+
+/// A feed-forward layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedForwardKind {
+    /// `down(f(up(x)))`.
+    Plain,
+    /// `down(f(gate(x)) * up(x))` (Shazeer 2020).
+    Gated,
+    /// The same with gate and up as one matrix, the rows of the gate first.
+    GatedFused,
+}
+
+/// How queries and keys are normalised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QkNorm {
+    /// Each head for itself, with one scale `[head_dim]` for all.
+    Head,
+    /// All heads of a token together, before they are split.
+    Width,
+    /// Each head for itself by LayerNorm, with a scale `[head_dim]` of its own and no bias (StableLM).
+    OwnScales,
 }
 
 /// What of a row a classification head reads.
@@ -127,8 +195,21 @@ pub struct BlockKind {
 pub enum Pooling {
     /// The hidden state of the last token that is not padding.
     LastToken,
-    /// `tanh(W h + b)` of the first token's hidden state `h` (BERT's pooler).
+    /// That of the first token.
     FirstToken,
+    /// The mean of those of all tokens that are not padding.
+    Mean,
+}
+
+/// The layer between the pooled hidden state `h` and the classes: `norm(f(W h + b))`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pooler {
+    /// Whether there is `b`.
+    pub bias: bool,
+    /// `f`; `None` is tanh.
+    pub activation: Option<Activation>,
+    /// Whether there is a norm.
+    pub norm: bool,
 }
 
 /// Rotary position embedding (Su et al. 2021) and its scaling.
@@ -136,8 +217,17 @@ pub enum Pooling {
 pub struct Rope {
     /// Base of the geometric series of wavelengths.
     pub theta: f64,
+    /// Share of each head that is rotated: its first part, of `share * head_dim` rounded down.
+    pub share: f64,
     /// How frequencies are stretched for longer contexts.
     pub scaling: RopeScaling,
+}
+
+impl Rope {
+    /// How many entries of a head of `head_dim` are rotated.
+    pub fn rotated(&self, head_dim: usize) -> usize {
+        (head_dim as f64 * self.share) as usize
+    }
 }
 
 /// Scaling of rotary frequencies, as in transformers' `modeling_rope_utils`.
@@ -163,181 +253,54 @@ pub enum RopeScaling {
     },
 }
 
-/// Reads fields of `config.json` with errors that name the field.
-pub struct Fields<'a> {
-    /// The parsed file.
-    pub json: &'a Value,
-}
-
-impl Fields<'_> {
-    /// A required positive integer.
-    pub fn size(&self, key: &str) -> Result<usize> {
-        self.size_or(key, None)
-    }
-
-    /// A positive integer with a default for a missing or null field.
-    pub fn size_or(&self, key: &str, default: Option<usize>) -> Result<usize> {
-        match (self.json.get(key), default) {
-            (None | Some(Value::Null), Some(default)) => Ok(default),
-            (None | Some(Value::Null), None) => {
-                Err(Error::input(format!("config.json: the field \"{key}\" is missing")))
-            }
-            (Some(value), _) => match value.as_u64() {
-                Some(number) if number > 0 && number < 1 << 32 => Ok(number as usize),
-                _ => Err(Error::input(format!("config.json: \"{key}\" is {value} but must be a positive integer"))),
-            },
+impl Default for Architecture {
+    /// A description without sizes, in which every choice is the plain one: families state what differs.
+    fn default() -> Self {
+        Self {
+            model_type: String::new(),
+            names: &names::NONE,
+            vocab_size: 0,
+            hidden_size: 0,
+            intermediate_size: 0,
+            heads: 0,
+            kv_heads: 0,
+            head_dim: 0,
+            max_positions: 0,
+            token_types: 0,
+            embedding_scale: 1.0,
+            embedding_norm: false,
+            final_norm: true,
+            norm: NormKind::Rms,
+            norm_eps: 0.0,
+            positions: Positions::Learned,
+            blocks: Vec::new(),
+            causal: true,
+            attention_scale: 1.0,
+            attention_softcap: None,
+            logit_softcap: None,
+            fused_qkv: false,
+            qkv_by_head: false,
+            qkv_bias: false,
+            output_bias: false,
+            qk_norm: None,
+            activation: Activation::Silu,
+            mlp_bias: false,
+            transposed: false,
+            tied_head: true,
+            pooling: Pooling::LastToken,
+            pooler: None,
+            classifier_bias: false,
+            initializer_range: 0.02,
+            stored: None,
         }
-    }
-
-    /// A number with a default.
-    pub fn number_or(&self, key: &str, default: f64) -> Result<f64> {
-        match self.json.get(key) {
-            None | Some(Value::Null) => Ok(default),
-            Some(value) => value
-                .as_f64()
-                .ok_or_else(|| Error::input(format!("config.json: \"{key}\" is {value} but must be a number"))),
-        }
-    }
-
-    /// A required number.
-    pub fn number(&self, key: &str) -> Result<f64> {
-        match self.json.get(key) {
-            None | Some(Value::Null) => Err(Error::input(format!("config.json: the field \"{key}\" is missing"))),
-            Some(_) => self.number_or(key, 0.0),
-        }
-    }
-
-    /// Whether a field is there and says null: a feature that is switched off, not left at its default.
-    pub fn is_null(&self, key: &str) -> bool {
-        self.json.get(key).is_some_and(Value::is_null)
-    }
-
-    /// A truth value with a default.
-    pub fn flag_or(&self, key: &str, default: bool) -> Result<bool> {
-        match self.json.get(key) {
-            None | Some(Value::Null) => Ok(default),
-            Some(value) => value
-                .as_bool()
-                .ok_or_else(|| Error::input(format!("config.json: \"{key}\" is {value} but must be true or false"))),
-        }
-    }
-
-    /// A text with a default.
-    pub fn text_or(&self, key: &str, default: &str) -> Result<String> {
-        match self.json.get(key) {
-            None | Some(Value::Null) => Ok(default.to_owned()),
-            Some(value) => value
-                .as_str()
-                .map(str::to_owned)
-                .ok_or_else(|| Error::input(format!("config.json: \"{key}\" is {value} but must be a text"))),
-        }
-    }
-
-    /// The 16-bit type of the checkpoint, if it says that it has one.
-    pub fn stored(&self) -> Option<Packing> {
-        let said = self.json.get("dtype").or_else(|| self.json.get("torch_dtype"));
-        match said.and_then(Value::as_str) {
-            Some("bfloat16") => Some(Packing::Bf16),
-            Some("float16") => Some(Packing::F16),
-            _ => None,
-        }
-    }
-
-    /// A token id, or the first of a list of them.
-    pub fn token(&self, key: &str) -> Option<u32> {
-        let value = self.json.get(key)?;
-        let value = value.as_array().and_then(|list| list.first()).unwrap_or(value);
-        value.as_u64().and_then(|id| u32::try_from(id).ok())
-    }
-
-    /// The number of blocks.
-    pub fn layers(&self, key: &str) -> Result<usize> {
-        match self.size(key)? {
-            layers if layers > MOST_LAYERS => Err(Error::input(format!(
-                "config.json: {key} {layers} is more than the {MOST_LAYERS} that this program accepts"
-            ))),
-            layers => Ok(layers),
-        }
-    }
-
-    /// Which blocks have a sliding window: `layer_types`, or what `by_default` says of each block's number.
-    pub fn sliding_layers(&self, layers: usize, by_default: impl Fn(usize) -> bool) -> Result<Vec<bool>> {
-        let Some(types) = self.json.get("layer_types").filter(|types| !types.is_null()) else {
-            return Ok((0..layers).map(by_default).collect());
-        };
-        let kinds = types.as_array().filter(|types| types.len() == layers).and_then(|types| {
-            let kind = |value: &Value| match value.as_str() {
-                Some("sliding_attention") => Some(true),
-                Some("full_attention") => Some(false),
-                _ => None,
-            };
-            types.iter().map(kind).collect::<Option<Vec<bool>>>()
-        });
-        kinds.ok_or_else(|| {
-            Error::input(format!(
-                "config.json: layer_types must list sliding_attention or full_attention for each of the {layers} layers"
-            ))
-        })
-    }
-
-    /// The activation function named by `key`.
-    pub fn activation(&self, key: &str, default: &str) -> Result<Activation> {
-        match self.text_or(key, default)?.as_str() {
-            "silu" | "swish" => Ok(Activation::Silu),
-            "gelu" => Ok(Activation::Gelu),
-            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
-            other => Err(Error::input(format!(
-                "config.json: {key} \"{other}\" is not supported; supported are silu, gelu, gelu_new and \
-                 gelu_pytorch_tanh"
-            ))),
-        }
-    }
-
-    /// The rotary embedding, in the new form (`rope_parameters`) or the old (`rope_theta`, `rope_scaling`).
-    pub fn rope(&self) -> Result<Rope> {
-        self.rope_with_base(10_000.0)
-    }
-
-    /// The same with another default of the base.
-    pub fn rope_with_base(&self, base: f64) -> Result<Rope> {
-        let nested = |key| self.json.get(key).filter(|value| value.is_object());
-        let parameters = nested("rope_parameters").or_else(|| nested("rope_scaling"));
-        let theta = self.number_or("rope_theta", base)?;
-        match parameters {
-            Some(parameters) => Fields { json: parameters }.scaled_rope(theta),
-            None => Ok(Rope { theta, scaling: RopeScaling::Default }),
-        }
-    }
-
-    /// The rotary embedding that the object itself describes; `theta` is the default of its base.
-    pub fn scaled_rope(&self, theta: f64) -> Result<Rope> {
-        let theta = self.number_or("rope_theta", theta)?;
-        let kind = self.text_or("rope_type", &self.text_or("type", "default")?)?;
-        let scaling = match kind.as_str() {
-            "default" => RopeScaling::Default,
-            "linear" => RopeScaling::Linear { factor: self.number("factor")? },
-            "llama3" => RopeScaling::Llama3 {
-                factor: self.number("factor")?,
-                low_freq_factor: self.number("low_freq_factor")?,
-                high_freq_factor: self.number("high_freq_factor")?,
-                original_context: self.number("original_max_position_embeddings")?,
-            },
-            other => {
-                return Err(Error::input(format!(
-                    "config.json: rotary scaling \"{other}\" is not supported; supported are default, linear and llama3"
-                )));
-            }
-        };
-        Ok(Rope { theta, scaling })
     }
 }
 
 impl Architecture {
-    /// Checks that the numbers fit together.
+    /// Checks that the sizes fit together.
     ///
     /// # Errors
-    /// Heads that do not divide or are more than the width, or a head width that rotary positions
-    /// cannot halve.
+    /// Heads that do not divide or are more than the width, or a rotated part of a head that cannot be halved.
     pub fn check(self) -> Result<Self> {
         if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(Error::input(format!(
@@ -351,9 +314,23 @@ impl Architecture {
                 self.heads, self.hidden_size
             )));
         }
-        if matches!(self.positions, Positions::Rotary(_)) && !self.head_dim.is_multiple_of(2) {
+        let Positions::Rotary(ropes) = &self.positions else { return Ok(self) };
+        if !self.head_dim.is_multiple_of(2) {
             return Err(Error::input(format!(
                 "config.json: the head width {} is odd, rotary positions need an even one",
+                self.head_dim
+            )));
+        }
+        if let Some(rope) = ropes.iter().find(|rope| {
+            let rotated = rope.rotated(self.head_dim);
+            rotated == 0 || rotated > self.head_dim || !rotated.is_multiple_of(2)
+        }) {
+            return Err(Error::input(format!(
+                "config.json: rotary positions on {} of a head of {} rotate {} of its entries, which must be an even number \
+                 from 2 to {}",
+                rope.share,
+                self.head_dim,
+                rope.rotated(self.head_dim),
                 self.head_dim
             )));
         }
@@ -373,27 +350,5 @@ impl Architecture {
     /// Whether the checkpoint of a language model stores a head of its own.
     pub fn has_own_head(&self) -> bool {
         self.causal && !self.tied_head
-    }
-
-    /// Number of parameters of a language model (of an encoder: without its classification head), by formula.
-    pub fn parameters(&self) -> usize {
-        let (d, f, q, kv) =
-            (self.hidden_size, self.intermediate_size, self.heads * self.head_dim, self.kv_heads * self.head_dim);
-        let flag = |on: bool, count: usize| if on { count } else { 0 };
-        let norm = if self.norm == NormKind::Layer { 2 * d } else { d };
-        let attention = 2 * d * q
-            + 2 * d * kv
-            + flag(self.qkv_bias, q + 2 * kv)
-            + flag(self.output_bias, d)
-            + flag(self.qk_norm, 2 * self.head_dim);
-        let inward = if self.gated { 2 } else { 1 };
-        let mlp = (inward + 1) * d * f + flag(self.mlp_bias, inward * f + d);
-        let norms = if self.placement == NormPlacement::Around { 4 } else { 2 };
-        let tables = self.vocab_size * d
-            + flag(self.positions == Positions::Learned, self.max_positions * d)
-            + self.token_types * d
-            + flag(self.has_own_head(), self.vocab_size * d)
-            + flag(self.pooling == Pooling::FirstToken, d * d + d);
-        tables + self.layers() * (attention + mlp + norms * norm) + norm
     }
 }

@@ -3,9 +3,10 @@
 use burn::tensor::{Int, Tensor};
 
 use super::{
-    architecture::{Architecture, BlockKind},
-    linear::{Linear, Norm},
+    architecture::{Architecture, BlockFacts},
+    linear::Linear,
     parameter::{ParameterSource, Role, parts},
+    qk_norm::HeadNorm,
     rope::RopeTables,
 };
 use crate::kernel::{self, AttentionRule};
@@ -23,8 +24,8 @@ pub struct Attention {
     pub(crate) value: Option<Linear>,
     /// `[D, H * head_dim]`.
     pub(crate) output: Linear,
-    /// Norms of queries and keys, over `head_dim` numbers each.
-    pub(crate) norms: Option<[Norm; 2]>,
+    /// Norms of queries and keys.
+    pub(crate) norms: Option<[HeadNorm; 2]>,
 }
 
 parts!(Attention: fused, query, key, value, output, norms);
@@ -74,9 +75,10 @@ impl Attention {
             key,
             value,
             output: Linear::new(source, &path(names.output), [d, q], a.output_bias, role),
-            norms: a
-                .qk_norm
-                .then(|| [names.query_norm, names.key_norm].map(|name| Norm::new(source, &path(name), a, a.head_dim))),
+            norms: a.qk_norm.map(|kind| {
+                [(names.query_norm, a.heads), (names.key_norm, a.kv_heads)]
+                    .map(|(name, heads)| HeadNorm::new(source, kind, &path(name), a, heads))
+            }),
         }
     }
 
@@ -86,37 +88,38 @@ impl Attention {
             return [query.forward(x.clone()), key.forward(x.clone()), value.forward(x)];
         }
         let fused = self.fused.as_ref().expect("projections are separate or fused").forward(x);
+        if a.qkv_by_head {
+            let [tokens, width] = fused.dims();
+            let by_head = fused.reshape([tokens, a.heads, 3, a.head_dim]);
+            return [0, 1, 2].map(|part| by_head.clone().slice_dim(2, part..part + 1).reshape([tokens, width / 3]));
+        }
         let (q, kv) = (a.heads * a.head_dim, a.kv_heads * a.head_dim);
         [0..q, q..q + kv, q + kv..q + 2 * kv].map(|part| fused.clone().slice_dim(1, part))
     }
 
-    /// Attention over `x` `[B * T, D]`, added to `onto` if that is given; with `past`, over the earlier positions as well,
+    /// Attention over `x` `[B * T, D]`, added to `residual` if that is given; with `past`, over the earlier positions as well,
     /// which it then extends.
     pub(super) fn forward(
         &self,
         a: &Architecture,
-        kind: BlockKind,
+        facts: BlockFacts,
         x: Tensor<2>,
-        onto: Option<Tensor<2>>,
+        residual: Option<Tensor<2>>,
         layout: &Layout,
         past: Option<&mut Option<KeyValues>>,
     ) -> Tensor<2> {
         let (rows, width, head_dim) = (layout.rows, layout.width, a.head_dim);
         let (heads, kv_heads) = (a.heads, a.kv_heads);
-        let rotate = |x: Tensor<2>| match layout.ropes.get(kind.rope) {
-            Some(rope) => kernel::rope(x, rope.cos.clone(), rope.sin.clone()),
+        let rotate = |x: Tensor<2>| match facts.rope.and_then(|rope| layout.ropes.get(rope)) {
+            Some(rope) => kernel::rope(x, rope.cos.clone(), rope.sin.clone(), head_dim),
             None => x,
         };
         let split = |x: Tensor<2>, heads: usize| x.reshape([rows, width, heads, head_dim]);
 
         let [mut query, mut keys, values] = self.project(a, x);
         if let Some([query_norm, key_norm]) = &self.norms {
-            let by_head = |x: Tensor<2>, norm: &Norm, heads: usize| {
-                let x = x.reshape([rows * width * heads, head_dim]);
-                norm.forward(x).reshape([rows * width, heads * head_dim])
-            };
-            query = by_head(query, query_norm, heads);
-            keys = by_head(keys, key_norm, kv_heads);
+            query = query_norm.forward(query, head_dim);
+            keys = key_norm.forward(keys, head_dim);
         }
         let query = split(rotate(query), heads);
         let mut keys = split(rotate(keys), kv_heads);
@@ -132,11 +135,11 @@ impl Attention {
         let rule = AttentionRule {
             scale: a.attention_scale as f32,
             softcap: a.attention_softcap.map(|cap| cap as f32),
-            window: kind.window,
+            window: facts.window,
             causal: a.causal,
         };
         let mixed = kernel::attention(query, keys, values, layout.padding.clone(), rule);
-        self.output.forward_onto(mixed.reshape([rows * width, heads * head_dim]), onto)
+        self.output.forward_onto(mixed.reshape([rows * width, heads * head_dim]), residual)
     }
 }
 

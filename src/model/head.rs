@@ -3,10 +3,11 @@
 use burn::tensor::Tensor;
 
 use super::{
-    architecture::{Architecture, Pooling},
-    linear::Linear,
+    architecture::{Activation, Architecture},
+    linear::{Linear, Norm},
     parameter::{Parameter, ParameterSource, Parts, Role, parts},
 };
+use crate::kernel;
 
 /// What a model is for, as far as its tensors show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,19 +32,27 @@ pub enum Head {
 /// The head of a classifier.
 #[derive(Debug)]
 pub struct Classifier {
-    /// `[D, D]`, before the classifier (BERT).
+    /// `[D, D]`, between the pooled hidden state and the classes.
     pub(crate) pooler: Option<Linear>,
+    pub(crate) norm: Option<Norm>,
     /// `[classes, D]`.
     pub(crate) output: Linear,
+    /// That of the pooler; `None` is tanh.
+    activation: Option<Activation>,
 }
 
-parts!(Classifier: pooler, output);
+parts!(Classifier: pooler, norm, output);
 
 impl Classifier {
     /// Logits `[B, classes]` from one hidden state a row, `[B, D]`.
     pub(super) fn forward(&self, pooled: Tensor<2>) -> Tensor<2> {
-        self.output.forward(match &self.pooler {
-            Some(pooler) => pooler.forward(pooled).tanh(),
+        let pooled = match (&self.pooler, self.activation) {
+            (Some(pooler), Some(activation)) => kernel::activate(pooler.forward(pooled), activation),
+            (Some(pooler), None) => pooler.forward(pooled).tanh(),
+            (None, _) => pooled,
+        };
+        self.output.forward(match &self.norm {
+            Some(norm) => norm.forward(pooled),
             None => pooled,
         })
     }
@@ -59,15 +68,12 @@ impl Head {
                 &[a.vocab_size, d],
                 Role::Head,
             ))),
-            HeadKind::Classifier(classes) => {
-                let pooled = a.pooling == Pooling::FirstToken;
-                let pooler = format!("{}{}", names.prefix, names.pooler);
-                Self::Classifier(Box::new(Classifier {
-                    pooler: pooled.then(|| Linear::new(source, &pooler, [d, d], true, Role::Linear)),
-                    // Decoders' classifiers have no bias in transformers, BERT's have one.
-                    output: Linear::new(source, names.classifier, [classes, d], pooled, Role::Head),
-                }))
-            }
+            HeadKind::Classifier(classes) => Self::Classifier(Box::new(Classifier {
+                pooler: a.pooler.map(|p| Linear::new(source, names.pooler, [d, d], p.bias, Role::Linear)),
+                norm: a.pooler.filter(|p| p.norm).map(|_| Norm::new(source, names.pooler_norm, a, d)),
+                output: Linear::new(source, names.classifier, [classes, d], a.classifier_bias, Role::Head),
+                activation: a.pooler.and_then(|p| p.activation),
+            })),
         }
     }
 

@@ -37,16 +37,12 @@ impl Linear {
 
     /// `[T, outputs]` for `x` `[T, inputs]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.weight.linear(x, self.bias.as_ref().map(Parameter::small))
+        self.forward_onto(x, None)
     }
 
-    /// The same, added to `onto` `[T, outputs]` if that is given.
-    pub fn forward_onto(&self, x: Tensor<2>, onto: Option<Tensor<2>>) -> Tensor<2> {
-        match (onto, &self.bias) {
-            (Some(onto), None) => self.weight.linear(x, Some(onto)),
-            (Some(onto), Some(_)) => onto + self.forward(x),
-            (None, _) => self.forward(x),
-        }
+    /// The same, added to `residual` `[T, outputs]` if that is given.
+    pub fn forward_onto(&self, x: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
+        self.weight.linear(x, self.bias.as_ref().map(Parameter::small), residual)
     }
 }
 
@@ -64,7 +60,7 @@ pub struct Norm {
 parts!(Norm: scale, bias);
 
 impl Norm {
-    /// Asks `source` for a norm over `width` numbers.
+    /// Asks `source` for a norm over `width` entries.
     pub(super) fn new(source: &mut dyn ParameterSource, name: &str, a: &Architecture, width: usize) -> Self {
         let mut vector = |kind: &str, role| source.parameter(&format!("{name}.{kind}"), &[width], role);
         Self {
@@ -80,6 +76,10 @@ impl Norm {
         let scale = self.scale.small();
         match (self.kind, &self.bias) {
             (NormKind::Layer, Some(bias)) => kernel::layer_norm(x, scale, bias.small(), self.epsilon),
+            (NormKind::LayerWithoutBias, _) => {
+                let none = Tensor::zeros(scale.dims(), &scale.device());
+                kernel::layer_norm(x, scale, none, self.epsilon)
+            }
             (NormKind::RmsOffset, _) => kernel::rms_norm(x, scale.add_scalar(1.0), self.epsilon),
             _ => kernel::rms_norm(x, scale, self.epsilon),
         }

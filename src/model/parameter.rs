@@ -34,15 +34,56 @@ impl Role {
 /// How a training method changes the use of one tensor. The model calls it in place of the plain operation and does
 /// not know which method it is. `weight` is the tensor's current value, untracked, in f32 or packed.
 pub trait Adaptation: Debug + Send {
-    /// `y` `[T, outputs]` of a linear layer for `x` `[T, inputs]`, `weight` as it is stored, and what is added
-    /// to it: `[1, outputs]` (a bias), or `[T, outputs]`.
-    fn linear(&self, x: Tensor<2>, weight: &Matrix, addend: Option<Tensor<2>>) -> Tensor<2>;
+    /// `y` `[T, outputs]` of a linear layer, with bias and residual added.
+    fn linear(&self, layer: LinearCall<'_>) -> Tensor<2>;
 
     /// Rows `ids` `[T]` of an embedding table, as `[T, width]`.
     fn embed(&self, ids: Tensor<1, Int>, weight: &Matrix) -> Tensor<2>;
 
     /// The value `[1, width]` of a small tensor (a norm's scale, a bias) to compute with.
     fn small(&self, weight: &Matrix) -> Tensor<2>;
+}
+
+/// One use of a linear layer: `y = x W^T + bias + residual`.
+#[derive(Debug)]
+pub struct LinearCall<'a> {
+    /// Input `[T, inputs]`.
+    pub x: Tensor<2>,
+    /// The current weight `[outputs, inputs]`, untracked, in f32 or packed.
+    pub weight: &'a Matrix,
+    /// Whether the weight is stored `[inputs, outputs]`.
+    pub transposed: bool,
+    /// `[1, outputs]`.
+    pub bias: Option<Tensor<2>>,
+    /// What the layer's output is added to `[T, outputs]`.
+    pub residual: Option<Tensor<2>>,
+}
+
+impl LinearCall<'_> {
+    /// `x W^T` `[T, outputs]`, without bias and residual, for any `x` `[T, inputs]`.
+    pub fn product(&self, x: Tensor<2>) -> Tensor<2> {
+        self.weight.product(x, !self.transposed)
+    }
+
+    /// The layer without any change.
+    pub fn plain(self) -> Tensor<2> {
+        let along = !self.transposed;
+        self.with_added(|x, weight, added| weight.linear(x, added, along))
+    }
+
+    /// The layer by a product that adds one matrix while it writes, `[1, outputs]` or `[T, outputs]`: it is handed the bias or,
+    /// without one, the residual. A residual beside a bias is added afterwards.
+    pub fn with_added(self, product: impl FnOnce(Tensor<2>, &Matrix, Option<Tensor<2>>) -> Tensor<2>) -> Tensor<2> {
+        let (added, residual) = match (self.bias, self.residual) {
+            (None, residual) => (residual, None),
+            both => both,
+        };
+        let y = product(self.x, self.weight, added);
+        match residual {
+            Some(residual) => residual + y,
+            None => y,
+        }
+    }
 }
 
 /// Where the tensors of a new model come from: a file, or a random generator.
@@ -173,11 +214,12 @@ impl Parameter {
         self.value = Some(change(value));
     }
 
-    /// `x W^T + addend` `[T, outputs]`, for an addend `[1, outputs]` (a bias) or `[T, outputs]`.
-    pub fn linear(&self, x: Tensor<2>, addend: Option<Tensor<2>>) -> Tensor<2> {
+    /// `x W^T + bias + residual` `[T, outputs]` for `x` `[T, inputs]`, `bias` `[1, outputs]` and `residual` `[T, outputs]`.
+    pub fn linear(&self, x: Tensor<2>, bias: Option<Tensor<2>>, residual: Option<Tensor<2>>) -> Tensor<2> {
+        let layer = LinearCall { x, weight: self.value(), transposed: self.transposed(), bias, residual };
         match &self.adaptation {
-            Some(adaptation) => adaptation.linear(x, self.value(), addend),
-            None => self.value().linear(x, addend, !self.transposed()),
+            Some(adaptation) => adaptation.linear(layer),
+            None => layer.plain(),
         }
     }
 

@@ -6,9 +6,11 @@ use safetensors::Dtype;
 use serde_json::Value;
 
 use super::{
-    architecture::{Architecture, Fields, NormKind},
+    architecture::{Architecture, NormKind},
     classifier::{Purpose, WithHead},
-    family, fingerprint,
+    family::{self, left_over},
+    fields::Fields,
+    fingerprint,
     parameter::{Parameter, ParameterSource, Role},
     transformer::Transformer,
     weights::{Keeping, Loader, Weights, packing_of},
@@ -179,7 +181,9 @@ impl Pretrained {
         let mut source =
             WithHead { body: &mut loader, architecture: &described, purpose: &purpose, weights: Some(weights), device };
         let transformer = Transformer::new(architecture, purpose.head(), device, &mut source);
-        loader.finish(folder, |name| may_be_left_over(name, &described, &purpose))?;
+        let family = family::find(&described.model_type).expect("a described family");
+        let classifying = classifier.is_some();
+        loader.finish(folder, |name| left_over::problem(family, &described, classifying, weights, name))?;
         in_folder(folder, some_are_quantized(&transformer, keeping))?;
         let fingerprint = fingerprint::of(weights)?;
         transformer.prepare_products(adapter);
@@ -205,9 +209,11 @@ impl Pretrained {
         self.folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     }
 
-    /// The id that fills padded places: the configuration's, else 0 (padding never reaches the loss).
+    /// The id that fills padded places: the configuration's, else 0. Padding never reaches the loss, so any id of the
+    /// vocabulary will do where the configuration names one outside of it.
     pub fn pad_id(&self) -> u32 {
-        Fields { json: &self.config }.token("pad_token_id").unwrap_or(0)
+        let vocabulary = self.transformer.architecture.vocab_size;
+        Fields::new(&self.config).token("pad_token_id").filter(|&id| (id as usize) < vocabulary).unwrap_or(0)
     }
 }
 
@@ -225,8 +231,8 @@ fn check_fits(
     let needed = |parameter: &Parameter| {
         let packing = outline.packing(parameter, keeping).filter(|_| !device.is_cpu());
         let [rows, cols] = parameter.matrix_dims();
-        let numbers = if parameter.role.by_rows() { cols } else { rows * cols };
-        4 * packing.map_or(numbers, |packing| packing.words(numbers)) as u64
+        let entries = if parameter.role.by_rows() { cols } else { rows * cols };
+        4 * packing.map_or(entries, |packing| packing.words(entries)) as u64
     };
     match outline.parameters().into_iter().find(|parameter| needed(parameter) > limit) {
         None => Ok(()),
@@ -241,22 +247,6 @@ fn check_fits(
     }
 }
 
-/// Tensors of a checkpoint that the model has no use for, but that do not make it another model: buffers, heads of the
-/// pretraining, a copy of the tied head, the head of another number of classes.
-fn may_be_left_over(name: &str, a: &Architecture, purpose: &Purpose) -> bool {
-    let last_parts = |tail: &str| name.ends_with(tail);
-    let buffer = last_parts("rotary_emb.inv_freq")
-        || last_parts("embeddings.position_ids")
-        || last_parts(".attn.masked_bias")
-        || (a.fused_qkv && last_parts(".attn.bias"));
-    let language_model_head = name.strip_suffix(".weight") == Some("lm_head");
-    let pretraining_head = !a.causal && name.starts_with("cls.");
-    let classifying = matches!(purpose, Purpose::Classify(_));
-    let other_classifier =
-        classifying && name.strip_prefix(a.names.classifier).is_some_and(|rest| rest.starts_with('.'));
-    buffer || pretraining_head || other_classifier || (language_model_head && (a.tied_head || classifying))
-}
-
 /// Refuses to quantize where no layer can be.
 fn some_are_quantized(transformer: &Transformer, keeping: Keeping) -> Result<()> {
     let fits = |packing: Packing| {
@@ -268,7 +258,7 @@ fn some_are_quantized(transformer: &Transformer, keeping: Keeping) -> Result<()>
     match keeping.quantized.filter(|packing| !fits(*packing)) {
         None => Ok(()),
         Some(_) => Err(Error::input(
-            "--quantize: no linear layer of this model has rows of whole groups of 32 numbers; leave it out",
+            "--quantize: no linear layer of this model has rows of whole groups of 32 entries; leave it out",
         )),
     }
 }

@@ -4,9 +4,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::architecture::{Rope, RopeScaling};
 
-/// Inverse frequencies `[head_dim / 2]`, scaled as the configuration asks (transformers' `modeling_rope_utils`).
+/// Inverse frequencies of the rotated part of a head, half as many as its entries, scaled as the configuration asks (transformers' `modeling_rope_utils`).
 pub fn inverse_frequencies(rope: &Rope, head_dim: usize) -> Vec<f64> {
-    let plain = (0..head_dim / 2).map(|i| rope.theta.powf(-2.0 * i as f64 / head_dim as f64));
+    let rotated = rope.rotated(head_dim);
+    let plain = (0..rotated / 2).map(|i| rope.theta.powf(-2.0 * i as f64 / rotated as f64));
     match rope.scaling {
         RopeScaling::Default => plain.collect(),
         RopeScaling::Linear { factor } => plain.map(|frequency| frequency / factor).collect(),
@@ -27,7 +28,7 @@ pub fn inverse_frequencies(rope: &Rope, head_dim: usize) -> Vec<f64> {
     }
 }
 
-/// Cosines and sines for a range of positions, each `[positions, head_dim / 2]`.
+/// Cosines and sines for a range of positions, each `[positions, rotated / 2]` for the rotated part of a head.
 #[derive(Clone, Debug)]
 pub struct RopeTables {
     /// Cosines.
@@ -55,9 +56,16 @@ mod tests {
 
     #[test]
     fn linear_scaling_divides_every_frequency() {
-        let plain = inverse_frequencies(&Rope { theta: 10_000.0, scaling: RopeScaling::Default }, 8);
-        let scaled = inverse_frequencies(&Rope { theta: 10_000.0, scaling: RopeScaling::Linear { factor: 4.0 } }, 8);
+        let rope = |scaling| Rope { theta: 10_000.0, share: 1.0, scaling };
+        let plain = inverse_frequencies(&rope(RopeScaling::Default), 8);
+        let scaled = inverse_frequencies(&rope(RopeScaling::Linear { factor: 4.0 }), 8);
         assert_eq!(plain[0], 1.0);
         assert!(plain.iter().zip(scaled).all(|(p, s)| (p / 4.0 - s).abs() < 1e-15));
+    }
+
+    #[test]
+    fn a_part_of_a_head_has_frequencies_of_its_own_width() {
+        let part = inverse_frequencies(&Rope { theta: 100.0, share: 0.25, scaling: RopeScaling::Default }, 16);
+        assert_eq!(part, [1.0, 0.1]);
     }
 }

@@ -9,7 +9,7 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
-use super::{classifier::Purpose, parameter::Parameter, pretrained::Pretrained};
+use super::{classifier::Purpose, family, parameter::Parameter, pretrained::Pretrained, transformer::Transformer};
 use crate::{Error, Result, files, storage};
 
 /// Files of a model folder that are copied as they are.
@@ -49,14 +49,30 @@ pub fn is_weights(name: &str) -> bool {
     name == INDEX || (name.starts_with("model") && name.ends_with(".safetensors"))
 }
 
+/// Refuses a model with an adapter that changes how its layers compute: its weights do not hold the change.
+///
+/// # Errors
+/// The first such layer, and what to do instead.
+pub(super) fn check_weights_hold_all(transformer: &Transformer) -> Result<()> {
+    match transformer.parameters().into_iter().find(|parameter| parameter.adaptation.is_some()) {
+        None => Ok(()),
+        Some(parameter) => Err(Error::input(format!(
+            "{}: this adapter changes how the layer computes, and no weight amounts to that, so it cannot be merged; use it \
+             with --adapter of agoge generate, chat, classify or evaluate",
+            parameter.name
+        ))),
+    }
+}
+
 /// Writes a model folder: the transformer's weights, cast once to `dtype`, in files of at most `most_bytes` each (or one
 /// tensor), and configuration and tokenizer from `base`. Files of weights that were there before are removed. Returns
 /// the bytes of all tensors.
 ///
 /// # Errors
-/// A file that cannot be written or read, or a device that failed while reading.
+/// An adapter that weights cannot hold, a file that cannot be written or read, or a device that failed while reading.
 pub async fn folder(base: &Pretrained, dtype: Dtype, out: &Path, most_bytes: u64) -> Result<u64> {
     let transformer = &base.transformer;
+    check_weights_hold_all(transformer)?;
     storage::create_dir_all(out).map_err(|e| Error::file("create", out, e))?;
     for name in COPIED {
         let from = base.folder.join(name);
@@ -162,16 +178,12 @@ fn described(name: &str, bytes: Vec<u8>, dtype: Dtype, base: &Pretrained) -> Vec
 /// language model.
 pub fn classifier_fields(base: &Pretrained) -> Vec<(String, Value)> {
     let Purpose::Classify(head) = &base.purpose else { return Vec::new() };
-    let of = match base.transformer.architecture.model_type.as_str() {
-        "gpt2" => "GPT2",
-        "gemma3_text" => "Gemma3Text",
-        other => &(other[..1].to_uppercase() + &other[1..]),
-    };
+    let class = family::find(&base.transformer.architecture.model_type).expect("a described family").class;
     let numbered = || head.classes.iter().enumerate();
     let names: Map<String, Value> = numbered().map(|(at, name)| (at.to_string(), name.clone().into())).collect();
     let numbers: Map<String, Value> = numbered().map(|(at, name)| (name.clone(), at.into())).collect();
     let mut fields = vec![
-        ("architectures".to_owned(), json!([format!("{of}ForSequenceClassification")])),
+        ("architectures".to_owned(), json!([format!("{class}ForSequenceClassification")])),
         ("id2label".to_owned(), names.into()),
         ("label2id".to_owned(), numbers.into()),
         ("problem_type".to_owned(), "single_label_classification".into()),

@@ -5,7 +5,7 @@
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::{
-    architecture::{Architecture, NormPlacement, Positions},
+    architecture::{Architecture, Positions},
     attention::{KeyValues, Layout, softcap},
     block::Block,
     embeddings::Embeddings,
@@ -69,7 +69,8 @@ impl Transformer {
         let a = &architecture;
         let embeddings = Embeddings::new(source, a);
         let blocks = (0..a.layers()).map(|layer| Block::new(source, a, layer)).collect();
-        let norm = (a.placement != NormPlacement::After)
+        // An encoder's final norm ends its last block.
+        let norm = (a.final_norm && a.causal)
             .then(|| Norm::new(source, &format!("{}{}", a.names.prefix, a.names.norm), a, a.hidden_size));
         let head = Head::new(source, a, head);
         let frequencies = match &a.positions {
@@ -122,8 +123,8 @@ impl Transformer {
             None => x,
         };
         let logits = match &self.head {
-            Head::Tied => self.embeddings.tokens.linear(x, None),
-            Head::Vocabulary(weight) => weight.linear(x, None),
+            Head::Tied => self.embeddings.tokens.linear(x, None, None),
+            Head::Vocabulary(weight) => weight.linear(x, None, None),
             Head::Classifier(classifier) => return classifier.forward(x),
         };
         match self.architecture.logit_softcap {
@@ -207,5 +208,13 @@ impl Transformer {
     /// The device that holds the model.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+}
+
+impl Architecture {
+    /// Number of parameters of a language model, or of an encoder without the layer that tells its classes.
+    pub fn parameters(&self) -> usize {
+        let head = if self.causal { HeadKind::LanguageModel } else { HeadKind::Classifier(0) };
+        Transformer::outline(self.clone(), head).parameter_count()
     }
 }

@@ -23,7 +23,7 @@ use crate::{
 
 /// One tensor's place in a file.
 #[derive(Clone, Debug)]
-struct Entry {
+struct StoredTensor {
     shard: usize,
     dtype: Dtype,
     dims: Vec<usize>,
@@ -38,7 +38,7 @@ const LONGEST_HEADER: usize = 100_000_000;
 #[derive(Debug)]
 pub struct Weights {
     shards: Vec<(PathBuf, View)>,
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, StoredTensor>,
 }
 
 /// `model.safetensors.index.json`.
@@ -95,7 +95,7 @@ impl Weights {
         let shard = self.shards.len();
         for (name, info) in metadata.tensors() {
             let range = start + info.data_offsets.0..start + info.data_offsets.1;
-            self.entries.insert(name, Entry { shard, dtype: info.dtype, dims: info.shape.clone(), range });
+            self.entries.insert(name, StoredTensor { shard, dtype: info.dtype, dims: info.shape.clone(), range });
         }
         self.shards.push((path, view));
         Ok(())
@@ -141,7 +141,7 @@ impl Weights {
         view.slice(entry.range.clone()).map_err(|e| Error::file("read", path, e))
     }
 
-    fn entry(&self, name: &str) -> Result<&Entry> {
+    fn entry(&self, name: &str) -> Result<&StoredTensor> {
         self.entries.get(name).ok_or_else(|| Error::input(format!("the tensor {name} is missing")))
     }
 
@@ -257,14 +257,14 @@ impl<'a> Loader<'a> {
         Self { weights, device, keeping, classifier, used: HashSet::new(), problems: Vec::new() }
     }
 
-    /// Every mismatch between file and architecture in one error, by tensor name. Tensors that `harmless` accepts may be
-    /// left over.
+    /// Every mismatch between file and architecture in one error, by tensor name. `problem` tells what is wrong with a tensor
+    /// that is left over, if anything is.
     ///
     /// # Errors
     /// Any tensor that was missing, had another shape or type, or that the architecture has no place for.
-    pub fn finish(mut self, folder: &Path, harmless: impl Fn(&str) -> bool) -> Result<()> {
-        let left_over = self.weights.names().filter(|name| !self.used.contains(*name) && !harmless(name));
-        self.problems.extend(left_over.map(|name| format!("{name}: config.json has no place for it")));
+    pub fn finish(mut self, folder: &Path, problem: impl Fn(&str) -> Option<&'static str>) -> Result<()> {
+        let left_over = self.weights.names().filter(|name| !self.used.contains(*name));
+        self.problems.extend(left_over.filter_map(|name| Some(format!("{name}: {}", problem(name)?))));
         if self.problems.is_empty() {
             return Ok(());
         }

@@ -148,7 +148,13 @@ impl Part {
     /// The folder cannot be written.
     pub fn beside(path: &Path) -> io::Result<Self> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        tempfile::Builder::new().prefix(".agoge-").tempfile_in(folder).map(Self)
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".agoge-");
+        // Temporary files are private; what a run leaves behind is as readable as any other file that is made under the
+        // umask.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        builder.tempfile_in(folder).map(Self)
     }
 
     /// Gives it the name `path`, once its bytes are safe.
@@ -157,12 +163,6 @@ impl Part {
     /// The disk is full; what was under the name is then as it was.
     pub fn persist(self, path: &Path) -> io::Result<()> {
         self.0.as_file().sync_all()?;
-        // Temporary files are private; what a run leaves behind is as readable as any other file.
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            self.0.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
-        }
         self.0.persist(path).map_err(|e| e.error)?;
         Ok(())
     }

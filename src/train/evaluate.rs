@@ -22,9 +22,9 @@ pub struct Evaluation {
     pub loss: f64,
     /// `exp(loss)`.
     pub perplexity: f64,
-    /// Predictions judged: target tokens, or rows of a classifier.
+    /// Predictions evaluated: target tokens, or rows of a classifier.
     pub target_tokens: usize,
-    /// Rows judged.
+    /// Rows evaluated.
     pub rows: usize,
     /// How well a classifier does; `None` for a language model.
     #[serde(flatten)]

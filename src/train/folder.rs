@@ -1,15 +1,16 @@
-//! The folder of a run: made ready for a new run, or read to go on with an old one.
+//! The folder of a run: made ready for a new run, or read to resume one.
 
 use std::path::Path;
 
 use super::{
     checkpoint::{self, Progress},
-    journal::EVENTS,
+    event_log::EVENTS,
     lock, metrics,
 };
 use crate::{
     Error, Result,
     config::{Overrides, RunConfig},
+    data::Digests,
     model::{pretrained::read_config, weights::Weights},
     storage,
 };
@@ -53,7 +54,9 @@ pub fn stored_config(folder: &Path) -> Result<RunConfig> {
 /// each with a sentence that says so.
 pub fn unresumable(stored: &RunConfig, config: &RunConfig) -> Vec<(&'static str, String)> {
     let differing = config.differing(stored).into_iter().map(|(name, _)| name);
-    differing.filter(|name| !RESUMABLE.contains(name)).map(|name| (name, unchangeable(name).to_string())).collect()
+    // A date that is not given is that of the run.
+    let free = |name: &str| RESUMABLE.contains(&name) || (name == "chat_date" && config.chat_date.is_empty());
+    differing.filter(|name| !free(name)).map(|name| (name, unchangeable(name).to_string())).collect()
 }
 
 fn unchangeable(name: &str) -> Error {
@@ -96,7 +99,7 @@ pub fn check_out(out: &Path, overwrite: bool) -> Result<()> {
     lock::refuse_held(out)?;
     if LEFT.iter().any(|name| storage::exists(out.join(name))) && !overwrite {
         return Err(Error::input(format!(
-            "--out {}: there is a run in this folder already; use --resume {} to go on with it, --overwrite to replace \
+            "--out {}: there is a run in this folder already; use --resume {} to resume it, --overwrite to replace \
              it, or another folder",
             out.display(),
             out.display()
@@ -122,11 +125,25 @@ pub(super) fn clear_out(out: &Path) -> Result<()> {
 pub(super) fn latest_checkpoint(out: &Path) -> Result<(Progress, Weights)> {
     match checkpoint::list(&out.join("checkpoints")).pop() {
         Some((_, folder)) => checkpoint::read(&folder).map_err(|e| {
-            Error::input(format!("{e}; remove {} to go on from the checkpoint before it", folder.display()))
+            Error::input(format!("{e}; remove {} to resume from the checkpoint before it", folder.display()))
         }),
         None => Err(Error::input(format!(
             "--resume {}: this run has no checkpoint yet; start it anew with --overwrite",
             out.display()
         ))),
     }
+}
+
+/// Refuses to resume the run in `out` with data that are not those it was trained on, where its checkpoint knows them.
+pub(super) fn refuse_other_data(out: &Path, before: Option<&Digests>, now: &Digests) -> Result<()> {
+    let differing = before.map(|before| before.differing(now)).unwrap_or_default();
+    if differing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "--resume {0}: {1} changed since this run began; put the original files back, or start a new run \
+         (--init-adapter {0} begins with the adapter of this one)",
+        out.display(),
+        differing.join(" and ")
+    )))
 }

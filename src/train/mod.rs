@@ -3,20 +3,20 @@
 mod calibrate;
 pub mod checkpoint;
 pub mod classification;
+pub mod command_file;
 pub mod estimate;
 pub mod evaluate;
+pub mod event_log;
 pub mod folder;
 pub mod inputs;
-pub mod journal;
-pub mod letterbox;
 pub mod lock;
 pub mod metrics;
 pub mod objective;
-pub mod place;
 pub mod purpose;
 pub mod results;
 pub mod run;
 pub mod schedule;
+mod settle;
 mod start;
 pub mod step;
 

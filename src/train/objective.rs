@@ -47,6 +47,8 @@ pub struct Prepared {
     pub layout: Layout,
     /// Positions `[N]` whose prediction counts; `None` for all `B * T`.
     positions: Option<Tensor<1, Int>>,
+    /// Weights `[B, T, 1]` of the mean over a row that a classifier reads, where it reads that.
+    shares: Option<Tensor<3>>,
     /// What is right at each of these positions: the next token or the row's class; negative where it does not count.
     targets: Tensor<1, Int>,
     /// Number of predictions that count.
@@ -59,11 +61,13 @@ impl Prepared {
     /// Uploads a batch. In language modelling the prediction at position `t` is judged by `labels[t + 1]`, a row's last
     /// position by nothing; a classifier makes one prediction a row.
     pub fn new(batch: &Batch, transformer: &Transformer, device: &ComputeDevice) -> Self {
-        let (positions, targets) = if batch.classes.is_empty() {
-            next_tokens(batch)
-        } else {
-            (Some(pooled(batch, transformer)), batch.classes.clone())
+        let pooling = transformer.architecture.pooling;
+        let (positions, targets) = match (batch.classes.is_empty(), pooling) {
+            (true, _) => next_tokens(batch),
+            (false, Pooling::Mean) => (None, batch.classes.clone()),
+            (false, _) => (Some(pooled(batch, pooling)), batch.classes.clone()),
         };
+        let averaged = !batch.classes.is_empty() && pooling == Pooling::Mean;
         // Where nothing looks ahead, padding behind a row needs no mask.
         let rows = || batch.attention_mask.chunks(batch.width);
         let padded = batch.attention_mask.contains(&0);
@@ -74,6 +78,7 @@ impl Prepared {
             layout: transformer.layout(batch.row_count, batch.width, mask, &batch.token_types),
             target_tokens: targets.iter().filter(|&&target| target >= 0).count(),
             positions: positions.map(|positions| device.integers(positions)),
+            shares: averaged.then(|| device.floats(shares(batch), [batch.row_count, batch.width, 1])),
             targets: device.integers(targets),
             at_once: positions_at_once(transformer.architecture.vocab_size, &device.facts),
         }
@@ -92,12 +97,24 @@ impl Prepared {
     /// The same with the logits of at most `at_once` positions in one tensor.
     pub fn loss_sum_by_rows(&self, transformer: &Transformer, hidden: Tensor<2>, at_once: usize) -> Tensor<1> {
         let hidden = self.counted(hidden);
-        let parts = self.pieces_of(at_once).into_iter().map(|piece| self.loss_of(transformer, &hidden, piece));
+        let pieces = self.pieces_of(at_once);
+        let whole = pieces.len() == 1;
+        let parts = pieces.into_iter().map(|piece| {
+            let rows = if whole { hidden.clone() } else { hidden.clone().slice_dim(0, piece.clone()) };
+            kernel::cross_entropy(transformer.head(rows), self.targets(piece)).sum()
+        });
         parts.reduce(|sum, part| sum + part).expect("a batch has rows")
     }
 
-    /// Hidden states `[N, D]` at the positions that count.
+    /// Hidden states `[N, D]` at the positions that count, or their means over rows.
     pub(super) fn counted(&self, hidden: Tensor<2>) -> Tensor<2> {
+        if let Some(shares) = &self.shares {
+            let [rows, width, _] = shares.dims();
+            let depth = hidden.dims()[1];
+            // One product a row: [1, T] with [T, D].
+            let hidden = hidden.reshape([rows, width, depth]);
+            return shares.clone().swap_dims(1, 2).matmul(hidden).reshape([rows, depth]);
+        }
         match &self.positions {
             Some(positions) => hidden.select(0, positions.clone()),
             None => hidden,
@@ -114,16 +131,10 @@ impl Prepared {
         (0..rows).step_by(at_once).map(|start| start..rows.min(start + at_once)).collect()
     }
 
-    /// Sum of the losses `[1]` of one piece of the positions that count, from the hidden states `[N, D]` of all of them.
-    pub(super) fn loss_of(&self, transformer: &Transformer, counted: &Tensor<2>, piece: Range<usize>) -> Tensor<1> {
-        let all = counted.dims()[0] == piece.len();
-        let rows = if all { counted.clone() } else { counted.clone().slice_dim(0, piece.clone()) };
-        self.loss_of_rows(transformer, rows, piece)
-    }
-
-    /// The same from the hidden states of the piece alone.
-    pub(super) fn loss_of_rows(&self, transformer: &Transformer, rows: Tensor<2>, piece: Range<usize>) -> Tensor<1> {
-        kernel::cross_entropy(transformer.head(rows), self.targets.clone().slice_dim(0, piece)).sum()
+    /// What is right at one piece of the positions that count: the next token or the row's class; negative where it does not
+    /// count.
+    pub(super) fn targets(&self, piece: Range<usize>) -> Tensor<1, Int> {
+        self.targets.clone().slice_dim(0, piece)
     }
 }
 
@@ -142,15 +153,21 @@ fn next_tokens(batch: &Batch) -> (Option<Vec<i32>>, Vec<i32>) {
 }
 
 /// The position of each row that a classifier reads.
-fn pooled(batch: &Batch, transformer: &Transformer) -> Vec<i32> {
+fn pooled(batch: &Batch, pooling: Pooling) -> Vec<i32> {
     let last = |row: &[u8]| row.iter().rposition(|&kept| kept != 0).unwrap_or(0);
     let rows = batch.attention_mask.chunks(batch.width).enumerate();
     rows.map(|(index, row)| {
-        let within = match transformer.architecture.pooling {
-            Pooling::FirstToken => 0,
-            Pooling::LastToken => last(row),
-        };
+        let within = if pooling == Pooling::LastToken { last(row) } else { 0 };
         (index * batch.width + within) as i32
     })
     .collect()
+}
+
+/// What each position adds to the mean of its row: equal parts of those that are not padding.
+fn shares(batch: &Batch) -> Vec<f32> {
+    let of_row = |row: &[u8]| {
+        let count = row.iter().filter(|&&kept| kept != 0).count().max(1) as f32;
+        row.iter().map(|&kept| if kept != 0 { 1.0 / count } else { 0.0 }).collect::<Vec<f32>>()
+    };
+    batch.attention_mask.chunks(batch.width).flat_map(of_row).collect()
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{folder::stored_config, place::called};
+use super::folder::stored_config;
 use crate::{
     Error, Result,
     config::{Quantize, RunConfig},
@@ -14,7 +14,7 @@ use crate::{
         formats::{self, FORMATS, Format, OWN},
     },
     model::{Pretrained, save},
-    storage,
+    source, storage,
 };
 
 /// Settings with which the adapter in `folder` is used: those of its run or, where there is only an adapter, those of a run
@@ -36,7 +36,7 @@ pub fn settings_for_use(folder: &Path) -> Result<RunConfig> {
         );
     }
     Ok(RunConfig {
-        model: called(base).map_err(|e| adapter.error(e))?,
+        model: source::of_adapter(base).map_err(|e| adapter.error(e))?,
         out: folder.to_path_buf(),
         // It changes the weights as they were when it was trained.
         quantize: match adapter.info.quantized {
@@ -118,9 +118,9 @@ pub fn export(adapter: &Adapter, base: &Pretrained, format: &Format, base_name: 
 /// Where the base model of an adapter is, for other programs: what the adapter says, else `model`. Other programs'
 /// adapters say where their base model is; agoge's know only the name of its folder.
 pub fn known_base(adapter: &Adapter, model: &Path) -> String {
-    let told = &adapter.info.base_model;
-    if told.fingerprint.is_empty() && !told.name.is_empty() {
-        return told.name.clone();
+    let base = &adapter.info.base_model;
+    if base.fingerprint.is_empty() && !base.name.is_empty() {
+        return base.name.clone();
     }
     model.display().to_string()
 }

@@ -1,50 +1,42 @@
 //! A run as a stream of events. Poll [`Run::next`] until it gives `None`; not polling pauses the run, dropping it stops
 //! it. All tensors live on the thread that polls.
 
-mod ahead;
-mod judging;
+mod evaluating;
+mod in_flight;
 mod recording;
+mod reporting;
+mod stopwatch;
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 
-use burn::tensor::Tensor;
-use web_time::Instant;
-
-use ahead::Ahead;
+use in_flight::StepsInFlight;
+use reporting::{Queued, note_done};
+use stopwatch::{Pace, Stopwatch};
 
 use super::{
     checkpoint::{self, Progress},
+    command_file,
     evaluate::ROUND_TO,
-    folder::{clear_out, latest_checkpoint},
+    event_log::EventLog,
+    folder::{clear_out, latest_checkpoint, refuse_other_data},
     inputs::Inputs,
-    journal::Journal,
-    letterbox,
     lock::Lock,
     schedule::LearningRate,
     start::start_method,
-    step::optimizer_step,
+    step::optimizer_step_observed,
 };
 use crate::{
     Error, Result,
     config::{AdapterDtype, Recompute, RunConfig},
-    data::{Batch, BatchPlan},
-    device::{self, Memory},
-    event::{Command, Ending, Event, Metrics, Started},
+    data::{Batch, BatchPlan, Digests},
+    device::Memory,
+    event::{Command, Ending, Event, Started},
     files,
+    generate::check_prompt,
     kernel::AdamW,
-    method::{self, Method, adapter},
-    model::{generate::Generation, sample::Sampling},
+    method::{self, Training},
     storage,
 };
-
-/// A step whose figures are still on the device.
-struct Queued {
-    step: u64,
-    learning_rate: f64,
-    tokens: u64,
-    loss: Tensor<1>,
-    squared_norm: Tensor<1>,
-}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -57,9 +49,9 @@ enum Phase {
 /// What one turn of a run came to.
 #[derive(Debug)]
 pub enum Turn {
-    /// It told something.
+    /// It emitted an event.
     Event(Event),
-    /// It did a step, and will tell of it later.
+    /// It did a step, and will report it later.
     Worked,
     /// The run is over.
     Over,
@@ -69,7 +61,7 @@ pub enum Turn {
 pub struct Run {
     config: RunConfig,
     inputs: Inputs,
-    method: Box<dyn Method>,
+    training: Training,
     plan: BatchPlan,
     schedule: LearningRate,
     /// All batches of the run, where the run is counted in epochs.
@@ -78,17 +70,19 @@ pub struct Run {
     phase: Phase,
     events: VecDeque<Event>,
     queued: Vec<Queued>,
-    ahead: Ahead,
-    journal: Option<Journal>,
+    in_flight: StepsInFlight,
+    stopwatch: Stopwatch,
+    /// Seconds trained at the last report, and the speed before it.
+    reported_at: f64,
+    pace: Pace,
+    event_log: Option<EventLog>,
     /// Keeps others out of the folder until the run is over.
     lock: Option<Lock>,
-    /// What ended the run, until it is told.
+    /// What ended the run, until it is returned.
     failure: Option<Error>,
     /// Steps of the last checkpoint written.
     saved: Option<u64>,
-    /// Speed and remaining time at the last report.
-    tokens_per_sec: f64,
-    remaining_secs: f64,
+    /// The most at the last report: inside its step, and after it.
     memory: Memory,
     memory_choice: Option<String>,
     stop: bool,
@@ -97,7 +91,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Starts a run, or with `resume` goes on with the one in `config.out`. `config.out` may be empty: then nothing is
+    /// Starts a run, or with `resume` resumes the one in `config.out`. `config.out` may be empty: then nothing is
     /// written. A new run removes an earlier one from `config.out`, once everything is known to fit together.
     ///
     /// # Errors
@@ -109,52 +103,69 @@ impl Run {
             config.learning_rate = entry.learning_rate;
         }
         inputs.dataset.check_vocabulary(inputs.base.transformer.architecture.vocab_size)?;
+        inputs.dataset.check_token_types(inputs.base.transformer.architecture.token_types)?;
+        if config.chat_date.is_empty() {
+            // Pinned, so that a run that is resumed on another day has the same rows.
+            config.chat_date = inputs.tokenizer.chat_date().unwrap_or_default();
+        }
         if !config.sample_prompts.0.is_empty() && !inputs.base.classes().is_empty() {
             return Err(Error::input("--sample-prompts: a classifier writes no text"));
         }
         for prompt in &config.sample_prompts.0 {
             let ids = inputs.tokenizer.encode(prompt, true)?;
-            Generation::new(&inputs.base.transformer, &ids, Sampling::default(), &[], 0)
+            check_prompt(&inputs.base.transformer.architecture, &ids)
                 .map_err(|e| Error::input(format!("--sample-prompts \"{prompt}\": {e}")))?;
         }
         let memory_choice = inputs.settle(&mut config, resume)?;
-        let mut method = start_method(entry, &config, &mut inputs).await?;
+        let data = Digests::of(&inputs.dataset, &inputs.tokenizer);
+        let mut lock = None;
+        let mut checkpoint = None;
+        if resume {
+            // Nobody else writes there from now on.
+            lock = Some(Lock::take(&config.out)?);
+            let (found, state) = latest_checkpoint(&config.out)?;
+            if found.base_fingerprint != inputs.base.fingerprint {
+                return Err(Error::input(format!(
+                    "--resume {}: the weights in {} are not those that this run started from; put the original model back",
+                    config.out.display(),
+                    config.model.display()
+                )));
+            }
+            refuse_other_data(&config.out, found.data.as_ref(), &data)?;
+            checkpoint = Some((found, state));
+        }
+        let state = checkpoint.as_ref().map(|(_, state)| state);
+        let training = start_method(entry, &config, &mut inputs, state).await?;
         let plan = BatchPlan::new(&inputs.dataset.train.lengths(), config.batch_size, config.seed)?;
         let total_batches = (config.steps == 0).then(|| config.epochs.saturating_mul(plan.batches_per_epoch()));
         let steps = total_batches.map_or(config.steps, |all| all.div_ceil(config.grad_accumulation_steps as u64));
 
         let mut progress = Progress { base_fingerprint: inputs.base.fingerprint.clone(), ..Progress::default() };
-        let (mut journal, mut lock, mut saved) = (None, None, None);
+        let (mut event_log, mut saved) = (None, None);
         if !config.out.as_os_str().is_empty() {
             storage::create_dir_all(&config.out).map_err(|e| Error::file("create", &config.out, e))?;
-            lock = Some(Lock::take(&config.out)?);
-            // What was told to a run before this one.
-            letterbox::take(&config.out);
-            if resume {
-                let (found, state) = latest_checkpoint(&config.out)?;
-                if found.base_fingerprint != inputs.base.fingerprint {
-                    return Err(Error::input(format!(
-                        "--resume {}: the weights in {} are not those that this run started from; put the original \
-                         model back",
-                        config.out.display(),
-                        config.model.display()
-                    )));
-                }
-                method.restore(&mut inputs.base.transformer, &state)?;
+            if lock.is_none() {
+                lock = Some(Lock::take(&config.out)?);
+            }
+            // Commands for a run before this one.
+            command_file::receive(&config.out);
+            if let Some((found, _)) = checkpoint {
                 progress = found;
                 saved = Some(progress.step);
             } else {
                 clear_out(&config.out)?;
             }
-            journal = Some(Journal::open(&config.out, progress.step)?);
+            progress.data = Some(data);
+            event_log = Some(EventLog::open(&config.out, progress.step)?);
             files::write_json(&config.out.join("config.json"), &config)?;
         }
         let mut schedule = LearningRate::new(&config, steps);
         schedule.peak = progress.learning_rate.unwrap_or(schedule.peak);
+        let elapsed_secs = progress.elapsed_secs;
         Ok(Self {
             config,
             inputs,
-            method,
+            training,
             plan,
             schedule,
             total_batches,
@@ -162,13 +173,14 @@ impl Run {
             phase: Phase::Opening,
             events: VecDeque::new(),
             queued: Vec::new(),
-            ahead: Ahead::default(),
-            journal,
+            in_flight: StepsInFlight::default(),
+            stopwatch: Stopwatch::at(elapsed_secs),
+            reported_at: elapsed_secs,
+            pace: Pace::default(),
+            event_log,
             lock,
             failure: None,
             saved,
-            tokens_per_sec: 0.0,
-            remaining_secs: 0.0,
             memory: Memory::default(),
             memory_choice,
             stop: false,
@@ -177,7 +189,7 @@ impl Run {
         })
     }
 
-    /// Tells the run something; it acts on it before its next step.
+    /// Gives the run a command; it acts on it before its next step.
     pub fn tell(&mut self, command: Command) {
         match command {
             Command::Stop => self.stop = true,
@@ -192,15 +204,15 @@ impl Run {
         }
     }
 
-    /// Hears what other processes have told the run through its folder. A run does so itself at each report; who keeps
-    /// a paused run waiting does it in its place.
+    /// Reads the commands that other processes have left in the run's folder. A run does so itself at each report; who
+    /// keeps a paused run waiting does it in its place.
     pub fn listen(&mut self) {
         if self.lock.is_some() {
-            letterbox::take(&self.config.out).into_iter().for_each(|command| self.tell(command));
+            command_file::receive(&self.config.out).into_iter().for_each(|command| self.tell(command));
         }
     }
 
-    /// Whether the run was told to stand still; it is for its front end not to poll it then.
+    /// Whether the run is paused; it is for its front end not to poll it then.
     pub fn paused(&self) -> bool {
         self.paused && !self.stop && self.phase == Phase::Training
     }
@@ -219,7 +231,7 @@ impl Run {
         }
     }
 
-    /// As [`Self::next`], but gives control back after every step, also where there is nothing to tell yet.
+    /// As [`Self::next`], but gives control back after every step, also where there is no event yet.
     ///
     /// # Errors
     /// As [`Self::next`].
@@ -237,7 +249,7 @@ impl Run {
             Phase::Done => return Ok(Turn::Over),
         };
         if let Err(error) = done {
-            // What was told before it is heard first.
+            // The events before it come first.
             self.fail(&error.to_string());
             self.failure = Some(error);
         }
@@ -251,8 +263,8 @@ impl Run {
             model: self.inputs.base.name(),
             method: self.config.method.clone(),
             total_parameters: self.inputs.base.transformer.parameter_count(),
-            trained_parameters: self.method.trained_parameters(),
-            trained: self.method.trained(),
+            trained_parameters: self.training.trained_parameters(),
+            trained: self.training.trained(),
             steps: self.schedule.steps,
             done: self.progress.step,
             batches_per_epoch: self.plan.batches_per_epoch(),
@@ -260,8 +272,8 @@ impl Run {
             memory_limit_bytes: facts.memory_bytes,
             memory_choice: self.memory_choice.take(),
         }));
-        self.say(started)?;
-        self.say(Event::Data { report: Box::new(self.inputs.dataset.report.clone()) })?;
+        self.emit(started)?;
+        self.emit(Event::Data { report: Box::new(self.inputs.dataset.report.clone()) })?;
         self.phase = Phase::Training;
         if self.progress.step == 0 {
             self.evaluate().await?;
@@ -276,46 +288,59 @@ impl Run {
             self.phase = Phase::Closing(ending);
             return Ok(());
         }
+        self.stopwatch.start();
         let learning_rate = self.schedule.at(step);
         let window = self.window(step);
         let settings = self.adamw(step, learning_rate);
-        let started = Instant::now();
-        let outcome = optimizer_step(
+        let done = step + 1;
+        let every = |interval: u64| interval > 0 && done.is_multiple_of(interval);
+        // Reading the figures is the only place where the device waits for the host.
+        let report = every(self.config.logging_steps)
+            || every(self.config.eval_steps)
+            || every(self.config.save_steps)
+            || done == 1
+            || done == self.schedule.steps
+            || self.stop
+            || self.save;
+        let device = &self.inputs.device;
+        let mut inside = Memory::default();
+        // Asking for it makes the host wait.
+        let mut observe = || {
+            if report {
+                inside = device.memory();
+            }
+        };
+        let outcome = optimizer_step_observed(
             &mut self.inputs.base.transformer,
-            &mut *self.method,
+            &mut self.training,
             &window,
             step * self.config.grad_accumulation_steps as u64,
             &settings,
             self.config.grad_checkpointing == Recompute::On,
-            &self.inputs.device,
+            device,
+            &mut observe,
         )?;
         let tokens = window.iter().map(|batch| batch.tokens as u64).sum();
         self.progress.step += 1;
+        self.training.after_step(self.progress.step, &mut self.inputs.base.transformer).await?;
         self.queued.push(Queued {
             step: self.progress.step,
             learning_rate,
             tokens,
             loss: outcome.loss,
             squared_norm: outcome.squared_norm,
+            done_at: None,
         });
-        let step = self.progress.step;
-        let every = |interval: u64| interval > 0 && step.is_multiple_of(interval);
-        // Reading the figures is the only place where the device waits for the host.
-        let report = every(self.config.logging_steps)
-            || every(self.config.eval_steps)
-            || every(self.config.save_steps)
-            || step == 1
-            || step == self.schedule.steps
-            || self.stop
-            || self.save;
         if report {
-            self.report(started.elapsed()).await?;
+            self.report(inside).await?;
         } else {
-            self.ahead.mark(&self.inputs.device).await?;
-            self.progress.elapsed_secs += started.elapsed().as_secs_f64();
+            let (queued, stopwatch) = (&mut self.queued, &self.stopwatch);
+            self.in_flight.mark(&self.inputs.device, || note_done(queued, stopwatch)).await?;
         }
-        // The last step is judged here too, so that its checkpoint knows of it.
-        let last = step == self.schedule.steps;
+        self.stopwatch.stop();
+        self.progress.elapsed_secs = self.stopwatch.seconds();
+        // The last step is evaluated here too, so that its checkpoint knows of it.
+        let last = done == self.schedule.steps;
         if every(self.config.eval_steps) || last {
             let stop_early = self.evaluate().await?;
             if stop_early && !last {
@@ -354,60 +379,6 @@ impl Run {
         }
     }
 
-    /// Reads the figures of the queued steps and tells them.
-    async fn report(&mut self, since_step: Duration) -> Result<()> {
-        let started = Instant::now();
-        let queued = std::mem::take(&mut self.queued);
-        let figures = queued.iter().flat_map(|step| [step.loss.clone(), step.squared_norm.clone()]).collect();
-        let figures = device::read(Tensor::cat(figures, 0)).await?;
-        self.ahead.forget();
-        self.progress.elapsed_secs += since_step.as_secs_f64() + started.elapsed().as_secs_f64();
-        self.memory = self.inputs.device.memory();
-
-        let (first, tokens) = (queued[0].step, queued.iter().map(|step| step.tokens).sum::<u64>());
-        let last = queued[queued.len() - 1].step;
-        let all_secs = self.progress.elapsed_secs;
-        let per_step = all_secs / last as f64;
-        self.remaining_secs = per_step * (self.schedule.steps - last) as f64;
-        let before = self.progress.tokens;
-        self.progress.tokens += tokens;
-        self.tokens_per_sec = self.progress.tokens as f64 / all_secs.max(1e-9);
-        let mut so_far = before;
-        for (step, pair) in queued.iter().zip(figures.chunks(2)) {
-            let (loss, norm) = (f64::from(pair[0]), f64::from(pair[1]).sqrt());
-            so_far += step.tokens;
-            // Steps that were read together share the time between the reports evenly.
-            let share = (step.step - first + 1) as f64 / queued.len() as f64;
-            let metrics = Metrics {
-                loss: Some(loss),
-                learning_rate: Some(step.learning_rate),
-                grad_norm: Some(norm),
-                elapsed_secs: all_secs - (1.0 - share) * per_step * queued.len() as f64,
-                ..self.metrics_at(step.step, so_far)
-            };
-            self.say(Event::Step(metrics))?;
-            if !loss.is_finite() || !norm.is_finite() {
-                let what = if loss.is_finite() { "gradient norm" } else { "loss" };
-                return Err(self.not_finite(step.step, what, if loss.is_finite() { norm } else { loss }));
-            }
-        }
-        self.listen();
-        Ok(())
-    }
-
-    fn metrics_at(&self, step: u64, tokens: u64) -> Metrics {
-        Metrics {
-            step,
-            tokens,
-            tokens_per_sec: self.tokens_per_sec,
-            elapsed_secs: self.progress.elapsed_secs,
-            remaining_secs: self.remaining_secs,
-            memory_in_use_bytes: self.memory.in_use_bytes,
-            memory_reserved_bytes: self.memory.reserved_bytes,
-            ..Metrics::default()
-        }
-    }
-
     async fn write_adapter(&self) -> Result<()> {
         if self.config.out.as_os_str().is_empty() {
             return Ok(());
@@ -416,7 +387,7 @@ impl Run {
             AdapterDtype::F32 => safetensors::Dtype::F32,
             AdapterDtype::F16 => safetensors::Dtype::F16,
         };
-        adapter::write(&*self.method, &self.config.method, &self.inputs.base, dtype, &self.config.out).await
+        method::save::write(&self.training, &self.config.method, &self.inputs.base, dtype, &self.config.out).await
     }
 
     async fn checkpoint(&mut self) -> Result<()> {
@@ -427,16 +398,18 @@ impl Run {
         let folder = self.config.out.join("checkpoints");
         let keep = self.config.keep_checkpoints;
         let transformer = &self.inputs.base.transformer;
-        let Some(place) = checkpoint::write(&folder, &self.progress, &*self.method, transformer, keep).await? else {
+        let Some(place) = checkpoint::write(&folder, &self.progress, &self.training, transformer, keep).await? else {
             return Err(self.not_finite(self.progress.step, "result of the step", f64::NAN));
         };
         self.saved = Some(self.progress.step);
-        self.say(Event::Saved { step: self.progress.step, path: place.display().to_string() })
+        self.emit(Event::Saved { step: self.progress.step, path: place.display().to_string() })
     }
 
     async fn close(&mut self, ending: Ending) -> Result<()> {
         if !self.queued.is_empty() {
-            self.report(Duration::ZERO).await?;
+            self.stopwatch.start();
+            self.report(Memory::default()).await?;
+            self.stopwatch.stop();
         }
         // A stopped run is not evaluated: who pressed Ctrl-C wants to leave.
         if ending != Ending::Stopped && self.progress.evaluated != Some(self.progress.step) {
@@ -450,7 +423,7 @@ impl Run {
         if self.progress.best_eval.is_none() {
             self.write_adapter().await?;
         }
-        self.say(Event::Finished {
+        self.emit(Event::Finished {
             ending,
             step: self.progress.step,
             best_eval: self.progress.best_eval,
@@ -477,8 +450,8 @@ impl Run {
         &self.inputs
     }
 
-    /// The method with its trained numbers.
-    pub fn method(&self) -> &dyn Method {
-        &*self.method
+    /// The method with its trainable tensors.
+    pub fn training(&self) -> &Training {
+        &self.training
     }
 }

@@ -5,9 +5,9 @@ use crate::config::{RunConfig, Schedule};
 /// Learning rate over a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LearningRate {
-    /// Rate after the warm-up.
+    /// Learning rate after the warm-up.
     pub peak: f64,
-    /// Rate at the end.
+    /// Learning rate at the end.
     pub minimum: f64,
     /// Steps of the warm-up.
     pub warmup: u64,
@@ -29,7 +29,7 @@ impl LearningRate {
         }
     }
 
-    /// Rate of step `step`, counted from 0: `peak * (step + 1) / warmup` while warming up, then the shape from peak to
+    /// Learning rate of step `step`, counted from 0: `peak * (step + 1) / warmup` while warming up, then the shape from peak to
     /// minimum over the remaining steps.
     pub fn at(&self, step: u64) -> f64 {
         if step < self.warmup {

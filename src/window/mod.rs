@@ -1,28 +1,33 @@
-//! The live window: a front end that knows settings and events and nothing of tensors. It asks the desk behind it for
-//! everything that takes time, and never waits.
+//! The live window: a front end that knows settings and events and nothing of tensors. It sends requests to the workers
+//! behind it for everything that takes time, and never waits.
 
+mod adapter_page;
 mod app;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod benchmark;
 mod charts;
 mod data;
 mod dialogs;
 mod link;
 #[cfg(not(target_arch = "wasm32"))]
 mod open;
-mod pace;
+mod options;
 mod panels;
-#[cfg(not(target_arch = "wasm32"))]
-pub mod probe;
-mod remember;
+mod repaint_interval;
+mod run_folders;
+mod saved_state;
 mod start;
 mod theme;
-mod workbench;
+mod widgets;
 
-pub use app::{App, Closing, Options, STORAGE_KEY, runs_in};
+pub use app::App;
 pub use data::run::{RunView, Status};
 #[cfg(target_arch = "wasm32")]
-pub use dialogs::{Host, Kind, serve};
+pub use dialogs::{DialogKind, PageDialogs, set_page_dialogs};
 pub use link::{Link, Wake, wake};
 #[cfg(not(target_arch = "wasm32"))]
 pub use open::open;
-pub use pace::Pace;
-pub use remember::Remembered;
+pub use options::{Closing, Options};
+pub use repaint_interval::RepaintInterval;
+pub use run_folders::runs_in;
+pub use saved_state::SavedState;

@@ -2,7 +2,7 @@
 
 use eframe::egui::{self, Color32, CornerRadius, FontFamily, FontId, Margin, Stroke, TextStyle, Theme, Visuals, vec2};
 
-/// Colours of runs: told apart by people with any kind of colour vision, on dark and on light (after Okabe & Ito 2008,
+/// Colours of runs: distinct for people with any kind of colour vision, on dark and on light (after Okabe & Ito 2008,
 /// then lighter or darker variants).
 const RUNS_DARK: [Color32; 10] = [
     Color32::from_rgb(0x5a, 0xa9, 0xff),
@@ -29,18 +29,18 @@ const RUNS_LIGHT: [Color32; 10] = [
     Color32::from_rgb(0x86, 0x5c, 0x38),
 ];
 
-/// The colour of the run at `place` in the palette.
-pub fn run_color(visuals: &Visuals, place: usize) -> Color32 {
+/// The colour at `index` in the palette of runs.
+pub fn run_color(visuals: &Visuals, index: usize) -> Color32 {
     let palette = if visuals.dark_mode { &RUNS_DARK } else { &RUNS_LIGHT };
-    palette[place % palette.len()]
+    palette[index % palette.len()]
 }
 
-/// The colour of the main button, of what is selected and of what is learnt.
+/// The colour of the main button, of selections and of target tokens.
 pub fn accent(visuals: &Visuals) -> Color32 {
     run_color(visuals, 0)
 }
 
-/// The colour of good news.
+/// The colour of success.
 pub fn good(visuals: &Visuals) -> Color32 {
     run_color(visuals, 2)
 }
@@ -60,17 +60,17 @@ pub fn card(visuals: &Visuals) -> egui::Frame {
         .inner_margin(Margin::symmetric(10, 8))
 }
 
-/// Draws into the room there is and takes exactly that: content that is too wide never widens a panel.
+/// Draws into the available space and takes exactly that: content that is too wide never widens a panel.
 pub fn bounded<R>(ui: &mut egui::Ui, content: impl FnOnce(&mut egui::Ui) -> R) -> R {
-    let room = ui.available_rect_before_wrap();
-    let mut inside = ui.new_child(egui::UiBuilder::new().max_rect(room));
-    inside.set_clip_rect(room.expand(4.0).intersect(ui.clip_rect()));
+    let space = ui.available_rect_before_wrap();
+    let mut inside = ui.new_child(egui::UiBuilder::new().max_rect(space));
+    inside.set_clip_rect(space.expand(4.0).intersect(ui.clip_rect()));
     let result = content(&mut inside);
-    ui.advance_cursor_after_rect(room);
+    ui.advance_cursor_after_rect(space);
     result
 }
 
-/// Sets sizes and both sets of colours; which of them shows is egui's own setting.
+/// Sets sizes and the colours of both themes; which theme is shown is egui's own setting.
 pub fn apply(ctx: &egui::Context) {
     for theme in [Theme::Dark, Theme::Light] {
         ctx.style_mut_of(theme, |style| {
@@ -91,34 +91,24 @@ pub fn apply(ctx: &egui::Context) {
 fn visuals(theme: Theme) -> Visuals {
     let dark = theme == Theme::Dark;
     let mut v = if dark { Visuals::dark() } else { Visuals::light() };
-    let grey = Color32::from_gray;
-    if dark {
-        v.panel_fill = Color32::from_rgb(0x15, 0x17, 0x1c);
-        v.window_fill = Color32::from_rgb(0x1d, 0x20, 0x26);
-        v.extreme_bg_color = Color32::from_rgb(0x10, 0x12, 0x16);
-        v.faint_bg_color = Color32::from_rgb(0x22, 0x26, 0x2d);
-        v.widgets.noninteractive.bg_stroke = Stroke::new(1.0, Color32::from_rgb(0x2d, 0x32, 0x3b));
-        v.widgets.noninteractive.fg_stroke = Stroke::new(1.0, grey(0xc8));
-        v.widgets.inactive.fg_stroke = Stroke::new(1.0, grey(0xd8));
-        v.widgets.inactive.weak_bg_fill = Color32::from_rgb(0x2b, 0x30, 0x39);
-        v.widgets.inactive.bg_fill = Color32::from_rgb(0x33, 0x39, 0x44);
-        v.weak_text_color = Some(Color32::from_rgb(0x93, 0x9b, 0xa8));
-    } else {
-        v.panel_fill = Color32::from_rgb(0xf3, 0xf4, 0xf7);
-        v.window_fill = Color32::WHITE;
-        v.extreme_bg_color = Color32::WHITE;
-        v.faint_bg_color = Color32::from_rgb(0xec, 0xee, 0xf2);
-        v.widgets.noninteractive.bg_stroke = Stroke::new(1.0, Color32::from_rgb(0xd6, 0xda, 0xe1));
-        v.widgets.noninteractive.fg_stroke = Stroke::new(1.0, grey(0x33));
-        v.widgets.inactive.fg_stroke = Stroke::new(1.0, grey(0x26));
-        v.widgets.inactive.weak_bg_fill = Color32::from_rgb(0xe3, 0xe6, 0xec);
-        v.widgets.inactive.bg_fill = Color32::from_rgb(0xd3, 0xd8, 0xe0);
-        v.weak_text_color = Some(Color32::from_rgb(0x5d, 0x66, 0x73));
-    }
-    // Fields have an edge, so that one sees where to type.
+    let choose = |of_dark: u32, of_light: u32| {
+        let [_, red, green, blue] = if dark { of_dark } else { of_light }.to_be_bytes();
+        Color32::from_rgb(red, green, blue)
+    };
+    v.panel_fill = choose(0x15_17_1c, 0xf3_f4_f7);
+    v.window_fill = choose(0x1d_20_26, 0xff_ff_ff);
+    v.extreme_bg_color = choose(0x10_12_16, 0xff_ff_ff);
+    v.faint_bg_color = choose(0x22_26_2d, 0xec_ee_f2);
+    v.widgets.noninteractive.bg_stroke = Stroke::new(1.0, choose(0x2d_32_3b, 0xd6_da_e1));
+    v.widgets.noninteractive.fg_stroke = Stroke::new(1.0, choose(0xc8_c8_c8, 0x33_33_33));
+    v.widgets.inactive.fg_stroke = Stroke::new(1.0, choose(0xd8_d8_d8, 0x26_26_26));
+    v.widgets.inactive.weak_bg_fill = choose(0x2b_30_39, 0xe3_e6_ec);
+    v.widgets.inactive.bg_fill = choose(0x33_39_44, 0xd3_d8_e0);
+    v.weak_text_color = Some(choose(0x93_9b_a8, 0x5d_66_73));
+    // Text fields have an edge, so that one sees where to type.
     v.widgets.inactive.bg_stroke = Stroke::new(1.0, v.widgets.noninteractive.bg_stroke.color);
-    v.error_fg_color = if dark { Color32::from_rgb(0xff, 0x8a, 0x80) } else { Color32::from_rgb(0xb7, 0x1c, 0x1c) };
-    v.warn_fg_color = if dark { Color32::from_rgb(0xff, 0xc1, 0x57) } else { Color32::from_rgb(0x8a, 0x5a, 0x00) };
+    v.error_fg_color = choose(0xff_8a_80, 0xb7_1c_1c);
+    v.warn_fg_color = choose(0xff_c1_57, 0x8a_5a_00);
     v.hyperlink_color = accent(&v);
     v.selection.bg_fill = accent(&v).gamma_multiply(if dark { 0.35 } else { 0.25 });
     v.selection.stroke = Stroke::new(1.0, if dark { Color32::WHITE } else { Color32::BLACK });

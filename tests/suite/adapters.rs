@@ -212,7 +212,7 @@ fn planned(place: &Workplace, change: impl Fn(&mut RunConfig)) -> (Run, Vec<Trai
     config.out = Default::default();
     change(&mut config);
     let run = start(&config, &ComputeDevice::cpu(), false);
-    let trained = run.method().trained();
+    let trained = run.training().trained();
     (run, trained)
 }
 
@@ -276,7 +276,7 @@ fn exactly_the_chosen_numbers_change() {
             let mut config = place.config(out);
             change(&mut config);
             let (run, _) = train(&config, &device);
-            (changed(&before, &weights(&run.inputs().base)), run.method().trained())
+            (changed(&before, &weights(&run.inputs().base)), run.training().trained())
         };
 
         // Three rows of the embedding table and nothing else: sparsity allows exactly 3 * 32 numbers.

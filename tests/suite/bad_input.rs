@@ -259,7 +259,7 @@ fn data_rows() {
         (b"{\"text\": \"ab\"}\n{\"label\": 1}\n", "", &["rows.jsonl:2", "\"text\" is missing", "same keys"]),
         (b"{\"label\": 1}\n", "", &["rows.jsonl:1", "only label", "prompt and completion"]),
         (b"{\"text\": \"ab\"}\n{\"text\": 3}\n", "", &["rows.jsonl:2", "\"text\" is a number, not a string"]),
-        (b"{\"text\": \"ab\"}\n{\"text\": \"\"}\n", "", &["rows.jsonl:2", "nothing in this row can be learnt"]),
+        (b"{\"text\": \"ab\"}\n{\"text\": \"\"}\n", "", &["rows.jsonl:2", "nothing in this row can be trained on"]),
         (
             b"{\"prompt\": \"ab\", \"completion\": \"c\"}\n{\"prompt\": \"abcdefghij\", \"completion\": \"c\"}\n",
             "--max-seq-length 8",
@@ -267,7 +267,9 @@ fn data_rows() {
         ),
         (b"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n", "", &["rows.jsonl:1", "\"assistant\""]),
         (b"{\"text\": \"ab\"}\n{\"text\": \"a\xff\"}\n", "", &["rows.jsonl:2", "0xFF is not UTF-8"]),
-        (b"plain\n\ntext\nand \xfe\n", "", &["rows.jsonl:4", "0xFE is not UTF-8"]),
+        // A name that promises JSON is never plain text.
+        (b"Once upon a time\n\nthere was\n", "", &["rows.jsonl:1", "not valid JSON", "plain text", ".txt"]),
+        (b"[1, 2]\n", "", &["rows.jsonl:1", "not a JSON object"]),
         (
             b"{bad\n{\"x\": 1}\n{\"text\": 3}\n\xff\n",
             "--skip-bad-rows",
@@ -280,6 +282,31 @@ fn data_rows() {
         place.write("rows.jsonl", rows);
         place.refuse(&train(&format!("--data rows.jsonl {extra}")), words);
         place.refuse(&train(&format!("--valid-data rows.jsonl {extra}")), words);
+    }
+    place.write("rows.txt", b"plain\n\ntext\nand \xfe\n");
+    place.refuse(&train("--data rows.txt"), &["rows.txt:4", "0xFE is not UTF-8"]);
+    for name in ["rows.json", "rows.ndjson", "rows.jsonl.gz"] {
+        place.write(name, "the quick brown fox\n\njumps\n");
+        place.refuse(&train(&format!("--data {name}")), &[&format!("{name}:1"), "not valid JSON"]);
+    }
+}
+
+#[test]
+fn a_tokenizer_that_panics_when_it_is_used() {
+    let place = Place::new();
+    place.copy("model", "broken");
+    // The library reads these decoders without complaint, and panics on a token that is too short for them.
+    for decoder in [
+        r#"{"type":"Strip","content":"a","start":1,"stop":1}"#,
+        r#"{"type":"Sequence","decoders":[{"type":"Strip","content":"z","start":0,"stop":9}]}"#,
+    ] {
+        place.write(
+            "broken/tokenizer.json",
+            tokenizer(29).replace("\"decoder\":null", &format!("\"decoder\":{decoder}")),
+        );
+        let words = ["broken/tokenizer.json", "damaged", "download"];
+        place.refuse(&train("--model broken"), &words);
+        place.refuse("generate --device cpu --model broken --prompt ab", &words);
     }
 }
 
@@ -315,6 +342,14 @@ fn model_files() {
             &["config.json", "num_hidden_layers 4000000000"],
         ),
         (|m| replace(&m.join("config.json"), "\"silu\"", "\"relu\""), &["hidden_act \"relu\"", "silu"]),
+        (
+            |m| replace(&m.join("config.json"), "\"silu\"", "\"silu\", \"logit_scale\": 0.5"),
+            &["config.json", "\"logit_scale\" is 0.5", "may change what the model computes", "remove the field"],
+        ),
+        (
+            |m| replace(&m.join("config.json"), "\"rope_type\"", "\"attention_factor\": 2.0, \"rope_type\""),
+            &["config.json", "\"rope_parameters.attention_factor\" is 2.0"],
+        ),
         (
             |m| replace(&m.join("config.json"), "\"rope_type\": \"default\"", "\"rope_type\": \"yarn\""),
             &["\"yarn\" is not supported", "linear and llama3"],
@@ -375,6 +410,17 @@ fn model_files() {
             },
             &[V_PROJ, "stored as I32", "supported are F32, F16 and BF16"],
         ),
+        (
+            |m| {
+                edit_tensors(&m.join("model.safetensors"), |tensors| {
+                    let table = &tensors["model.embed_tokens.weight"];
+                    let mut head = Stored { dtype: table.dtype, dims: table.dims.clone(), bytes: table.bytes.clone() };
+                    head.bytes[2] ^= 1;
+                    tensors.insert("lm_head.weight".into(), head);
+                });
+            },
+            &["lm_head.weight: differs from the embedding table", "set tie_word_embeddings to false"],
+        ),
     ];
     for (damage, words) in damages {
         damage(&place.copy("model", "broken"));
@@ -417,7 +463,7 @@ fn adapters() {
         (|a| truncate(&a.join("adapter.safetensors"), 900), &["adapter.safetensors", "not a whole", "again"]),
         (
             |a| edit_mask(a, |indices| *indices.last_mut().expect("some") = 512),
-            &["bad", V_PROJ, "index 512 is out of range", "512 numbers"],
+            &["bad", V_PROJ, "index 512 is out of range", "512 entries"],
         ),
         (|a| edit_mask(a, |indices| indices[1] = indices[0]), &["bad", V_PROJ, "appears twice"]),
         (|a| edit_mask(a, |indices| indices.swap(0, 1)), &["bad", V_PROJ, "not in ascending order"]),
@@ -479,7 +525,7 @@ fn settings() {
         ("--sparsity 0", &["--sparsity 0", "between 0 and 1"][..]),
         ("--sparsity 1", &["--sparsity 1", "between 0 and 1"]),
         ("--sparsity -0.5", &["--sparsity -0.5", "between 0 and 1"]),
-        ("--sparsity 0.5", &["8832 trained numbers", "only 3072", "at least 0.826087", "--target-modules"]),
+        ("--sparsity 0.5", &["8832 trainable parameters", "only 3072", "at least 0.826087", "--target-modules"]),
         ("--sparsity 0.99999", &["--sparsity 0.99999", "nothing to train", "below 0.9999"]),
         ("--density 1.5", &["--density 1.5", "between 0 and 1"]),
         ("--density 0.0001", &["--density 0.0001", "nothing to train", "above 0.000488"]),
@@ -489,7 +535,9 @@ fn settings() {
         ("--target-modules v_proj --frozen-modules proj", &["--frozen-modules", "nothing to train"]),
         ("--trainable-tokens 3,67", &["--trainable-tokens 67", "only 67 tokens"]),
         ("--trainable-tokens 3,x", &["--trainable-tokens", "x: invalid digit"]),
-        ("--trainable-tokens 1,2,3,4,5,6", &["192 numbers", "177", "--sparsity", "at most 0.98"]),
+        ("--trainable-tokens 1,2,3,4,5,6", &["192 parameters", "177", "--sparsity", "at most 0.98"]),
+        ("--chat-date yesterday", &["--chat-date yesterday", "not a date", "2024-07-26"]),
+        ("--chat-date 2024-07-26", &["--chat-date 2024-07-26", "no chat template that asks for a date"]),
         ("--batch-size 0", &["--batch-size 0", "at least 1"]),
         ("--batch-size -1", &["'-1'", "--batch-size"]),
         ("--grad-accumulation-steps 0", &["--grad-accumulation-steps 0", "at least 1"]),

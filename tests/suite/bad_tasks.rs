@@ -65,10 +65,13 @@ fn methods_and_masks() {
     with("--method lora --lora-dropout 1", &["--lora-dropout 1", "below 1"]);
     with("--method lora --lora-alpha 0", &["--lora-alpha 0", "positive"]);
     with("--method lora --target-modules norm", &["linear"]);
+    with("--method lora --sparsity 0.9", &["--sparsity", "--method lora does not read", ": sparta"]);
+    with("--method sparta --lora-alpha 4", &["--lora-alpha", "--method sparta does not read", "lora, dora"]);
+    with("--method full --density 0.1", &["--density", "--method full does not read", ": sparta"]);
     with("--method head", &["embedding table", "--task classify"]);
     with("--mask nope", &["--mask nope", "random", "magnitude-low", "magnitude-high", "gradient"]);
     with("--mask gradient --trainable-tokens 3", &["--trainable-tokens", "--mask random"]);
-    with("--trainable-parameters 999999", &["--trainable-parameters 999999", "numbers"]);
+    with("--trainable-parameters 999999", &["--trainable-parameters 999999", "parameters"]);
     with("--init-adapter data", &["data", "adapter"]);
 }
 
@@ -84,6 +87,7 @@ fn comparisons() {
     with("--methods sparta --set sparta.stepz=3", &["stepz"]);
     with("--methods sparta --set sparta.steps=many", &["many", "steps"]);
     with("--methods sparta --seeds one", &["one"]);
+    with("--methods lora,full --mask gradient", &["--mask", "--methods lora,full do not read", ": sparta"]);
     refuse(&place, "compare --data data --out out", &["--model is missing"]);
 }
 

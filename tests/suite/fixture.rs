@@ -12,7 +12,9 @@ use agoge::{
     device::{ComputeDevice, DeviceChoice},
     event::{self, Event, Metrics},
     model::{Pretrained, weights::Weights},
-    train::{Inputs, Run, folder::prepare_out},
+    session::load_inputs,
+    source::silent,
+    train::{Run, folder::prepare_out},
 };
 use pollster::block_on;
 use serde_json::{Map, Value, json};
@@ -162,7 +164,7 @@ pub fn labelled(first: usize, count: usize) -> String {
 
 /// Loads what `config` names onto a device that is open already, and starts or resumes the run.
 pub fn start(config: &RunConfig, device: &ComputeDevice, resume: bool) -> Run {
-    let inputs = Inputs::load_on(config, device.clone(), false).expect("inputs");
+    let inputs = load_inputs(config, device.clone(), false, &silent).expect("inputs");
     if !resume && !config.out.as_os_str().is_empty() {
         prepare_out(&config.out, false).expect("an empty folder");
     }

@@ -4,19 +4,23 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use agoge::{
     config::RunConfig,
     device::ComputeDevice,
     method::{
+        self, Setup,
         adapter::Adapter,
-        delta::{Delta, TensorDelta},
-        formats,
-        stack::{AdapterStack, Overlap, fold_for_good},
+        change::{Change, HookChange, TensorChange},
+        formats::{self, Format},
+        hook::{Hook, LayerChange, Leaf, Pass},
+        stack::{AdapterStack, Overlap, merge_for_good},
     },
-    model::{Pretrained, classifier::Purpose, save, weights::Weights},
+    model::{LinearCall, Pretrained, classifier::Purpose, save, weights::Weights},
 };
+use burn::tensor::Tensor;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -30,10 +34,13 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ("train-sparta", "adapter-peft-sparta", "sparta", "sparse_deltas.safetensors"),
     ("train-lora", "adapter-peft", "peft", "adapter_model.safetensors"),
     ("train-shira", "adapter-peft", "peft", "adapter_model.safetensors"),
+    ("train-dora", "adapter-peft", "peft", "adapter_model.safetensors"),
 ];
 
 fn golden(case: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(case)
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["tests/golden", "tests/golden-methods"].map(|folder| here.join(folder).join(case));
+    folders.into_iter().find(|folder| folder.exists()).unwrap_or_else(|| panic!("there is no {case}"))
 }
 
 fn load(folder: &Path, device: &ComputeDevice) -> Pretrained {
@@ -64,22 +71,24 @@ fn logits(case: &Path, model: &Pretrained, device: &ComputeDevice) -> Vec<f32> {
 fn export(from: &Path, base: &Pretrained, format: &str, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder");
     let format = formats::find(format).expect("a format");
-    for (name, bytes) in formats::export(&adapter(from), base, format, "llama-tied".into()).expect("an export") {
+    let adapter = adapter(from);
+    let base_name = adapter.info.base_model.name.clone();
+    for (name, bytes) in formats::export(&adapter, base, format, base_name).expect("an export") {
         std::fs::write(to.join(name), bytes).expect(name);
     }
 }
 
 /// Changes by name, without numbers that change nothing.
-fn changes(adapter: &Adapter, base: &Pretrained) -> BTreeMap<String, Delta> {
-    let deltas = adapter.deltas(&base.transformer).unwrap_or_else(|e| panic!("{e}"));
-    let kept = |TensorDelta { name, delta, .. }| match delta {
-        Delta::Sparse { indices, values } => {
+fn changes(adapter: &Adapter, base: &Pretrained) -> BTreeMap<String, Change> {
+    let deltas = adapter.changes(&base.transformer).unwrap_or_else(|e| panic!("{e}"));
+    let kept = |TensorChange { name, change, .. }| match change {
+        Change::Sparse { indices, values } => {
             let (indices, values) = indices.into_iter().zip(values).filter(|(_, value)| *value != 0.0).unzip();
-            (name, Delta::Sparse { indices, values })
+            (name, Change::Sparse { indices, values })
         }
         other => (name, other),
     };
-    deltas.into_iter().map(kept).filter(|(_, delta)| !delta.is_empty()).collect()
+    deltas.into_iter().map(kept).filter(|(_, change)| !change.is_empty()).collect()
 }
 
 #[test]
@@ -88,17 +97,17 @@ fn adapters_of_other_programs_give_their_logits_and_come_off_again() {
         let case = golden(case);
         let adapter = adapter(&case.join(folder));
         assert_eq!(adapter.format.name, *format);
-        assert_eq!(adapter.info.base_model.name, "llama-tied");
+        assert!(!adapter.info.base_model.name.is_empty());
         let expected = stored(&case.join("after.safetensors")).floats("logits").expect("logits");
         for device in devices() {
             let mut base = load(&case, &device);
             let (before, plain) = (weights(&base), logits(&case, &base, &device));
-            let stack = AdapterStack::fold(&[(&adapter, 1.0)], &mut base, &device).expect("it fits");
+            let stack = AdapterStack::merge(&[(&adapter, 1.0)], &mut base, &device).expect("it fits");
             let what = format!("{} on {}", case.display(), device.facts.backend);
             assert_close(&what, &logits(&case, &base, &device), &expected, 1e-3, 2e-4);
             let moved = plain.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(moved > 0.02, "{what}: the adapter changes little, {moved}");
-            stack.take_off(&mut base.transformer);
+            stack.unmerge(&mut base.transformer);
             assert!(weights(&base) == before, "{what}: taken off bit for bit");
         }
     }
@@ -117,13 +126,56 @@ fn exports_are_what_the_other_programs_wrote() {
         let [written, expected] = [to.join(config), case.join(folder).join(config)]
             .map(|path| serde_json::from_str::<Value>(&read_text(&path)).expect("JSON"));
         for (key, value) in written.as_object().expect("fields") {
-            assert_eq!(Some(value), expected.get(key), "{key} of {}", case.display());
+            // PEFT writes a set in any order.
+            let sorted = |value: &Value| match value {
+                Value::Array(items) => {
+                    let mut items: Vec<String> = items.iter().map(Value::to_string).collect();
+                    items.sort();
+                    items.join(",")
+                }
+                other => other.to_string(),
+            };
+            assert_eq!(Some(sorted(value)), expected.get(key).map(sorted), "{key} of {}", case.display());
         }
         if *format == "sparta" {
             assert_eq!(written, expected);
         }
         assert_eq!(changes(&adapter(&to), &base), changes(&adapter(&case.join(folder)), &base));
     }
+}
+
+#[test]
+fn dora_passes_through_both_layouts_and_is_continued_from_each() {
+    let device = ComputeDevice::cpu();
+    let place = TempDir::new().expect("a folder");
+    let base = load(&golden("train-dora"), &device);
+    let first = golden("train-dora").join("adapter-peft");
+    let expected = changes(&adapter(&first), &base);
+    let mut from = first;
+    for format in ["agoge", "peft", "agoge"] {
+        let to = place.path().join(format!("{format}-{}", from.components().count()));
+        export(&from, &base, format, &to);
+        let read = adapter(&to);
+        assert_eq!((read.format.name, &read.info.method[..]), (format, "dora"));
+        assert!(changes(&read, &base) == expected, "as {format}");
+        let mut continued = load(&golden("train-dora"), &device);
+        let config = RunConfig::default().method_config();
+        let mut setup = Setup::new(&config, &device, 0);
+        setup.initial = read.changes(&continued.transformer).expect("it fits");
+        let entry = method::find("dora").expect("a method");
+        let training =
+            pollster::block_on(method::start(entry, &mut setup, &mut continued.transformer)).expect("a start");
+        assert_eq!(training.trained_parameters(), read.info.trained_parameters, "as {format}");
+        let case = golden("train-dora");
+        let mut merged = load(&case, &device);
+        read.apply(&mut merged, &device).expect("it fits");
+        let [hooked, merged] = [&continued, &merged].map(|model| logits(&case, model, &device));
+        assert_close(&format!("as {format}"), &hooked, &merged, 1e-4, 1e-5);
+        from = to;
+    }
+    let sparta = formats::find("sparta").expect("a format");
+    let said = formats::export(&adapter(&from), &base, sparta, String::new()).expect_err("no place for it").to_string();
+    assert!(said.contains("that of dora"), "{said}");
 }
 
 #[test]
@@ -184,17 +236,17 @@ fn expected_sum(base: &Pretrained, parts: &[(&Adapter, f32)]) -> BTreeMap<String
     let mut all: BTreeMap<String, Vec<f32>> = floats(base);
     let originals = all.clone();
     for (adapter, weight) in parts {
-        for TensorDelta { name, shape, delta } in adapter.deltas(&base.transformer).expect("it fits") {
+        for TensorChange { name, shape, change } in adapter.changes(&base.transformer).expect("it fits") {
             let sum = all.get_mut(&name).expect("a parameter");
-            match delta {
-                Delta::Sparse { indices, values } => {
+            match change {
+                Change::Sparse { indices, values } => {
                     indices.iter().zip(values).for_each(|(&index, value)| sum[index as usize] += weight * value);
                 }
-                Delta::Replace(values) => {
+                Change::Replace(values) => {
                     let change = values.iter().zip(&originals[&name]).map(|(new, old)| weight * (new - old));
                     sum.iter_mut().zip(change).for_each(|(sum, change)| *sum += change);
                 }
-                Delta::LowRank { rank, a, b, scale } => {
+                Change::LowRank { rank, a, b, scale } => {
                     let inputs = shape[1];
                     for (at, sum) in sum.iter_mut().enumerate() {
                         let (row, column) = (at / inputs, at % inputs);
@@ -202,6 +254,7 @@ fn expected_sum(base: &Pretrained, parts: &[(&Adapter, f32)]) -> BTreeMap<String
                         *sum += weight * scale * product;
                     }
                 }
+                Change::Hook(_) => panic!("{name}: computed weights have a test of their own"),
             }
         }
     }
@@ -228,7 +281,7 @@ fn weighted_adapters_add_up_and_come_off_in_turn() {
         let mut base = load(&model, &device);
         let (first, second) = (&adapters[0], &adapters[1]);
         let pair = [(first, 0.7), (second, 0.3)];
-        let stack = AdapterStack::fold(&pair, &mut base, &device).expect("they fit");
+        let stack = AdapterStack::merge(&pair, &mut base, &device).expect("they fit");
         let close = |base: &Pretrained, expected: BTreeMap<String, Vec<f32>>| {
             for (name, values) in floats(base) {
                 assert_close(&format!("{name} on {}", device.facts.backend), &values, &expected[&name], 1e-5, 1e-6);
@@ -237,11 +290,11 @@ fn weighted_adapters_add_up_and_come_off_in_turn() {
         close(&base, expected_sum(&plain, &pair));
 
         let indices = |adapter: &Adapter| -> BTreeMap<String, Vec<u32>> {
-            let of = |tensor: TensorDelta| match tensor.delta {
-                Delta::Sparse { indices, .. } => (tensor.name, indices),
+            let of = |tensor: TensorChange| match tensor.change {
+                Change::Sparse { indices, .. } => (tensor.name, indices),
                 other => panic!("{other:?}"),
             };
-            adapter.deltas(&plain.transformer).expect("it fits").into_iter().map(of).collect()
+            adapter.changes(&plain.transformer).expect("it fits").into_iter().map(of).collect()
         };
         let (one, two) = (indices(first), indices(second));
         let shared = one.iter().map(|(name, at)| at.iter().filter(|at| two[name].contains(at)).count()).sum();
@@ -251,21 +304,90 @@ fn weighted_adapters_add_up_and_come_off_in_turn() {
         // Everything at once, on top of the first stack; then both come off.
         let (under, mixed) = (weights(&base), [(&adapters[2], 0.5), (&lora, -1.5), (first, 0.25)]);
         let expected = expected_sum(&base, &mixed);
-        let upper = AdapterStack::fold(&mixed, &mut base, &device).expect("they fit");
+        let upper = AdapterStack::merge(&mixed, &mut base, &device).expect("they fit");
         assert!(upper.overlaps.is_empty(), "only sparse adapters are compared");
         close(&base, expected);
-        upper.take_off(&mut base.transformer);
+        upper.unmerge(&mut base.transformer);
         assert!(weights(&base) == under);
-        stack.take_off(&mut base.transformer);
+        stack.unmerge(&mut base.transformer);
         assert!(weights(&base) == weights(&plain));
 
         // A replacement with weight 1 is exact, whatever the rounding of a difference would be.
-        fold_for_good(&[(&adapters[2], 1.0)], &mut base, &device).expect("it fits");
+        merge_for_good(&[(&adapters[2], 1.0)], &mut base, &device).expect("it fits");
         let exact = stored(&place.path("full/adapter.safetensors"));
         let folded = floats(&base);
         assert!(exact.names().count() == 14);
         for name in exact.names() {
             assert!(exact.floats(name).is_ok_and(|stored| stored == folded[name]), "{name}");
+        }
+    }
+}
+
+/// A layer whose output is multiplied by a number, residual and all: no weight amounts to that.
+#[derive(Debug)]
+struct Multiplied;
+
+impl Hook for Multiplied {
+    fn linear(&self, layer: LinearCall<'_>, leaves: &[Tensor<2>], _pass: Pass) -> Tensor<2> {
+        layer.plain() * leaves[0].clone()
+    }
+}
+
+impl LayerChange for Multiplied {
+    fn fits(&self, _dims: [usize; 2], leaves: &[Leaf]) -> bool {
+        matches!(leaves, [(_, [1, 1], _)])
+    }
+
+    fn settings(&self) -> Value {
+        serde_json::json!({})
+    }
+}
+
+/// A layout whose adapters change one layer so.
+static MULTIPLIED: Format = Format {
+    name: "multiplied",
+    about: "",
+    marker: "",
+    open: |_| unreachable!("it is not read from files"),
+    changes: |_, transformer| {
+        let parameter = transformer.parameters().into_iter().find(|p| p.is_linear()).expect("a linear layer");
+        let leaves = vec![("factor", [1, 1], vec![1.5])];
+        let hook = HookChange { method: "multiplied", hook: Arc::new(Multiplied), leaves };
+        let (name, shape) = (parameter.name.clone(), parameter.dims.clone());
+        Ok(vec![TensorChange { name, shape, change: Change::Hook(hook) }])
+    },
+    write: |_| unreachable!("it is not written"),
+};
+
+#[test]
+fn what_is_no_weight_is_hooked_in_and_not_merged() {
+    let place = TempDir::new().expect("a folder");
+    let case = golden("train-lora");
+    let adapter = |folder: &str| Adapter { format: &MULTIPLIED, ..adapter(&case.join(folder)) };
+    for device in devices() {
+        let mut base = load(&case, &device);
+        let (before, plain) = (weights(&base), logits(&case, &base, &device));
+        let (first, second) = (adapter("adapter-peft"), adapter("adapter-peft"));
+        let stack = AdapterStack::merge(&[(&first, 1.0)], &mut base, &device).expect("it fits");
+        assert!(weights(&base) == before, "no weight changes");
+        assert_ne!(logits(&case, &base, &device), plain);
+        let out = place.path().join("merged");
+        let refused = |base: &Pretrained| {
+            let written = save::folder(base, safetensors::Dtype::F32, &out, save::MOST_FILE_BYTES);
+            pollster::block_on(written).expect_err("no weights").to_string()
+        };
+        let said = refused(&base);
+        assert!(
+            said.contains("q_proj.weight") && said.contains("cannot be merged") && said.contains("generate"),
+            "{said}"
+        );
+        assert!(!out.exists(), "nothing is half written");
+        stack.unmerge(&mut base.transformer);
+        assert_eq!(logits(&case, &base, &device), plain);
+        for both in [vec![(&first, 0.5)], vec![(&first, 1.0), (&second, 1.0)]] {
+            let said = AdapterStack::merge(&both, &mut base, &device).expect_err("not alone").to_string();
+            assert!(said.contains("q_proj.weight") && said.contains("alone"), "{said}");
+            assert_eq!(logits(&case, &base, &device), plain);
         }
     }
 }
@@ -291,7 +413,7 @@ fn what_does_not_fit_is_refused_with_a_sentence() {
     let base = load(&golden("train-lora"), &device);
     type Edit = fn(&mut Value);
     let edits: &[(Edit, &str)] = &[
-        (|c| c["use_dora"] = true.into(), "DoRA (use_dora) is not supported"),
+        (|c| c["use_dora"] = true.into(), "DoRA (use_dora) needs"),
         (|c| c["bias"] = "all".into(), "trained biases"),
         (|c| c["peft_type"] = "IA3".into(), "the kind \"IA3\" is not supported; LORA and SHIRA are"),
         (|c| c["trainable_token_indices"] = serde_json::json!([3]), "trainable tokens"),
@@ -300,12 +422,12 @@ fn what_does_not_fit_is_refused_with_a_sentence() {
     ];
     for (edit, words) in edits {
         let folder = damaged(&place, "train-lora", edit);
-        let said = Adapter::read(&folder).and_then(|adapter| adapter.deltas(&base.transformer)).expect_err(words);
+        let said = Adapter::read(&folder).and_then(|adapter| adapter.changes(&base.transformer)).expect_err(words);
         assert!(said.to_string().contains(words) && said.to_string().contains("damaged"), "{said}");
     }
     let factor = |edit: Edit| match &changes(&adapter(&damaged(&place, "train-lora", edit)), &base)["model.layers.1.self_attn.q_proj.weight"]
     {
-        Delta::LowRank { scale, .. } => *scale,
+        Change::LowRank { scale, .. } => *scale,
         other => panic!("{other:?}"),
     };
     assert_eq!(factor(|_| ()), 2.0);
@@ -355,7 +477,7 @@ fn a_layout_of_linear_layers_names_what_it_cannot_hold() {
     for (out, targets, density, words) in [
         ("norms", "norm", 1.0, "model.layers.0.input_layernorm.weight is no linear layer"),
         ("table", "embed_tokens", 0.1, "model.embed_tokens.weight is no linear layer"),
-        ("dense", "v_proj", 1.0, "v_proj.weight has 512 numbers, fewer than the 528 that SHiRA's rank 11 asks"),
+        ("dense", "v_proj", 1.0, "v_proj.weight has 512 entries, fewer than the 528 that SHiRA's rank 11 asks"),
     ] {
         let config = RunConfig {
             target_modules: crate::fixture::names(&[targets]),
@@ -391,9 +513,9 @@ fn the_program_adds_weighted_adapters_up() {
     let adapters = ["--adapter", &weighted[0][..], "--adapter", &weighted[1]];
     let said = agoge(&[&arguments, &adapters[..]].concat());
     let said = String::from_utf8_lossy(&said.stdout);
-    assert!(said.contains("numbers are changed by both") && said.contains("the changes add"), "{said}");
+    assert!(said.contains("entries are changed by both") && said.contains("the changes add"), "{said}");
     let mut expected = load(&model, &device);
-    fold_for_good(&[(&adapter(&a), 0.7), (&adapter(&b), -0.5)], &mut expected, &device).expect("they fit");
+    merge_for_good(&[(&adapter(&a), 0.7), (&adapter(&b), -0.5)], &mut expected, &device).expect("they fit");
     assert!(weights(&load(&merged, &device)) == weights(&expected));
 }
 

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use agoge::{
-    data::{StreamDecoder, Tokenizer},
+    data::Tokenizer,
     device::ComputeDevice,
-    model::{Pretrained, generate::Generation, sample::Sampling},
+    generate::{Generation, Sampling, TextEnd, TextSettings, TextStream},
+    model::Pretrained,
 };
 use pollster::block_on;
 
@@ -45,6 +46,26 @@ fn continued(
     made
 }
 
+fn greedy(max_tokens: usize) -> TextSettings {
+    TextSettings { max_tokens, ..TextSettings::default() }
+}
+
+/// All that a stream gives, without what is empty, and why it ended.
+fn streamed(
+    model: &Pretrained,
+    tokenizer: &Tokenizer,
+    prompt: &[u32],
+    settings: &TextSettings,
+) -> (Vec<String>, Option<TextEnd>) {
+    let mut stream = TextStream::new(&model.transformer, tokenizer, prompt, settings.clone()).expect("a prompt");
+    let mut parts = Vec::new();
+    while let Some(part) = block_on(stream.next(|| false)).expect("a device") {
+        parts.push(part);
+    }
+    parts.retain(|part| !part.is_empty());
+    (parts, stream.end())
+}
+
 #[test]
 fn a_real_model_tells_its_known_story() {
     let Some(folder) = shared("models/stories260K") else { return };
@@ -55,9 +76,8 @@ fn a_real_model_tells_its_known_story() {
         assert_eq!(tokenizer.decode(&ids, true).expect("text").trim_start(), STORY, "{}", device.facts.backend);
 
         // The same, streamed: the parts are the whole, and none ends inside a character.
-        let mut decoder = StreamDecoder::new(&tokenizer, &[begin], true);
-        let mut parts: Vec<String> = ids.iter().filter_map(|&id| decoder.push(id).expect("text")).collect();
-        parts.extend(decoder.finish().expect("text"));
+        let (parts, end) = streamed(&model, &tokenizer, &[begin], &greedy(199));
+        assert_eq!(end, Some(TextEnd::MaxTokens));
         assert_eq!(parts.concat().trim_start(), STORY);
         assert!(parts.len() > 150, "{} parts", parts.len());
     }
@@ -110,6 +130,30 @@ fn draws_follow_their_seed() {
 }
 
 #[test]
+fn texts_end_where_they_must_and_say_why() {
+    let place = Workplace::new();
+    let (model, tokenizer) = load(&place.path("model"), &ComputeDevice::cpu());
+    let prompt = tokenizer.encode("a round", true).expect("ids");
+    let end = |most| streamed(&model, &tokenizer, &prompt, &greedy(most)).1;
+    assert_eq!(end(0), Some(TextEnd::MaxTokens));
+    assert_eq!(end(3), Some(TextEnd::MaxTokens));
+    let drawn =
+        TextSettings { sampling: Sampling { temperature: 1.0, ..Sampling::default() }, max_tokens: 1000, seed: 1 };
+    let mut ends: Vec<_> =
+        (0..20).map(|seed| streamed(&model, &tokenizer, &prompt, &TextSettings { seed, ..drawn.clone() }).1).collect();
+    ends.dedup();
+    assert!(ends.contains(&Some(TextEnd::Positions)) || ends.contains(&Some(TextEnd::Model)), "{ends:?}");
+
+    // Interrupted after two tokens it gives what it held back, and nothing more.
+    let mut stream = TextStream::new(&model.transformer, &tokenizer, &prompt, greedy(9)).expect("a prompt");
+    let mut calls = 0;
+    while let Some(_part) = block_on(stream.next(|| calls >= 2)).expect("a device") {
+        calls += 1;
+    }
+    assert_eq!((calls, stream.tokens(), stream.end()), (3, 2, Some(TextEnd::Interrupted)));
+}
+
+#[test]
 fn stop_tokens_end_the_text() {
     let place = Workplace::new();
     for device in devices() {
@@ -137,9 +181,11 @@ fn streams_of_broken_characters_are_whole_in_the_end() {
     let mut whole = 0;
     for seed in 0..40 {
         let ids = continued(&tiny, &prompt, &sampling, tokenizer.eos_ids(), seed, 12);
-        let mut decoder = StreamDecoder::new(&tokenizer, &prompt, true);
-        let mut parts: Vec<String> = ids.iter().filter_map(|&id| decoder.push(id).expect("text")).collect();
-        parts.extend(decoder.finish().expect("text"));
+        let settings = TextSettings { sampling: sampling.clone(), max_tokens: 12, seed };
+        let (parts, end) = streamed(&tiny, &tokenizer, &prompt, &settings);
+        assert_eq!(end, Some(if ids.len() < 12 { TextEnd::Model } else { TextEnd::MaxTokens }));
+        let stream = TextStream::new(&tiny.transformer, &tokenizer, &prompt, settings).expect("a prompt");
+        assert_eq!(block_on(stream.whole()).expect("text"), tokenizer.decode(&ids, true).expect("text"));
         let all = tokenizer.decode(&[&prompt[..], &ids].concat(), true).expect("text");
         if !all.contains('\u{fffd}') {
             assert_eq!(format!("é 😀{}", parts.concat()), all);

@@ -112,17 +112,17 @@ fn low_rank_products_equal_the_composed_ones_forward_and_backward() {
                 let a = random(&mut stream, [rank, inputs], &device);
                 let b = random(&mut stream, [outputs, rank], &device);
                 let dy = random(&mut stream, [tokens, outputs], &device);
-                let onto = random(&mut stream, [tokens, outputs], &device);
+                let residual = random(&mut stream, [tokens, outputs], &device);
                 type Op<'a> = &'a dyn Fn([Tensor<2>; 4]) -> Tensor<2>;
                 let run = |op: Op| {
-                    let leaves = [&onto, &x, &a, &b].map(|leaf| Tensor::from_inner(leaf.clone()).require_grad());
+                    let leaves = [&residual, &x, &a, &b].map(|leaf| Tensor::from_inner(leaf.clone()).require_grad());
                     let y = op(leaves.clone());
                     let grads = (y.clone() * Tensor::from_inner(dy.clone())).sum().backward();
-                    let [donto, dx, da, db] = leaves.map(|leaf| leaf.grad(&grads).expect("tracked"));
-                    [("y", y.inner()), ("donto", donto), ("dx", dx), ("da", da), ("db", db)]
+                    let [dresidual, dx, da, db] = leaves.map(|leaf| leaf.grad(&grads).expect("tracked"));
+                    [("y", y.inner()), ("dresidual", dresidual), ("dx", dx), ("da", da), ("db", db)]
                 };
-                let actual = run(&|[onto, x, a, b]| kernel::low_rank(onto, x, a, b, 0.5));
-                let expected = run(&|[onto, x, a, b]| low_rank::composed(onto, x, a, b, 0.5));
+                let actual = run(&|[residual, x, a, b]| kernel::low_rank(residual, x, a, b, 0.5));
+                let expected = run(&|[residual, x, a, b]| low_rank::composed(residual, x, a, b, 0.5));
                 // Sums of sums: errors grow with the longest of each.
                 let atol = 2e-5 * ((rank * tokens.max(inputs).max(outputs)) as f32).sqrt();
                 for ((name, actual), (_, expected)) in actual.into_iter().zip(expected) {
@@ -130,8 +130,8 @@ fn low_rank_products_equal_the_composed_ones_forward_and_backward() {
                     assert_eq!(actual.dims(), expected.dims(), "{what}");
                     assert_close(&what, &values(actual), &values(expected), 1e-5, atol);
                 }
-                let plain = values(kernel::low_rank(onto.clone(), x.clone(), a.clone(), b.clone(), 0.5));
-                let twin = values(low_rank::composed(onto, x, a, b, 0.5));
+                let plain = values(kernel::low_rank(residual.clone(), x.clone(), a.clone(), b.clone(), 0.5));
+                let twin = values(low_rank::composed(residual, x, a, b, 0.5));
                 assert_close("without gradients", &plain, &twin, 1e-5, atol);
             }
         }
@@ -143,15 +143,15 @@ fn only_what_is_tracked_gets_a_gradient() {
     for device in devices() {
         let mut stream = Stream::new(5, "tracked");
         let mut leaf = |dims| Tensor::from_inner(random(&mut stream, dims, &device));
-        let (x, a, b, onto) = (leaf([9, 12]), leaf([4, 12]), leaf([8, 4]), leaf([9, 8]));
+        let (x, a, b, residual) = (leaf([9, 12]), leaf([4, 12]), leaf([8, 4]), leaf([9, 8]));
         let tracked = x.clone().require_grad();
-        let grads = kernel::low_rank(onto.clone(), tracked.clone(), a.clone(), b.clone(), 2.0).sum().backward();
+        let grads = kernel::low_rank(residual.clone(), tracked.clone(), a.clone(), b.clone(), 2.0).sum().backward();
         let ones = Tensor::from_inner(Tensor::ones([9, 8], &device.handle));
         let expected: Tensor<2> = ones.matmul(b.clone()).matmul(a.clone()) * 2.0;
         let actual = values(tracked.grad(&grads).expect("tracked"));
         assert_close("dx alone", &actual, &values(expected.inner()), 1e-5, 1e-4);
         let tracked = b.require_grad();
-        let grads = kernel::low_rank(onto, x.clone(), a.clone(), tracked.clone(), 2.0).sum().backward();
+        let grads = kernel::low_rank(residual, x.clone(), a.clone(), tracked.clone(), 2.0).sum().backward();
         assert_eq!(tracked.grad(&grads).expect("tracked").dims(), [8, 4]);
     }
 }

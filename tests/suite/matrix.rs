@@ -59,9 +59,9 @@ fn products_equal_those_of_unpacked_matrices() {
                         assert_close(&what, &values(actual), &expected, 1e-5, atol);
                         // One row for all, and a row for each.
                         for added in [1, tokens] {
-                            let addend = device.floats(normals(&mut stream, added * outer), [added, outer]);
-                            let actual = matrix.linear_by(x.clone(), Some(addend.clone()), along, variant);
-                            let expected = matrix::composed(x.clone(), &matrix, along) + addend;
+                            let bias = device.floats(normals(&mut stream, added * outer), [added, outer]);
+                            let actual = matrix.linear_by(x.clone(), Some(bias.clone()), along, variant);
+                            let expected = matrix::composed(x.clone(), &matrix, along) + bias;
                             assert_close(&format!("{what} + {added}"), &values(actual), &values(expected), 1e-5, atol);
                         }
                     }
@@ -85,20 +85,20 @@ fn gradients_of_products_equal_those_of_unpacked_matrices() {
                 let dense = if along { dense.transpose() } else { dense };
                 // Nothing added, one row to all, and a row to each.
                 for added in [None, Some(1), Some(tokens)] {
-                    let addend = added.map(|rows| device.floats(normals(&mut stream, rows * outer), [rows, outer]));
+                    let bias = added.map(|rows| device.floats(normals(&mut stream, rows * outer), [rows, outer]));
                     type Op<'a> = &'a dyn Fn(Tensor<2>, Option<Tensor<2>>) -> Tensor<2>;
                     let gradients = |op: Op| {
                         let leaf = |tensor: &Tensor<2>| Tensor::from_inner(tensor.clone()).require_grad();
-                        let (x, addend) = (leaf(&x), addend.as_ref().map(leaf));
-                        let y = op(x.clone(), addend.clone());
+                        let (x, bias) = (leaf(&x), bias.as_ref().map(leaf));
+                        let y = op(x.clone(), bias.clone());
                         let gradients = (y * Tensor::from_inner(weights.clone())).sum().backward();
                         let of = |leaf: Tensor<2>| values(leaf.grad(&gradients).expect("a gradient"));
-                        (of(x), addend.map(of).unwrap_or_default())
+                        (of(x), bias.map(of).unwrap_or_default())
                     };
-                    let actual = gradients(&|x, addend| matrix.linear(x, addend, along));
-                    let expected = gradients(&|x, addend| {
+                    let actual = gradients(&|x, bias| matrix.linear(x, bias, along));
+                    let expected = gradients(&|x, bias| {
                         let y = x.matmul(dense.clone());
-                        addend.map_or(y.clone(), |addend| y + addend)
+                        bias.map_or(y.clone(), |bias| y + bias)
                     });
                     let what = format!("{name} along {along} plus {added:?}");
                     assert_close(&what, &actual.0, &expected.0, 1e-5, 2e-4);

@@ -167,3 +167,42 @@ fn without_a_display_the_window_says_so() {
         assert_eq!(told.lines().count(), 1, "{told}");
     }
 }
+
+/// Files are as private, or as shared, as the user asks all programs to make them.
+#[cfg(unix)]
+#[test]
+fn files_are_made_under_the_umask() {
+    use std::os::unix::fs::PermissionsExt;
+
+    fn below(folder: &Path, found: &mut Vec<(std::path::PathBuf, u32)>) {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let metadata = std::fs::metadata(&path).expect("metadata");
+            found.push((path.clone(), metadata.permissions().mode() & 0o777));
+            if metadata.is_dir() {
+                below(&path, found);
+            }
+        }
+    }
+
+    let place = Workplace::new();
+    for (umask, file, folder) in [("077", 0o600, 0o700), ("002", 0o664, 0o775)] {
+        let config = place.config(&format!("out-{umask}"));
+        let script = format!(
+            "umask {umask}; exec {} train --quiet --device cpu --steps 2 --model {} --data {} --out {}",
+            env!("CARGO_BIN_EXE_agoge"),
+            text(&config.model),
+            text(&config.data),
+            text(&config.out)
+        );
+        let output = std::process::Command::new("sh").args(["-c", &script]).output().expect("a shell");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut found = Vec::new();
+        below(&config.out, &mut found);
+        assert!(found.len() >= 8, "{found:?}");
+        for (path, mode) in found {
+            let expected = if path.is_dir() { folder } else { file };
+            assert_eq!(mode, expected, "{:o} of {} under {umask}", mode, path.display());
+        }
+    }
+}

@@ -6,7 +6,7 @@ use agoge::{
     config::{Quantize, RunConfig},
     device::ComputeDevice,
     kernel::{AdamW, Matrix, Packing},
-    method::{self, Method, Setup, adapter::Adapter, delta::Delta, sides::Sides},
+    method::{self, Setup, Training, adapter::Adapter, change::Change, switch::SwitchableAdapters},
     model::{Keeping, Parameter, Pretrained, classifier::Purpose, weights::Weights},
     train::{objective::Prepared, step::optimizer_step},
 };
@@ -82,7 +82,7 @@ fn settings(step: i32) -> AdamW {
 }
 
 /// Losses of some steps, and the logits that the method leaves.
-fn trained(model: &mut Pretrained, name: &str) -> (Vec<f32>, Vec<f32>, Box<dyn Method>) {
+fn trained(model: &mut Pretrained, name: &str) -> (Vec<f32>, Vec<f32>, Training) {
     let target_modules = agoge::config::List(vec!["all-linear".to_owned()]);
     let config = RunConfig { lora_rank: 4, density: 0.2, target_modules, ..RunConfig::default() }.method_config();
     let entry = method::find(name).expect("a method");
@@ -95,7 +95,7 @@ fn trained(model: &mut Pretrained, name: &str) -> (Vec<f32>, Vec<f32>, Box<dyn M
             let recompute = t % 2 == 0;
             let outcome = optimizer_step(
                 &mut model.transformer,
-                &mut *method,
+                &mut method,
                 std::slice::from_ref(&batch),
                 t,
                 &step,
@@ -111,7 +111,9 @@ fn trained(model: &mut Pretrained, name: &str) -> (Vec<f32>, Vec<f32>, Box<dyn M
 
 #[test]
 fn methods_train_on_quantized_weights() {
-    for (name, packing) in [("sparta", Packing::Q8), ("sparta", Packing::Q4), ("lora", Packing::Q4)] {
+    for (name, packing) in
+        [("sparta", Packing::Q8), ("sparta", Packing::Q4), ("lora", Packing::Q4), ("dora", Packing::Q8)]
+    {
         let [mut quantized, mut plain] = pair("llama-tied", packing);
         let before = weights(&quantized);
         let (losses, outputs, _method) = trained(&mut quantized, name);
@@ -150,11 +152,14 @@ fn a_quantized_run_makes_an_adapter_for_quantized_weights() {
     let adapter = Adapter::read(&config.out).expect("an adapter");
     let mut model = load_from(&config, gpu());
     let (before, bare) = (weights(&model), logits(&model, gpu()));
-    let mut sides =
-        Sides::apply(vec![(Adapter::read(&config.out).expect("an adapter"), 1.0)], &mut model, gpu().clone())
-            .expect("its own model");
+    let mut adapters = SwitchableAdapters::apply(
+        vec![(Adapter::read(&config.out).expect("an adapter"), 1.0)],
+        &mut model,
+        gpu().clone(),
+    )
+    .expect("its own model");
     assert_ne!(logits(&model, gpu()), bare);
-    sides.toggle(&mut model).expect("off");
+    adapters.toggle(&mut model).expect("off");
     assert_eq!(weights(&model), before);
     assert!(model.transformer.parameters().iter().any(|p| p.value().is_quantized()));
 
@@ -163,14 +168,14 @@ fn a_quantized_run_makes_an_adapter_for_quantized_weights() {
     let arguments = ["merge", "--device", "cpu", "--model", text(&config.model), "--adapter", text(&config.out)];
     agoge(&[&arguments[..], &["--out", text(&merged)]].concat());
     let (result, plain) = (Weights::open(&merged).expect("merged"), Weights::open(&config.model).expect("a model"));
-    let changes: BTreeMap<String, Delta> = adapter
-        .deltas(&model.transformer)
+    let changes: BTreeMap<String, Change> = adapter
+        .changes(&model.transformer)
         .expect("deltas")
         .into_iter()
-        .map(|change| (change.name, change.delta))
+        .map(|change| (change.name, change.change))
         .collect();
     let mut expected = Packing::Q8.rounded(&plain.floats(LINEAR).expect("floats"));
-    let Delta::Sparse { indices, values } = &changes[LINEAR] else { panic!("a sparse change") };
+    let Change::Sparse { indices, values } = &changes[LINEAR] else { panic!("a sparse change") };
     indices.iter().zip(values).for_each(|(&index, value)| expected[index as usize] += value);
     assert_eq!(result.floats(LINEAR).expect("floats"), expected);
 }

@@ -2,11 +2,11 @@
 //! real data.
 
 use agoge::{
-    config::{Recompute, RunConfig, Schedule},
+    config::{Quantize, Recompute, RunConfig, Schedule, Task},
     device::ComputeDevice,
     event::{Command, Ending, Event},
-    method::adapter::Adapter,
-    model::Pretrained,
+    method::{self, Calibrate, METHODS, MethodEntry, Pending, Setup, Training, adapter::Adapter},
+    model::{Pretrained, Transformer},
     train::{checkpoint, evaluate::evaluate},
 };
 use pollster::block_on;
@@ -21,8 +21,17 @@ use crate::{
 
 /// Trains once straight and once stopped after `stop` steps and resumed; everything that is left must be the same.
 fn assert_resumes_exactly(what: &str, device: &ComputeDevice, stop: u64, change: impl Fn(&mut RunConfig)) {
+    assert_resumes_exactly_in(&Workplace::new(), what, device, stop, change);
+}
+
+fn assert_resumes_exactly_in(
+    place: &Workplace,
+    what: &str,
+    device: &ComputeDevice,
+    stop: u64,
+    change: impl Fn(&mut RunConfig),
+) {
     let what = format!("{what} on {}", device.facts.backend);
-    let place = Workplace::new();
     let (mut straight, mut resumed) = (place.config("straight"), place.config("resumed"));
     change(&mut straight);
     change(&mut resumed);
@@ -68,11 +77,112 @@ fn a_resumed_run_is_the_same_run() {
     }
 }
 
+/// Every method, started from an adapter of its own: 20 steps without a break, and 10 and 10.
+fn assert_resume_from_adapters(
+    what: &str,
+    device: &ComputeDevice,
+    entries: &[MethodEntry],
+    change: impl Fn(&mut RunConfig),
+) {
+    for entry in entries {
+        let place = Workplace::labelled();
+        let settings = |config: &mut RunConfig| {
+            (config.method, config.lora_rank, config.eval_steps) = (entry.name.into(), 4, 0);
+            (config.task, config.data, config.steps) = (Task::Classify, place.path("classes"), 20);
+            if entry.budget.is_none() {
+                (config.target_modules, config.density) = (names(&[]), 0.0);
+            }
+            change(config);
+        };
+        let mut first = place.config("first");
+        settings(&mut first);
+        first.steps = 3;
+        train(&first, device);
+        assert_resumes_exactly_in(&place, &format!("{what}: {}", entry.name), device, 10, |config| {
+            settings(config);
+            config.init_adapter = first.out.clone();
+        });
+    }
+}
+
+#[test]
+fn a_resumed_run_that_began_with_an_adapter_is_the_same_run() {
+    let sparse: Vec<_> = METHODS.iter().filter(|entry| entry.reads("mask")).collect();
+    assert!(!sparse.is_empty());
+    for device in devices() {
+        assert_resume_from_adapters("from an adapter", &device, METHODS, |_| {});
+        if !device.is_cpu() {
+            // On the CPU device all weights are in f32.
+            assert_resume_from_adapters("quantized", &device, METHODS, |config| config.quantize = Quantize::Q8);
+        }
+    }
+}
+
+#[test]
+fn a_resumed_run_keeps_a_stored_mask() {
+    for device in devices() {
+        for mask in ["magnitude-low", "magnitude-high", "gradient"] {
+            let masked = |config: &mut RunConfig| (config.mask, config.steps) = (mask.into(), 12);
+            assert_resumes_exactly(mask, &device, 6, masked);
+            if !device.is_cpu() {
+                assert_resumes_exactly(&format!("{mask}, quantized"), &device, 6, |config| {
+                    masked(config);
+                    config.quantize = Quantize::Q8;
+                });
+            }
+        }
+    }
+    // From an adapter whose masks are stored.
+    let place = Workplace::new();
+    let first = RunConfig { mask: "gradient".into(), steps: 3, ..place.config("first") };
+    for device in devices() {
+        let first = RunConfig { out: place.path(&device.facts.backend), ..first.clone() };
+        train(&first, &device);
+        assert_resumes_exactly("from stored masks", &device, 10, |config| {
+            (config.init_adapter, config.steps) = (first.out.clone(), 20);
+        });
+    }
+}
+
+/// A look at the data that must not happen.
+struct Never;
+
+impl Calibrate for Never {
+    fn gradients<'a>(&'a self, _: &'a mut Transformer, _: &'a [String]) -> Pending<'a, Vec<Vec<f32>>> {
+        panic!("the mask is in the checkpoint")
+    }
+}
+
+#[test]
+fn a_mask_by_gradients_is_not_chosen_again_on_resume() {
+    let place = Workplace::new();
+    let config = RunConfig { mask: "gradient".into(), steps: 2, ..place.config("out") };
+    let device = ComputeDevice::cpu();
+    let (run, _) = train(&config, &device);
+    let (_, newest) = checkpoint::list(&config.out.join("checkpoints")).pop().expect("a checkpoint");
+    let (_, state) = checkpoint::read(&newest).expect("a whole checkpoint");
+    let mut base = Pretrained::load(&config.model, &device).expect("a model");
+    let method_config = config.method_config();
+    let mut setup = Setup::new(&method_config, &device, config.seed);
+    setup.calibrate = Some(&Never);
+    setup.state = Some(&state);
+    let entry = method::find(&config.method).expect("a method");
+    let resumed = block_on(method::start(entry, &mut setup, &mut base.transformer)).expect("a start");
+    let masks = |training: &Training, base: &Pretrained| -> Vec<Vec<i32>> {
+        let indices = training.state(&base.transformer).indices.into_iter();
+        indices.map(|(_, indices)| indices.to_data().iter::<i32>().collect()).collect()
+    };
+    assert_eq!(masks(&resumed, &base), masks(run.training(), &run.inputs().base));
+    assert_eq!(crate::fixture::weights(&base), crate::fixture::weights(&run.inputs().base));
+}
+
 #[test]
 fn recomputation_changes_nothing_but_memory() {
     let place = Workplace::new();
     for device in devices() {
-        for (method, lora_dropout) in [("sparta", 0.0), ("lora", 0.0), ("lora", 0.3), ("full", 0.0)] {
+        for (method, lora_dropout) in
+            [("sparta", 0.0), ("lora", 0.0), ("lora", 0.3), ("dora", 0.0), ("dora", 0.3), ("full", 0.0)]
+        {
             let run = |grad_checkpointing| {
                 let out =
                     place.path(&format!("{method}-{lora_dropout}-{grad_checkpointing:?}-{}", device.facts.backend));
@@ -128,6 +238,26 @@ fn resuming_a_finished_run_adds_nothing() {
             _ => None,
         });
         assert_eq!(best, Some(least));
+    }
+}
+
+#[test]
+fn a_padding_id_outside_the_vocabulary_is_as_good_as_any() {
+    for device in devices() {
+        let place = Workplace::new();
+        let path = place.path("model/config.json");
+        let mut json: serde_json::Value = serde_json::from_slice(&read(&path)).expect("JSON");
+        let mut told = Vec::new();
+        for pad in [None, Some(67u32), Some(1_000_000), Some(u32::MAX)] {
+            json["pad_token_id"] = pad.into();
+            std::fs::write(&path, json.to_string()).expect("written");
+            let out = place.path(&format!("out-{pad:?}"));
+            let (run, events) = train(&RunConfig { out, steps: 3, ..place.config("") }, &device);
+            let rows: Vec<usize> = run.inputs().dataset.train.lengths();
+            assert!(rows.iter().min() < rows.iter().max(), "rows of one length need no padding");
+            told.push((steps(&events), evaluations(&events)));
+        }
+        assert!(told.iter().all(|one| *one == told[0]), "{}: {told:?}", device.facts.backend);
     }
 }
 
@@ -274,7 +404,7 @@ fn a_real_model_learns_real_text() {
         ..place.config("out")
     };
     let (run, events) = train(&config, &ComputeDevice::cpu());
-    let trained: usize = run.method().trained().iter().map(|tensor| tensor.trained).sum();
+    let trained: usize = run.training().trained().iter().map(|tensor| tensor.trained).sum();
     assert_eq!(trained, 2600, "1 % of 260,032");
     let judged = evaluations(&events);
     let [(0, before), (60, after)] = judged[..] else { panic!("{judged:?}") };

@@ -11,7 +11,7 @@ use agoge::{
         AdamW, Matrix, Packing,
         matrix::{self, split::row_blocks, write::Step},
     },
-    method::{self, Method, Setup, Sparta, adapter::Adapter, mask, stack::AdapterStack},
+    method::{self, Setup, adapter::Adapter, mask, stack::AdapterStack},
     model::{Keeping, Pretrained, Role, classifier::Purpose, save},
     rng::Stream,
     train::{objective::Prepared, step::optimizer_step},
@@ -23,7 +23,7 @@ use serde_json::json;
 
 use crate::{
     fixture::{TINY, Workplace, names, read, steps, train},
-    golden::case::Case,
+    golden::case::{Case, train_entries},
     packed::{batch, rounded},
     support::{assert_close, devices, gpu},
 };
@@ -220,14 +220,14 @@ fn logits_and_every_gradient_are_the_golden_ones() -> Result<()> {
                 }
                 let of = |p: &agoge::model::Parameter| (p.name.clone(), (0..p.len() as u32).collect::<Vec<u32>>());
                 let masks: Vec<_> = model.transformer.parameters().into_iter().map(of).collect();
-                let mut sparta = Sparta::with_indices(masks.clone(), &mut model.transformer, &device)?;
+                let mut sparta = block_on(train_entries(masks.clone(), &mut model.transformer, &device))?;
                 sparta.attach(&mut model.transformer, 0);
                 let prepared = Prepared::new(&batch, &model.transformer, &device);
                 let hidden = model.transformer.hidden(prepared.ids.clone(), &prepared.layout);
                 // Some positions at a time, as well: each piece goes through all blocks.
                 let loss = prepared.loss_sum_by_rows(&model.transformer, hidden, 5);
                 sparta.collect(&mut loss.div_scalar(prepared.target_tokens as f64).backward());
-                for ((name, _), gradient) in masks.iter().zip(sparta.gradients()) {
+                for ((name, _), gradient) in masks.iter().zip(sparta.tensors().gradients()) {
                     let what = format!("{} {} {name}", case.name(), device.facts.backend);
                     assert_close(&what, &values(gradient), &case.floats(&format!("grad.{name}"))?, rtol, atol);
                 }
@@ -244,7 +244,7 @@ fn the_golden_trajectory_is_followed() -> Result<()> {
         for mut model in in_blocks(&case, &device)? {
             let trained = case.trained(&model.transformer)?.into_iter();
             let masks = trained.map(|(name, indices, _)| (name, indices)).collect();
-            let mut sparta = Sparta::with_indices(masks, &mut model.transformer, &device)?;
+            let mut sparta = block_on(train_entries(masks, &mut model.transformer, &device))?;
             let mut losses = Vec::new();
             for (step, settings) in (0..).zip(case.steps()?) {
                 let batch = case.batch(step as usize)?;
@@ -265,7 +265,7 @@ fn trained(mut model: Pretrained, device: &ComputeDevice) -> Vec<Vec<f32>> {
     let matrices = model.transformer.parameters().into_iter().filter(|p| p.dims.len() == 2);
     let masks = matrices.map(|p| (p.name.clone(), mask::draw(3, &p.name, p.len(), p.len() / 7))).collect();
     let before = table(&model);
-    let mut sparta = Sparta::with_indices(masks, &mut model.transformer, device).expect("masks");
+    let mut sparta = block_on(train_entries(masks, &mut model.transformer, device)).expect("masks");
     let mut losses = Vec::new();
     for step in 0..6 {
         let (window, settings) = ([batch(&model, step)], optimizer(step as i32 + 1));
@@ -360,10 +360,10 @@ fn a_run_and_its_adapters_are_those_of_the_whole_model() {
             let mut base = Pretrained::load(&place.path("model"), device).expect("a model");
             let before = logits(&base, device);
             let count = blocks(&base);
-            let stack = AdapterStack::fold(&stacked, &mut base, device).expect("a stack");
+            let stack = AdapterStack::merge(&stacked, &mut base, device).expect("a stack");
             assert_eq!(blocks(&base), count, "what has changed is kept in as many blocks");
             let with = logits(&base, device);
-            stack.take_off(&mut base.transformer);
+            stack.unmerge(&mut base.transformer);
             assert_eq!(logits(&base, device), before);
             with
         });
@@ -399,21 +399,20 @@ fn a_low_rank_change_of_a_head_is_folded_and_trained_in_blocks() {
         let [blocked, whole] = devices.each_ref().map(|device| {
             let mut base = load(device);
             let before = logits(&base, device);
-            let stack = AdapterStack::fold(&[(&adapter, 1.0)], &mut base, device).expect("a stack");
+            let stack = AdapterStack::merge(&[(&adapter, 1.0)], &mut base, device).expect("a stack");
             let folded = logits(&base, device);
-            stack.take_off(&mut base.transformer);
+            stack.unmerge(&mut base.transformer);
             assert_eq!(logits(&base, device), before);
             assert_ne!(folded, before);
             // Going on from it: it is trained beside the head.
             let config = RunConfig { method: "lora".into(), lora_dropout: 0.1, ..RunConfig::default() }.method_config();
             let mut setup = Setup::new(&config, device, 0);
-            setup.initial = adapter.deltas(&base.transformer).expect("deltas");
+            setup.initial = adapter.changes(&base.transformer).expect("deltas");
             let entry = method::find("lora").expect("lora");
             let mut method = block_on(method::start(entry, &mut setup, &mut base.transformer)).expect("a start");
             assert_close("beside", &logits(&base, device), &folded, 1e-4, 1e-4);
             let (window, model) = ([batch(&base, 1)], &mut base.transformer);
-            let outcome =
-                optimizer_step(model, &mut *method, &window, 0, &optimizer(1), false, device).expect("a step");
+            let outcome = optimizer_step(model, &mut method, &window, 0, &optimizer(1), false, device).expect("a step");
             (folded, values(outcome.loss), values(outcome.squared_norm), logits(&base, device))
         });
         let what = &device.facts.backend;

@@ -96,7 +96,7 @@ fn step(folder: &std::path::Path, config: &RunConfig, in_pieces: bool, device: &
     let number = |tensor: burn::tensor::Tensor<1>| tensor.into_data().iter::<f32>().next().expect("a number");
     if in_pieces {
         let window = [batch()];
-        let outcome = optimizer_step(&mut base.transformer, &mut *method, &window, 0, &SETTINGS, false, device);
+        let outcome = optimizer_step(&mut base.transformer, &mut method, &window, 0, &SETTINGS, false, device);
         let outcome = outcome.expect("a step");
         return [number(outcome.loss), number(outcome.squared_norm)];
     }
@@ -106,7 +106,7 @@ fn step(folder: &std::path::Path, config: &RunConfig, in_pieces: bool, device: &
     let loss = prepared.loss_sum_by_rows(&base.transformer, hidden, usize::MAX) / prepared.target_tokens as f64;
     method.collect(&mut loss.backward());
     method.detach(&mut base.transformer);
-    let norm = method::update(&mut *method, &mut base.transformer, &SETTINGS).expect("gradients");
+    let norm = method.update(&mut base.transformer, &SETTINGS).expect("gradients");
     [number(loss.inner()), number(norm)]
 }
 
@@ -131,5 +131,18 @@ fn a_head_that_goes_there_and_back_in_pieces_gives_the_same_step() {
                 assert_close(&what, &pieces, &whole, 1e-4, 0.0);
             }
         }
+    }
+}
+
+#[test]
+fn a_step_copies_nothing_that_it_writes_in_place() {
+    let place = Workplace::new();
+    place.write("config.json", &WIDE.replace("TIED", "false"));
+    let folder = place.path("");
+    for method in ["sparta", "lora", "full"] {
+        let config = RunConfig { method: method.into(), density: 0.1, lora_rank: 2, ..RunConfig::default() };
+        let before = agoge::kernel::copies_before_writing();
+        step(&folder, &config, true, gpu());
+        assert_eq!(agoge::kernel::copies_before_writing(), before, "{method}");
     }
 }

@@ -6,7 +6,7 @@ use agoge::{
     config::{HeadStart, List, RunConfig, Task},
     device::ComputeDevice,
     event::Event,
-    method::{adapter::Adapter, delta::Delta},
+    method::{adapter::Adapter, change::Change},
     model::{Pretrained, weights::Weights},
 };
 use serde_json::Value;
@@ -18,7 +18,7 @@ use crate::{
     support::devices,
 };
 
-const METHODS: [&str; 4] = ["sparta", "lora", "full", "head"];
+const METHODS: [&str; 5] = ["sparta", "lora", "dora", "full", "head"];
 
 /// A short run that tells two classes apart.
 fn classifying(place: &Workplace, model: &str, method: &str) -> RunConfig {
@@ -28,7 +28,11 @@ fn classifying(place: &Workplace, model: &str, method: &str) -> RunConfig {
         task: Task::Classify,
         method: method.into(),
         lora_rank: 4,
-        target_modules: if matches!(method, "sparta" | "lora") { names(&["all-linear"]) } else { List(Vec::new()) },
+        target_modules: if matches!(method, "sparta" | "lora" | "dora") {
+            names(&["all-linear"])
+        } else {
+            List(Vec::new())
+        },
         steps: 30,
         learning_rate: 1e-2,
         ..place.config(&format!("runs/{model}-{method}"))
@@ -52,7 +56,7 @@ fn every_method_learns_to_classify_with_decoders_and_encoders() {
             let (run, events) = train(&config, &ComputeDevice::cpu());
             let losses = losses(&events);
             assert!(losses[29] < 0.9 * losses[0], "{model} {method}: loss {} to {}", losses[0], losses[29]);
-            let trained = run.method().trained();
+            let trained = run.training().trained();
             let head = run.inputs().base.transformer.head.classifier_names();
             for name in &head {
                 let whole = trained.iter().find(|tensor| tensor.name == *name).expect("the head is trained");
@@ -173,8 +177,8 @@ fn masks_are_chosen_as_asked_on_both_devices() {
             assert!(losses[7] < losses[0], "{mask}: {losses:?}");
             let adapter = Adapter::read(&config.out).expect("an adapter");
             let mut values = Vec::new();
-            for change in adapter.deltas(&run.inputs().base.transformer).expect("deltas") {
-                let Delta::Sparse { indices, .. } = change.delta else { panic!("{mask} is sparse") };
+            for change in adapter.changes(&run.inputs().base.transformer).expect("deltas") {
+                let Change::Sparse { indices, .. } = change.change else { panic!("{mask} is sparse") };
                 let stored = original.floats(&change.name).expect("a tensor");
                 assert_eq!(indices.len(), (0.1 * stored.len() as f64).round() as usize, "{mask} {}", change.name);
                 values.extend(indices.iter().map(|&index| f64::from(stored[index as usize].abs())));
@@ -200,6 +204,7 @@ fn a_run_goes_on_from_an_adapter_of_another_program() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     for (folder, method) in [
         ("train-lora/adapter-peft", "lora"),
+        ("../golden-methods/train-dora/adapter-peft", "dora"),
         ("train-shira/adapter-peft", "sparta"),
         ("train-sparta/adapter-peft-sparta", "sparta"),
     ] {

@@ -6,10 +6,10 @@ use std::{
 };
 
 use agoge::{
-    desk::follower::{Follower, News},
     event::{Event, Metrics},
     rng::Stream,
-    train::journal::{EVENTS, Journal},
+    train::event_log::{EVENTS, EventLog},
+    workers::follower::{Follower, News},
 };
 use tempfile::TempDir;
 
@@ -47,8 +47,8 @@ fn all(follower: &mut Follower) -> News {
 }
 
 fn write(out: &Path, events: &[Event]) {
-    let mut journal = Journal::open(out, u64::MAX).expect("a record");
-    events.iter().for_each(|event| journal.write(event).expect("written"));
+    let mut log = EventLog::open(out, u64::MAX).expect("a record");
+    events.iter().for_each(|event| log.write(event).expect("written"));
 }
 
 fn story(steps: u64) -> Vec<Event> {
@@ -88,7 +88,7 @@ fn figures_and_events_come_in_order_once() {
     assert_eq!(names(&all(&mut follower).events), names(&told[10..]));
     assert_eq!(follower.look(), (None, false), "nothing is no news");
     // A run that goes on from an earlier step makes what was heard void.
-    drop(Journal::open(folder.path(), 12).expect("a record"));
+    drop(EventLog::open(folder.path(), 12).expect("a record"));
     let again = all(&mut follower);
     assert!(again.anew);
     assert_eq!(names(&again.events), names(&told.iter().filter(|e| e.step() <= Some(12)).cloned().collect::<Vec<_>>()));

@@ -1,5 +1,5 @@
-//! The live window, driven as a person would: the real application on a software adapter, with the real desk behind it or
-//! with scripted replies.
+//! The live window, driven by clicks and keys: the real application on a software adapter, with the real workers behind it
+//! or with scripted replies.
 
 mod records;
 mod runs;

@@ -1,4 +1,4 @@
-//! The window on folders of runs, through the real desk: whole records, and damaged ones.
+//! The window on folders of runs, read by the real workers: complete records, and damaged ones.
 
 use std::{io::Write, path::Path, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     scripted::{events, finished},
 };
 
-/// Writes what a run tells into `folder`, as the run itself does.
+/// Writes the events of a run into `folder`, as the run itself does.
 fn record(folder: &Path, events: &[Event]) {
     std::fs::create_dir_all(folder).expect("a folder");
     let mut files = [String::new(), String::new()];
@@ -37,7 +37,8 @@ fn recorded_runs_are_found_and_compared() {
     let mut window = open(&[], true, &[&first, &second]);
     window.until("both records", |harness| {
         let runs = harness.state().runs();
-        runs.len() == 2 && runs.iter().all(|run| matches!(run.status, Status::Over(_)) && run.steps.places.len() == 200)
+        runs.len() == 2
+            && runs.iter().all(|run| matches!(run.status, Status::Over(_)) && run.steps.positions.len() == 200)
     });
     window.click("Compare");
     assert_eq!(window.harness.query_all_by_label("1,345,150 (1.00 %)").count(), 2);
@@ -50,19 +51,19 @@ fn recorded_runs_are_found_and_compared() {
             .map(|rect| rect.top())
             .fold(f32::INFINITY, f32::min)
     };
-    assert!(top("sparta") < top("lora"), "the better one stands first");
+    assert!(top("sparta") < top("lora"), "the better one comes first");
 }
 
 #[test]
 fn random_bytes_in_a_record_never_stop_the_window() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = folder.path().join("damaged");
-    let told = events("sparta", 1_345_150, 50, (3.2, 1.1));
-    record(&run, &told);
+    let events = events("sparta", 1_345_150, 50, (3.2, 1.1));
+    record(&run, &events);
     let mut window = open(&[], true, &[&run]);
-    window.until("the record", |harness| harness.state().runs().iter().any(|run| run.steps.places.len() == 50));
+    window.until("the record", |harness| harness.state().runs().iter().any(|run| run.steps.positions.len() == 50));
     let mut stream = Stream::new(7, "damage");
-    let line = serde_json::to_string(&told[10]).expect("JSON");
+    let line = serde_json::to_string(&events[10]).expect("JSON");
     let append = |name: &str, bytes: &[u8]| {
         let mut file = std::fs::OpenOptions::new().append(true).open(run.join(name)).expect("the record");
         file.write_all(bytes).expect("written");
@@ -88,7 +89,7 @@ fn random_bytes_in_a_record_never_stop_the_window() {
             std::thread::sleep(Duration::from_millis(60));
         }
     }
-    // A whole line after all that is still heard.
+    // A complete line after all that is still read.
     let last = r#"{"step":9000,"loss":1.5,"tokens":1,"tokens_per_sec":1.0,"elapsed_secs":1.0,"remaining_secs":0.0,"memory_in_use_bytes":1,"memory_reserved_bytes":1}"#;
     append("metrics.jsonl", format!("\n{last}\n").as_bytes());
     window.until("the line after the damage", |harness| harness.state().runs()[0].step() >= 9000);

@@ -1,4 +1,4 @@
-//! The window with the real desk: runs of the demo inside the program on the CPU device, steered by clicks.
+//! The window with the real workers: runs of the built-in demo on the CPU device, controlled by clicks and keys.
 
 use std::{
     cell::RefCell,
@@ -10,50 +10,49 @@ use std::{
 
 use agoge::{
     demo,
-    desk::Desk,
     event::{Ending, messages::RunState},
-    window::{App, Closing, Link, Options, Pace, Remembered, RunView, Status},
+    window::{App, Closing, Link, Options, RepaintInterval, RunView, SavedState, Status},
+    workers::Workers,
 };
 use egui::accesskit::Role;
 use egui_kittest::{Harness, kittest::Queryable};
 
 use crate::scripted::options;
 
-/// A window whose desk is real.
+/// A window with the real workers.
 pub struct Real {
     pub harness: Harness<'static, App>,
     pub closing: Arc<Mutex<Closing>>,
-    desk: Rc<RefCell<Option<Desk>>>,
+    workers: Rc<RefCell<Option<Workers>>>,
 }
 
 /// Opens it with `form` on its start page.
 pub fn open(form: &[(&str, &str)], is_demo: bool, watch: &[&Path]) -> Real {
-    let mut remembered = Remembered { demo: is_demo, ..Remembered::default() };
-    remembered.form = form.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+    let mut saved = SavedState { demo: is_demo, ..SavedState::default() };
+    saved.form = form.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
     let options =
         Options { demo: demo::config(), watch: watch.iter().map(|path| path.to_path_buf()).collect(), ..options() };
-    let desk = Rc::new(RefCell::new(Some(Desk::open(|| {}))));
+    let workers = Rc::new(RefCell::new(Some(Workers::start(|| {}))));
     let closing = Arc::<Mutex<Closing>>::default();
-    let (asks, hears, decided) = (desk.clone(), desk.clone(), closing.clone());
+    let (sender, receiver, decided) = (workers.clone(), workers.clone(), closing.clone());
     let link = Link {
-        ask: Box::new(move |request| {
-            if let Some(desk) = &*asks.borrow() {
-                desk.ask(request);
+        send: Box::new(move |request| {
+            if let Some(workers) = &*sender.borrow() {
+                workers.send(request);
             }
         }),
-        hear: Box::new(move || hears.borrow().as_ref()?.hear()),
-        download: None,
+        receive: Box::new(move || receiver.borrow().as_ref()?.receive()),
+        download_folder: None,
     };
     // Tall, so that nothing has to be scrolled to.
-    let harness = Harness::builder()
-        .with_size(egui::vec2(1400.0, 2400.0))
-        .wgpu()
-        .build_eframe(move |context| App::new(&context.egui_ctx, link, options, remembered, Pace::new(false), decided));
-    Real { harness, closing, desk }
+    let harness = Harness::builder().with_size(egui::vec2(1400.0, 2400.0)).wgpu().build_eframe(move |context| {
+        App::new(&context.egui_ctx, link, options, saved, RepaintInterval::new(false), decided)
+    });
+    Real { harness, closing, workers }
 }
 
 impl Real {
-    /// Draws until `is_so`, and says what was waited for if that takes too long.
+    /// Draws until `is_so`; panics with what was waited for if that takes too long.
     pub fn until(&mut self, what: &str, is_so: impl Fn(&Harness<'static, App>) -> bool) {
         let started = Instant::now();
         while !is_so(&self.harness) {
@@ -95,8 +94,8 @@ impl Real {
 
 impl Drop for Real {
     fn drop(&mut self) {
-        if let Some(desk) = self.desk.take() {
-            desk.stop();
+        if let Some(workers) = self.workers.take() {
+            workers.stop();
         }
     }
 }
@@ -106,7 +105,7 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
-fn from_the_start_page_to_a_finished_run_and_its_use() {
+fn from_the_start_page_to_a_finished_run_and_its_adapter() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("first");
     let form = [("steps", "30"), ("eval_steps", "15"), ("sample_tokens", "12"), ("out", text(&out)), ("device", "cpu")];
@@ -121,19 +120,19 @@ fn from_the_start_page_to_a_finished_run_and_its_use() {
     assert_eq!(run.evaluations.loss.values().len(), 3);
     assert!(run.samples.iter().all(|answers| answers.texts.len() == 3), "sampled at every evaluation");
     assert!(out.join("adapter.safetensors").exists());
-    let picture = |window: &mut Real| {
+    let screenshot = |window: &mut Real| {
         window.harness.remove_cursor();
         (0..3).for_each(|_| window.harness.step());
-        window.harness.render().expect("a picture")
+        window.harness.render().expect("a screenshot")
     };
-    let live = picture(&mut window);
+    let live = screenshot(&mut window);
 
     // Another window on the record of the run shows the same.
     let mut replay = open(&form, true, &[&out]);
     replay.until_over(Ending::Completed);
-    let replayed = picture(&mut replay);
+    let replayed = screenshot(&mut replay);
     assert_eq!(live.dimensions(), replayed.dimensions());
-    // Letters lie in another order in the texture that both draw from, which costs the last bit of a blended edge.
+    // Glyphs are in another order in the font texture, which changes the last bit of a blended edge.
     let alike = |(a, b): (&u8, &u8)| a.abs_diff(*b) <= 2;
     let differing = live.pixels().zip(replayed.pixels()).filter(|(a, b)| !a.0.iter().zip(&b.0).all(alike)).count();
     assert_eq!(differing, 0, "pixels of the replay that are not those of the run");
@@ -145,11 +144,11 @@ fn from_the_start_page_to_a_finished_run_and_its_use() {
     window.until("the merged model", |harness| harness.query_by_label_contains("merged model in").is_some());
     assert!(folder.path().join("first-merged/model.safetensors").exists());
     window.click("Export");
-    window.until("a word on the export", |harness| harness.query_by_label_contains("adapter in /").is_some());
+    window.until("the exported adapter", |harness| harness.query_by_label_contains("adapter in /").is_some());
 }
 
 #[test]
-fn a_run_is_paused_resumed_steered_stopped_and_taken_up_again() {
+fn a_run_is_paused_resumed_controlled_stopped_and_resumed_from_its_checkpoint() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("steered");
     let form = [
@@ -168,7 +167,7 @@ fn a_run_is_paused_resumed_steered_stopped_and_taken_up_again() {
     window.until("the pause", |harness| {
         harness.state().selected().is_some_and(|run| run.status == Status::Live(RunState::Paused))
     });
-    // What was told before the pause is heard.
+    // Events from before the pause are received.
     for _ in 0..10 {
         window.harness.step();
         std::thread::sleep(Duration::from_millis(20));
@@ -198,7 +197,7 @@ fn a_run_is_paused_resumed_steered_stopped_and_taken_up_again() {
     window.click("Stop and save");
     window.until_over(Ending::Stopped);
     let stopped_at = window.run().step();
-    window.click("Go on");
+    window.click("Resume");
     window.until("steps after the checkpoint", |harness| {
         harness
             .state()
@@ -206,13 +205,13 @@ fn a_run_is_paused_resumed_steered_stopped_and_taken_up_again() {
             .is_some_and(|run| run.status == Status::Live(RunState::Running) && run.step() > stopped_at)
     });
     let steps = &window.run().steps;
-    assert_eq!(steps.places.len() as u64, window.run().step(), "every step once");
+    assert_eq!(steps.positions.len() as u64, window.run().step(), "every step once");
     window.click("Stop and save");
     window.until_over(Ending::Stopped);
 }
 
 #[test]
-fn a_run_that_fails_says_why_and_the_next_one_works() {
+fn a_run_that_fails_shows_why_and_the_next_one_works() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("diverging");
     let form = [
@@ -233,10 +232,10 @@ fn a_run_that_fails_says_why_and_the_next_one_works() {
     assert!(window.harness.query_all_by_label_contains("try a lower --learning-rate").next().is_some());
     assert!(!window.run().steps.not_finite.is_empty(), "the step is marked");
     window.click("New like this");
-    window.until("the start page", |harness| harness.query_by_label("The same as a command").is_some());
+    window.until("the start page", |harness| harness.query_by_label("Equivalent command").is_some());
     window.click("Reset Learning rate");
     window.harness.get_by_label_contains("Training: more").click();
-    window.until("the folded settings", |harness| harness.query_by_label("Reset Warmup steps").is_some());
+    window.until("the settings of the section", |harness| harness.query_by_label("Reset Warmup steps").is_some());
     window.click("Reset Warmup steps");
     window.until("a form without faults", |harness| harness.query_by_label_contains("844,928 parameters").is_some());
     window.click("Start");
@@ -244,7 +243,7 @@ fn a_run_that_fails_says_why_and_the_next_one_works() {
 }
 
 #[test]
-fn every_fault_stands_beside_its_field() {
+fn every_error_is_shown_beside_its_field() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("metrics.jsonl"), "").expect("a file");
     std::fs::write(folder.path().join("config.json"), "{}").expect("a file");
@@ -277,16 +276,16 @@ fn every_fault_stands_beside_its_field() {
             let found = harness.query_all_by_label_contains(words).map(|node| node.rect());
             found.filter(|rect| rect.left() < 1000.0 && rect.left() > 300.0).min_by(|a, b| a.top().total_cmp(&b.top()))
         };
-        window.until(&format!("the fault of {setting}"), |harness| beside(harness).is_some());
+        window.until(&format!("the error of {setting}"), |harness| beside(harness).is_some());
         let fault = beside(&window.harness).expect("just seen");
         let labels = window.harness.query_all_by_label(title).map(|node| node.rect());
         let near = labels.filter(|rect| (fault.top() - rect.bottom()).abs() < 60.0).count();
-        assert!(near > 0, "{setting}: {words} stands at {fault:?}, its label does not");
+        assert!(near > 0, "{setting}: {words} is at {fault:?}, its label does not");
     }
 }
 
 #[test]
-fn the_keyboard_steers_the_run_and_turns_the_pages() {
+fn the_keyboard_controls_the_run_and_switches_pages() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("keys");
     let form = [("steps", "3000"), ("eval_steps", "0"), ("sample_prompts", ""), ("out", text(&out)), ("device", "cpu")];
@@ -299,30 +298,28 @@ fn the_keyboard_steers_the_run_and_turns_the_pages() {
             harness.state().selected().is_some_and(|run| run.status == Status::Live(wanted.clone()))
         }
     };
-    // Whoever clicked last has the keys.
+    // The widget that was clicked last has the focus.
     window.harness.key_press(egui::Key::Escape);
     window.harness.step();
     window.harness.key_press(egui::Key::Space);
     window.until("the pause", status(RunState::Paused));
     window.harness.key_press(egui::Key::Space);
-    window.until("the run going on", status(RunState::Running));
-    for (key, words) in [
-        (egui::Key::Num3, "Best validation"),
-        (egui::Key::Num4, "Use keys"),
-        (egui::Key::Num1, "The same as a command"),
-    ] {
+    window.until("the resumed run", status(RunState::Running));
+    for (key, words) in
+        [(egui::Key::Num3, "Best validation"), (egui::Key::Num4, "Use keys"), (egui::Key::Num1, "Equivalent command")]
+    {
         window.harness.key_press_modifiers(egui::Modifiers::COMMAND, key);
         window.until(words, |harness| harness.query_all_by_label_contains(words).next().is_some());
     }
     window.harness.key_press(egui::Key::F1);
-    window.until("the list of keys", |harness| harness.query_by_label("write a checkpoint").is_some());
+    window.until("the list of shortcuts", |harness| harness.query_by_label("write a checkpoint").is_some());
     window.harness.key_press(egui::Key::Escape);
     window.harness.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::Period);
     window.until_over(Ending::Stopped);
 }
 
 #[test]
-fn closing_asks_what_is_to_become_of_the_run() {
+fn closing_asks_what_becomes_of_the_run() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("left");
     let form = [("steps", "3000"), ("eval_steps", "0"), ("sample_prompts", ""), ("out", text(&out)), ("device", "cpu")];
@@ -330,7 +327,7 @@ fn closing_asks_what_is_to_become_of_the_run() {
     window.until("the check", |harness| harness.query_by_label_contains("844,928 parameters").is_some());
     window.click("Start");
     window.until_started();
-    let ask = |window: &mut Real| {
+    let close = |window: &mut Real| {
         let root = window.harness.input_mut().viewports.entry(egui::ViewportId::ROOT).or_default();
         root.events.push(egui::ViewportEvent::Close);
         window.harness.step();
@@ -338,12 +335,12 @@ fn closing_asks_what_is_to_become_of_the_run() {
         root.events.clear();
         (0..3).for_each(|_| window.harness.step());
     };
-    ask(&mut window);
-    assert!(window.harness.query_by_label("A run is under way").is_some());
+    close(&mut window);
+    assert!(window.harness.query_by_label("A run is in progress").is_some());
     window.click("Cancel");
-    assert!(window.harness.query_by_label("A run is under way").is_none());
+    assert!(window.harness.query_by_label("A run is in progress").is_none());
     assert_eq!(*window.closing.lock().expect("a decision"), Closing::Stop);
-    ask(&mut window);
+    close(&mut window);
     window.click("Leave it running");
     assert_eq!(*window.closing.lock().expect("a decision"), Closing::LeaveRunning);
 }

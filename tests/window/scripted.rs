@@ -1,4 +1,4 @@
-//! A window whose desk is a script: replies are pushed by the test, requests are kept for it to look at.
+//! A window with scripted workers: the test sends the replies, and reads the requests.
 
 use std::{
     cell::RefCell,
@@ -15,11 +15,11 @@ use agoge::{
         Ending, Event, Metrics, Started, TrainedTensor,
         messages::{Reply, Request},
     },
-    window::{App, Link, Options, Pace, Remembered},
+    window::{App, Link, Options, RepaintInterval, SavedState},
 };
 use egui_kittest::Harness;
 
-/// The script of a desk.
+/// Scripted workers.
 #[derive(Clone, Default)]
 pub struct Script {
     replies: Rc<RefCell<VecDeque<Reply>>>,
@@ -27,22 +27,22 @@ pub struct Script {
 }
 
 impl Script {
-    /// Lets the desk say something.
-    pub fn say(&self, reply: Reply) {
+    /// Sends a reply to the window.
+    pub fn reply(&self, reply: Reply) {
         self.replies.borrow_mut().push_back(reply);
     }
 
-    /// Everything that was asked for since the last look.
-    pub fn asked(&self) -> Vec<Request> {
+    /// The requests since the last call.
+    pub fn requests(&self) -> Vec<Request> {
         self.requests.take()
     }
 
     fn link(&self) -> Link {
         let (requests, replies) = (self.requests.clone(), self.replies.clone());
         Link {
-            ask: Box::new(move |request| requests.borrow_mut().push(request)),
-            hear: Box::new(move || replies.borrow_mut().pop_front()),
-            download: None,
+            send: Box::new(move |request| requests.borrow_mut().push(request)),
+            receive: Box::new(move || replies.borrow_mut().pop_front()),
+            download_folder: None,
         }
     }
 }
@@ -61,6 +61,8 @@ pub fn options() -> Options {
             ("method", ["sparta", "lora", "full", "head"].map(str::to_owned).to_vec()),
             ("mask", ["random", "magnitude-low"].map(str::to_owned).to_vec()),
         ],
+        method_settings: vec![("sparta", &["sparsity", "mask"]), ("lora", &["lora_rank"])],
+        comparisons: vec![("sparta", ["lora", "sparta"]), ("lora", ["lora", "sparta"])],
         adapter_files: vec!["adapter.json", "adapter_config.json"],
         layouts: ["peft", "sparta", "agoge"].map(|name| (name.to_owned(), String::new())).to_vec(),
         ..Options::default()
@@ -72,10 +74,10 @@ pub fn window(
     width: f32,
     height: f32,
     theme: egui::Theme,
-    remembered: Remembered,
+    saved: SavedState,
     script: &Script,
 ) -> Harness<'static, App> {
-    window_with(width, height, theme, remembered, options(), script)
+    window_with(width, height, theme, saved, options(), script)
 }
 
 /// The same with other options.
@@ -83,17 +85,17 @@ pub fn window_with(
     width: f32,
     height: f32,
     theme: egui::Theme,
-    remembered: Remembered,
+    saved: SavedState,
     options: Options,
     script: &Script,
 ) -> Harness<'static, App> {
     let link = script.link();
     Harness::builder().with_size(egui::vec2(width, height)).with_theme(theme).wgpu().build_eframe(move |context| {
-        App::new(&context.egui_ctx, link, options, remembered, Pace::new(false), Arc::new(Mutex::default()))
+        App::new(&context.egui_ctx, link, options, saved, RepaintInterval::new(false), Arc::new(Mutex::default()))
     })
 }
 
-/// What a run of `steps` steps tells, with losses that fall from `high` to `low`.
+/// The events of a run of `steps` steps, with losses that fall from `high` to `low`.
 pub fn events(method: &str, trained: usize, steps: u64, (high, low): (f64, f64)) -> Vec<Event> {
     let modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
     let tensors = (0..12)
@@ -123,7 +125,7 @@ pub fn events(method: &str, trained: usize, steps: u64, (high, low): (f64, f64))
         train: split("data/train.jsonl", 2000),
         valid: Some(split("data/valid.jsonl", 200)),
         test: None,
-        notes: vec!["Only the answers are learnt.".into()],
+        notes: vec!["The prompt tokens are masked: the model is trained on the answers only.".into()],
         example: vec![
             agoge::data::Piece {
                 text: "Question: What do you say to the envoy of Philip?\nAnswer:".into(),
@@ -199,7 +201,7 @@ pub fn finished(steps: u64) -> Event {
     Event::Finished { ending: Ending::Completed, step: steps, best_eval: None, elapsed_secs, tokens: 1800 * steps }
 }
 
-/// A recorded run, as the desk reads it from its folder.
+/// A recorded run, as the workers read it from its folder.
 pub fn recorded(folder: &str, events: Vec<Event>) -> Reply {
     Reply::Watched { folder: PathBuf::from(folder), events, anew: true, running: false, problem: None }
 }

@@ -1,70 +1,69 @@
-// The page: it loads the program, draws its window, and joins it to the worker in which the run is.
+// The page: it loads the program, draws its window, and connects it to the worker that trains.
 
 import init, { Window, forgetPath, onPanic, putFile } from "./agoge_web.js";
-import { ADAPTERS, gather, fromTransfer } from "./gifts.js";
-import { bar, doing, progress, welcome } from "./notes.js";
-import { withoutWebGpu } from "./browsers.js";
+import { ADAPTER_FILES, assignPaths, filesOfDrop } from "./dropped_files.js";
+import { showMessage, showProgress, showStatus, showWelcome } from "./notifications.js";
+import { withoutWebGpu } from "./webgpu_support.js";
 
-/// Time between two checkpoints that the page asks for, in milliseconds.
-const SAVE_EVERY = 15000;
-/// Models, data and runs lie in these folders of the page.
-const state = { worker: undefined, window: undefined, module: undefined, backlog: [], waiting: new Map(), onAdded: [], runs: [], settings: new Map(), number: 0 };
-/// The run that is under way, and what the browser does for it.
-const run = { isLive: false, step: 0, saved: 0, lock: undefined, hiddenAt: undefined };
+/// Time between two checkpoints that the page requests, in milliseconds.
+const SAVE_INTERVAL = 15000;
+/// `pending`: functions that resolve numbered messages to the worker; `runs` and `settings`: folders of runs, and their settings.
+const state = { worker: undefined, window: undefined, module: undefined, isOnlyPage: false, backlog: [], pending: new Map(), onFilesAdded: [], runs: [], settings: new Map(), number: 0 };
+/// The run in progress, and what the browser holds for it.
+const run = { isLive: false, step: 0, savedStep: 0, stepsPerMs: undefined, wakeLock: undefined, hiddenAt: undefined };
 
 const listeners = new Set();
-const packs = new Map();
+const zips = new Map();
 
 start().catch((error) => {
-    progress(undefined);
-    doing(`This page cannot start: ${error.message ?? error}. Reload it; if that does not help, use another browser.`);
+    showProgress(undefined);
+    showStatus(`This page cannot start: ${error.message ?? error}. Reload it; if that does not help, use another browser.`);
 });
 
 async function start() {
-    watchOver();
+    watchPage();
     state.module = await load("agoge_web_bg.wasm");
-    doing("starting");
+    showStatus("starting");
     await init({ module_or_path: state.module });
     onPanic((text) => broken(`The page itself has failed: ${text}`));
     const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
     const info = adapter?.info;
     const isSoftware = !adapter || adapter.isFallbackAdapter || /swiftshader|llvmpipe/i.test(`${info?.vendor} ${info?.architecture} ${info?.description}`);
-    const keeps = await onlyPage();
+    state.isOnlyPage = await isOnlyPage();
     const recorded = adapter ? [] : await recordedRun();
-    await openWorker(keeps, recorded);
-    const watch = [...new Set(state.runs)];
-    state.window = await Window.open(document.getElementById("window"), host, watch, isSoftware);
-    state.backlog.forEach((reply) => state.window.hear(reply));
+    await openWorker(recorded);
+    state.window = await Window.open(document.getElementById("window"), host, [...new Set(state.runs)], isSoftware);
+    state.backlog.forEach((reply) => state.window.receive(reply));
     state.backlog = [];
-    welcome(false);
+    showWelcome(false);
     document.getElementById("window").focus();
-    if (!adapter) bar("no-webgpu", withoutWebGpu(navigator.gpu !== undefined), { fault: true });
-    if (!keeps) bar("second", "agoge is open in another tab, which keeps the runs; what is trained here is gone when this tab is closed.", {});
+    if (!adapter) showMessage("no-webgpu", withoutWebGpu(navigator.gpu !== undefined), { isFault: true });
+    if (!state.isOnlyPage) showMessage("second", "agoge is open in another tab, which stores the runs; what is trained here is lost when this tab is closed.");
 }
 
-/// Fetches and compiles the program, telling how far it is.
+/// Fetches and compiles the program, and shows the progress.
 async function load(name) {
     const response = await fetch(name);
     if (!response.ok) throw new Error(`${name} is missing on the server (${response.status})`);
     const total = Number(response.headers.get("x-size") ?? document.documentElement.dataset.size ?? 0);
-    let got = 0;
+    let received = 0;
     const counted = response.body.pipeThrough(new TransformStream({
         transform(chunk, controller) {
-            got += chunk.byteLength;
-            progress(total ? Math.min(1, got / total) : undefined);
-            doing(`loading ${(got / 1e6).toFixed(1)}${total ? ` of ${(total / 1e6).toFixed(1)}` : ""} MB`);
+            received += chunk.byteLength;
+            showProgress(total ? Math.min(1, received / total) : undefined);
+            showStatus(`loading ${(received / 1e6).toFixed(1)}${total ? ` of ${(total / 1e6).toFixed(1)}` : ""} MB`);
             controller.enqueue(chunk);
         },
     }));
     return WebAssembly.compileStreaming(new Response(counted, { headers: { "content-type": "application/wasm" } }));
 }
 
-/// Whether no other page of this kind is open in this browser: two would write the same files.
-function onlyPage() {
+/// Whether this is the only page of agoge in this browser: two would write the same files.
+function isOnlyPage() {
     if (!navigator.locks) return Promise.resolve(true);
-    return new Promise((tell) => {
+    return new Promise((done) => {
         navigator.locks.request("agoge", { ifAvailable: true }, (lock) => {
-            tell(lock !== null);
+            done(lock !== null);
             return lock ? new Promise(() => {}) : undefined;
         });
     });
@@ -78,19 +77,17 @@ async function recordedRun() {
     }));
 }
 
-function openWorker(keeps, extra) {
-    state.runs = [];
+function openWorker(recorded) {
     state.worker = new Worker("worker.js", { type: "module" });
     state.worker.onerror = (event) => broken(event.message || "the worker of this page could not be started");
     return new Promise((ready) => {
-        state.worker.onmessage = ({ data }) => hear(data, ready);
-        state.worker.postMessage({ module: state.module, keeps, extra });
-        state.keeps = keeps;
+        state.worker.onmessage = ({ data }) => receive(data, ready);
+        state.worker.postMessage({ module: state.module, isOnlyPage: state.isOnlyPage, recorded });
     });
 }
 
-function hear(message, ready) {
-    if (message.doing) doing(message.doing);
+function receive(message, ready) {
+    if (message.status) showStatus(message.status);
     for (const change of message.changes ?? []) {
         if (change.text === undefined) {
             forgetPath(change.path);
@@ -99,54 +96,55 @@ function hear(message, ready) {
             const settings = change.path.match(/^(runs\/[^/]+)\/config\.json$/);
             if (settings) state.settings.set(settings[1], change.text);
             const [, folder, name] = change.path.match(/^(runs\/[^/]+)\/([^/]+)$/) ?? [];
-            if (name === "metrics.jsonl" || ADAPTERS.includes(name)) state.runs.push(folder);
+            if (name === "metrics.jsonl" || ADAPTER_FILES.includes(name)) state.runs.push(folder);
         }
     }
     for (const reply of message.replies ?? []) {
-        notice(reply);
+        followRun(reply);
         for (const listener of listeners) listener(JSON.parse(reply));
-        if (state.window) state.window.hear(reply);
+        if (state.window) state.window.receive(reply);
         else state.backlog.push(reply);
     }
-    if (packs.has(message.packed)) {
-        packs.get(message.packed)(message.bytes);
-        packs.delete(message.packed);
-    } else if (message.packed !== undefined) {
-        download(`${message.packed.split("/").pop()}.zip`, message.bytes, "application/zip");
+    const zipped = message.zippedFolder;
+    if (zips.has(zipped)) {
+        zips.get(zipped)(message.bytes);
+        zips.delete(zipped);
+    } else if (zipped !== undefined) {
+        download(`${zipped.split("/").pop()}.zip`, message.bytes, "application/zip");
     }
-    if (message.added !== undefined) state.onAdded.splice(0).forEach((done) => done());
-    const asked = message.added ?? message.checked;
-    if (asked !== undefined) {
-        state.waiting.get(asked)?.(message.worst);
-        state.waiting.delete(asked);
+    if (message.filesAdded !== undefined) state.onFilesAdded.splice(0).forEach((done) => done());
+    const answered = message.filesAdded ?? message.checked;
+    if (answered !== undefined) {
+        state.pending.get(answered)?.(message.errors);
+        state.pending.delete(answered);
     }
-    if (message.kept) bar("kept", message.kept, {});
-    if (message.failed && state.window) state.window.say(message.failed, true);
-    else if (message.failed) broken(message.failed);
+    if (message.storageProblem) showMessage("storage", message.storageProblem);
+    if (message.error && state.window) state.window.showMessage(message.error, true);
+    else if (message.error) broken(message.error);
     if (message.panic) broken(message.panic);
     if (message.ready) ready();
 }
 
-/// Has the run under way write a checkpoint, if it has come further since the last one.
+/// Requests a checkpoint, if steps were taken since the last one.
 function save() {
-    if (!run.isLive || run.step <= run.saved) return;
-    run.saved = run.step;
-    host.ask(JSON.stringify({ request: "tell", command: { command: "save" } }));
+    if (!run.isLive || run.step <= run.savedStep) return;
+    run.savedStep = run.step;
+    host.send(JSON.stringify({ request: "tell", command: { command: "save" } }));
 }
 
-/// What the page itself must know of a run: whether one is under way, and how far it is.
-function notice(reply) {
-    // Cheap before certain: there are many replies a second.
+/// Follows what the page itself must know of the run: whether one is in progress, and its step.
+function followRun(reply) {
+    // A cheap test first: there are many replies a second.
     if (!/"(state|step|started)"/.test(reply)) return;
-    const said = JSON.parse(reply);
-    if (said.reply === "state") {
-        const name = said.state.state;
+    const parsed = JSON.parse(reply);
+    if (parsed.reply === "state") {
+        const name = parsed.state.state;
         setLive(["preparing", "running", "paused"].includes(name));
-        if (name === "failed" && /device/i.test(said.state.message)) offerReload(said.state.message);
-        if (name === "preparing") run.step = run.saved = 0;
-    } else if (said.reply === "event" && said.event.step) {
-        run.step = said.event.step;
-        if (said.event.event === "saved") run.saved = run.step;
+        if (name === "failed" && /device/i.test(parsed.state.message)) offerReload(parsed.state.message);
+        if (name === "preparing") run.step = run.savedStep = 0;
+    } else if (parsed.reply === "event" && parsed.event.step) {
+        run.step = parsed.event.step;
+        if (parsed.event.event === "saved") run.savedStep = run.step;
     }
 }
 
@@ -155,30 +153,31 @@ async function setLive(isLive) {
     run.isLive = isLive;
     document.title = isLive ? "training … agoge" : "agoge: fine-tune a language model in this browser";
     if (isLive) {
-        // A screen that goes dark takes the processor with it.
-        run.lock = await navigator.wakeLock?.request("screen").catch(() => undefined);
+        // When the screen goes dark the processor may be suspended.
+        run.wakeLock = await navigator.wakeLock?.request("screen").catch(() => undefined);
     } else {
-        await run.lock?.release().catch(() => undefined);
-        run.lock = undefined;
+        await run.wakeLock?.release().catch(() => undefined);
+        run.wakeLock = undefined;
     }
 }
 
-/// The worker or the window is gone: says what happened, and offers to go on from the last checkpoint.
+/// The worker or the window has failed: shows why, and offers to reload and resume from the last checkpoint.
 function broken(text) {
     setLive(false);
     offerReload(text);
 }
 
 function offerReload(text) {
-    welcome(false);
-    const more = state.keeps ? " Runs are kept as of their last checkpoint." : "";
-    bar("broken", `${text.replace(/\.?$/, ".")}${more}`, {
-        fault: true,
-        action: { text: "Reload and go on", run: () => location.reload() },
+    showWelcome(false);
+    const more = state.isOnlyPage ? " Runs are stored up to their last checkpoint." : "";
+    showMessage("broken", `${text.replace(/\.?$/, ".")}${more}`, {
+        isFault: true,
+        action: { text: "Reload and resume", run: () => location.reload() },
     });
 }
 
-function watchOver() {
+/// Saves when the page is hidden or may be closed, and reports when the browser slows it down.
+function watchPage() {
     addEventListener("beforeunload", (event) => {
         if (run.isLive) event.preventDefault();
     });
@@ -186,35 +185,35 @@ function watchOver() {
         const now = performance.now();
         if (document.hidden) {
             save();
-            run.hiddenAt = { now, step: run.step, pace: run.pace };
+            run.hiddenAt = { now, step: run.step, stepsPerMs: run.stepsPerMs };
             return;
         }
         // The browser lets the screen go dark again with the tab that is hidden.
-        if (run.isLive && run.lock?.released !== false) run.lock = await navigator.wakeLock?.request("screen").catch(() => undefined);
-        const away = run.hiddenAt;
-        if (!run.isLive || !away || !away.pace || now - away.now < 5000) return;
-        const pace = (run.step - away.step) / (now - away.now);
-        if (pace < 0.5 * away.pace) {
-            bar("hidden", `While this tab was hidden the browser let the run go on at ${Math.round((100 * pace) / away.pace)} % of its speed; keep the tab visible, in a window of its own if need be.`, {});
+        if (run.isLive && run.wakeLock?.released !== false) run.wakeLock = await navigator.wakeLock?.request("screen").catch(() => undefined);
+        const hidden = run.hiddenAt;
+        if (!run.isLive || !hidden?.stepsPerMs || now - hidden.now < 5000) return;
+        const stepsPerMs = (run.step - hidden.step) / (now - hidden.now);
+        if (stepsPerMs < 0.5 * hidden.stepsPerMs) {
+            showMessage("hidden", `While this tab was hidden the browser slowed the run down to ${Math.round((100 * stepsPerMs) / hidden.stepsPerMs)} % of its speed; keep the tab visible, in a window of its own if need be.`);
         }
     });
     // A page can be closed at any time.
-    setInterval(save, SAVE_EVERY);
+    setInterval(save, SAVE_INTERVAL);
     let last = { now: performance.now(), step: 0 };
     setInterval(() => {
         const now = performance.now();
-        if (!document.hidden && run.isLive && run.step > last.step) run.pace = (run.step - last.step) / (now - last.now);
+        if (!document.hidden && run.isLive && run.step > last.step) run.stepsPerMs = (run.step - last.step) / (now - last.now);
         last = { now, step: run.step };
     }, 3000);
 }
 
-/// Gives files to the worker; resolves to the path under which they lie, when they do.
-function give(gift) {
-    if (!gift) return Promise.reject(new Error("nothing was chosen"));
+/// Adds files to the worker's; resolves to their path when the worker has them.
+function addFiles(added) {
+    if (!added) return Promise.reject(new Error("nothing was chosen"));
     const number = ++state.number;
     return new Promise((done) => {
-        state.waiting.set(number, () => done(gift.path));
-        state.worker.postMessage({ add: gift.files, number });
+        state.pending.set(number, () => done(added.path));
+        state.worker.postMessage({ addFiles: added.files, number });
     });
 }
 
@@ -226,21 +225,21 @@ function download(name, content, type) {
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
 }
 
-/// What the window asks of the page around it.
+/// What the page does for the window.
 const host = {
-    ask: (request) => state.worker.postMessage({ ask: request }),
-    choose: (what) => what === "clipboard" ? pasted() : new Promise((done, refuse) => {
+    send: (request) => state.worker.postMessage({ request }),
+    choose: (what) => what === "clipboard" ? pasted() : new Promise((done, fail) => {
         const input = document.getElementById(what);
         input.value = "";
-        input.onchange = () => give(gather([...input.files].map((file) => ({ name: file.webkitRelativePath || file.name, file })))).then(done, refuse);
-        input.oncancel = () => refuse(new Error("nothing was chosen"));
+        input.onchange = () => addFiles(assignPaths([...input.files].map((file) => ({ name: file.webkitRelativePath || file.name, file })))).then(done, fail);
+        input.oncancel = () => fail(new Error("nothing was chosen"));
         input.click();
     }),
     download: (name, content) => download(name, content, "application/octet-stream"),
-    downloadFolder: (folder) => state.worker.postMessage({ pack: folder }),
+    downloadFolder: (folder) => state.worker.postMessage({ zipFolder: folder }),
 };
 
-/// The text on the clipboard as a file, named by what it looks like.
+/// The text on the clipboard as a file, whose extension is guessed from the text.
 async function pasted() {
     const text = await navigator.clipboard.readText();
     const [first, second] = text.split("\n");
@@ -248,7 +247,7 @@ async function pasted() {
     const isTable = commas(first) > 0 && commas(first) === commas(second);
     const kind = /^\s*[[{]/.test(text) ? "jsonl" : isTable ? "csv" : "txt";
     const name = `pasted-${++state.number}.${kind}`;
-    return give(gather([{ name, file: new File([text], name) }]));
+    return addFiles(assignPaths([{ name, file: new File([text], name) }]));
 }
 
 addEventListener("dragover", (event) => event.preventDefault());
@@ -256,45 +255,45 @@ addEventListener("drop", async (event) => {
     event.preventDefault();
     event.stopImmediatePropagation();
     try {
-        const path = await give(gather(await fromTransfer(event.dataTransfer)));
+        const path = await addFiles(assignPaths(await filesOfDrop(event.dataTransfer)));
         state.window?.dropped(path);
     } catch (error) {
-        state.window?.say(String(error.message ?? error), true);
+        state.window?.showMessage(String(error.message ?? error), true);
     }
 }, true);
 addEventListener("paste", async (event) => {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length === 0) return;
     event.preventDefault();
-    const path = await give(gather(files.map((file) => ({ name: file.name, file }))));
+    const path = await addFiles(assignPaths(files.map((file) => ({ name: file.name, file }))));
     state.window?.dropped(path);
 }, true);
 
-/// For scripts: the same protocol that the window speaks, files to work with, and whether this browser computes rightly.
+/// For scripts: the protocol between window and workers, files, and tests of this browser.
 globalThis.agoge = {
-    ask: (request) => host.ask(JSON.stringify(request)),
-    /// Called with every reply of the desk.
-    hear: (listener) => listeners.add(listener),
-    /// Lays files (`{ name, file }`) where the program looks for them; the path.
-    give: (files) => give(gather(files)),
-    /// Lets a person give what is asked for, as the window's buttons do: a "folder", "files" or the "clipboard"; the path.
+    send: (request) => host.send(JSON.stringify(request)),
+    /// Calls `listener` with every reply of the workers.
+    onReply: (listener) => listeners.add(listener),
+    /// Adds files (`{ name, file }`) to those of the program; resolves to their path.
+    addFiles: (files) => addFiles(assignPaths(files)),
+    /// Lets a person choose a "folder", "files" or the "clipboard", as the window's buttons do; resolves to the path.
     choose: (what) => host.choose(what),
-    /// Runs one of the checks `gather`, `products`, `forward`, `trajectory`; the errors by name, in units of their tolerances. The
-    /// check `shaders` gives how many there are, and what the browser objects to in those that it refuses.
+    /// Runs one of the checks `gather`, `products`, `forward`, `trajectory`; resolves to the errors by name, in units of their
+    /// tolerances. The check `shaders` gives the number of shaders, and the errors of those that the browser refuses.
     check: (check, folder) => new Promise((done) => {
         const number = ++state.number;
-        state.waiting.set(number, done);
+        state.pending.set(number, done);
         state.worker.postMessage({ check, folder, number });
     }),
-    /// Folders of the runs that the page has.
+    /// Folders of the runs.
     runs: () => [...new Set(state.runs)],
     /// The settings of the run in a folder.
     settings: (folder) => JSON.parse(state.settings.get(folder)),
-    /// Resolves when the next files that a person gives lie where the program looks for them.
-    added: () => new Promise((done) => state.onAdded.push(done)),
+    /// Resolves when the next files of a person have been added.
+    filesAdded: () => new Promise((done) => state.onFilesAdded.push(done)),
     /// A folder of a run as a zip file.
-    pack: (folder) => new Promise((done) => {
-        packs.set(folder, done);
+    zip: (folder) => new Promise((done) => {
+        zips.set(folder, done);
         host.downloadFolder(folder);
     }),
 };

@@ -1,117 +1,118 @@
-// The worker of the page: the desk, the device and the files. The page's own thread only draws.
+// The worker of the page: the program's workers, the device and the files. The page's own thread only draws.
 //
-// From the page: { ask }, a request as JSON; { add: [{ path, file }] }, files that a person gave; { pack: folder };
-//   { check, folder }, whether this browser computes what it should.
-// To the page: { doing }, { ready }, { replies }, { changes }, { packed }, { kept }, { failed }.
+// From the page: { module, isOnlyPage, recorded }, once; { request }, as JSON; { addFiles: [{ path, file }], number };
+//   { zipFolder: folder }; { check, folder, number }, a test of this browser.
+// To the page: { status }, { ready }, { replies }, { changes }, { zippedFolder, bytes }, { filesAdded }, { checked, errors },
+//   { storageProblem }, { error }, { panic }.
 
-import init, { Desk, addFile, checkForward, checkGather, checkProducts, checkTrajectory, onPanic, packFolder, putFile, shaderTexts, takeChanges } from "./agoge_web.js";
-import { Vault } from "./vault.js";
+import init, { Workers, addFile, checkForward, checkGather, checkProducts, checkTrajectory, onPanic, putFile, shaderTexts, takeChanges, zipFolder } from "./agoge_web.js";
+import { BrowserStorage } from "./browser_storage.js";
 
-let desk;
-let vault;
-let isPumping = false;
-let isKeeping = false;
-let keptAt = 0;
+let workers;
+let storage;
+let isReceiving = false;
+let isStoring = false;
+let storedAt = 0;
 
-/// Time between two looks at what is to be kept, in milliseconds.
-const KEEP_EVERY = 300;
-/// Files of which the page itself wants to know what is in them: settings of runs.
+/// Time between two transfers of changed files to the browser's storage, in milliseconds.
+const STORE_INTERVAL = 300;
+/// Files whose text the page itself needs: settings of runs.
 const READ_BY_PAGE = /(^|\/)(config|adapter)\.json$/;
 
-// A device that is lost may leave its last question unanswered for ever: the browser itself says when it is gone.
+// A read from a device that is lost may never be answered: the browser itself reports the loss.
 if (self.GPUAdapter) {
-    const request = GPUAdapter.prototype.requestDevice;
-    GPUAdapter.prototype.requestDevice = async function (...words) {
-        const device = await request.apply(this, words);
+    const requestDevice = GPUAdapter.prototype.requestDevice;
+    GPUAdapter.prototype.requestDevice = async function (...args) {
+        const device = await requestDevice.apply(this, args);
         device.lost.then(({ message }) => post({ panic: `The graphics device was lost: ${message || "the browser does not say why"}` }));
         return device;
     };
 }
 
-// The program shows an adapter by its description, which most browsers keep to themselves; they do tell whose it is.
+// The program shows the description of an adapter, which most browsers leave empty; vendor and architecture are there.
 if (self.GPUAdapterInfo) {
-    const described = Object.getOwnPropertyDescriptor(GPUAdapterInfo.prototype, "description");
-    const told = ({ vendor, architecture, device }) => [vendor, architecture, device].filter(Boolean).join(" ");
-    Object.defineProperty(GPUAdapterInfo.prototype, "description", { ...described, get() { return described.get.call(this) || told(this); } });
+    const description = Object.getOwnPropertyDescriptor(GPUAdapterInfo.prototype, "description");
+    const composed = ({ vendor, architecture, device }) => [vendor, architecture, device].filter(Boolean).join(" ");
+    Object.defineProperty(GPUAdapterInfo.prototype, "description", { ...description, get() { return description.get.call(this) || composed(this); } });
 }
 
-self.onmessage = ({ data }) => handle(data).catch((error) => post({ failed: sentence(error) }));
+self.onmessage = ({ data }) => handle(data).catch((error) => post({ error: sentence(error) }));
 
 async function handle(message) {
     if (message.module) await open(message);
-    if (message.ask) desk.ask(message.ask);
-    if (message.add) {
-        for (const { path, file } of message.add) addFile(path, file);
-        await keep(true);
-        post({ added: message.number });
+    if (message.request) workers.send(message.request);
+    if (message.addFiles) {
+        for (const { path, file } of message.addFiles) addFile(path, file);
+        await storeChanges(true);
+        post({ filesAdded: message.number });
     }
     if (message.check) {
         const checks = { gather: checkGather, products: checkProducts, forward: checkForward, trajectory: checkTrajectory, shaders: compileShaders };
-        post({ checked: message.number, worst: JSON.parse(await checks[message.check](message.folder)) });
+        post({ checked: message.number, errors: JSON.parse(await checks[message.check](message.folder)) });
     }
-    if (message.pack !== undefined) {
-        const bytes = packFolder(message.pack);
-        self.postMessage({ packed: message.pack, bytes }, [bytes.buffer]);
+    if (message.zipFolder !== undefined) {
+        const bytes = zipFolder(message.zipFolder);
+        self.postMessage({ zippedFolder: message.zipFolder, bytes }, [bytes.buffer]);
     }
 }
 
-async function open({ module, keeps, extra }) {
+async function open({ module, isOnlyPage, recorded }) {
     await init({ module_or_path: module });
     onPanic((text) => post({ panic: text }));
-    post({ doing: "looking for runs that this browser has kept" });
-    const seen = [];
-    const lay = async (path, file) => {
+    post({ status: "looking for stored runs" });
+    const changes = [];
+    const put = async (path, file) => {
         putFile(path, file);
-        seen.push(await told(path, file));
+        changes.push(await describe(path, file));
     };
-    vault = await Vault.open(keeps);
-    await vault.each(lay);
-    for (const { path, bytes } of extra) await lay(path, new Blob([bytes]));
-    post({ changes: seen });
-    desk = new Desk(wake);
-    post({ ready: true, keeps: vault.isThere });
+    storage = await BrowserStorage.open(isOnlyPage);
+    await storage.forEachFile(put);
+    for (const { path, bytes } of recorded) await put(path, new Blob([bytes]));
+    post({ changes });
+    workers = new Workers(wake);
+    post({ ready: true });
 }
 
-/// The desk has something to say: it is heard when the desk has gone to sleep.
+/// There are replies: they are received when the task that sends them has ended.
 function wake() {
-    if (isPumping) return;
-    isPumping = true;
+    if (isReceiving) return;
+    isReceiving = true;
     queueMicrotask(() => {
-        isPumping = false;
+        isReceiving = false;
         const replies = [];
-        for (let reply = desk.hear(); reply !== undefined; reply = desk.hear()) replies.push(reply);
+        for (let reply = workers.receive(); reply !== undefined; reply = workers.receive()) replies.push(reply);
         const isUrgent = replies.some((reply) => reply.includes('"saved"') || reply.includes('"finished"'));
-        // What a run has written is there before it is told.
-        keep(isUrgent).catch((error) => post({ failed: sentence(error) }));
+        // The files of a run are there before its events.
+        storeChanges(isUrgent).catch((error) => post({ error: sentence(error) }));
         if (replies.length > 0) post({ replies });
     });
 }
 
-/// Carries what has changed to the browser's storage, in order, and tells the page of it.
-async function keep(isUrgent) {
-    if (isKeeping) return;
-    const wait = keptAt + KEEP_EVERY - performance.now();
-    isKeeping = true;
+/// Transfers changed files to the browser's storage, in order, and reports them to the page.
+async function storeChanges(isUrgent) {
+    if (isStoring) return;
+    const wait = storedAt + STORE_INTERVAL - performance.now();
+    isStoring = true;
     try {
         if (!isUrgent && wait > 0) await new Promise((done) => setTimeout(done, wait));
-        for (let changes = takeChanges(); changes.length > 0; changes = takeChanges()) {
-            const seen = [];
-            for (const { path, from, content } of changes) {
+        for (let taken = takeChanges(); taken.length > 0; taken = takeChanges()) {
+            const changes = [];
+            for (const { path, from, content } of taken) {
                 if (path.startsWith("temporary/")) continue;
-                seen.push(content === undefined ? { path } : await told(path, content, from));
-                const problem = await vault.keep(path, from, content);
-                if (problem) post({ kept: problem });
+                changes.push(content === undefined ? { path } : await describe(path, content, from));
+                const problem = await storage.apply(path, from, content);
+                if (problem) post({ storageProblem: problem });
             }
-            if (seen.length > 0) post({ changes: seen });
+            if (changes.length > 0) post({ changes });
         }
-        keptAt = performance.now();
+        storedAt = performance.now();
     } finally {
-        isKeeping = false;
+        isStoring = false;
     }
 }
 
-/// A file as the page is told of it: its name, and its text where the page needs that.
-async function told(path, content, from = 0) {
+/// A file as it is reported to the page: its path, and its text where the page needs it.
+async function describe(path, content, from = 0) {
     if (!READ_BY_PAGE.test(path) || from > 0) return { path, text: "" };
     return { path, text: content instanceof Blob ? await content.text() : new TextDecoder().decode(content) };
 }
@@ -124,7 +125,7 @@ function sentence(error) {
     return String(error?.message ?? error);
 }
 
-/// What the browser has to object to in each shader, as JSON: only those that it refuses.
+/// Compiles each shader; the number of shaders, and the errors of those that the browser refuses, as JSON.
 async function compileShaders() {
     const device = await (await navigator.gpu.requestAdapter()).requestDevice();
     const refused = {};

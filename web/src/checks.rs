@@ -16,11 +16,11 @@ use agoge::{
         masked_gather::{self, Strategy},
         matrix::{self, Variant},
     },
-    method::{Sparta, mask},
+    method::mask,
     rng::Stream,
     train::{objective::Prepared, step::optimizer_step},
 };
-use case::{Case, track_all};
+use case::{Case, track_all, train_entries};
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
 use super::sentence;
@@ -155,11 +155,11 @@ async fn trajectory(folder: &Path) -> Result<Worst> {
     let mut model = case.load(&device)?;
     let trained = case.trained(&model.transformer)?;
     let masks = trained.into_iter().map(|(name, indices, _)| (name, indices)).collect();
-    let mut sparta = Sparta::with_indices(masks, &mut model.transformer, &device)?;
+    let mut training = train_entries(masks, &mut model.transformer, &device).await?;
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for (step, settings) in (0..).zip(case.steps()?) {
         let batch = [case.batch(step as usize)?];
-        let outcome = optimizer_step(&mut model.transformer, &mut sparta, &batch, step, &settings, false, &device)?;
+        let outcome = optimizer_step(&mut model.transformer, &mut training, &batch, step, &settings, false, &device)?;
         losses.extend(device::read(outcome.loss).await?);
         norms.extend(device::read(outcome.squared_norm).await?.into_iter().map(f32::sqrt));
     }

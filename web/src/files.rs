@@ -1,4 +1,4 @@
-//! The files of a thread of the page, as its scripts see them.
+//! The files of a thread of the page, for its scripts.
 
 use std::{
     io::{Cursor, Write},
@@ -21,26 +21,26 @@ fn content_of(value: &JsValue) -> Content {
     }
 }
 
-/// Lays a file (a Blob or bytes) under a path, where the browser's storage has it already.
+/// Puts a file (a Blob or bytes) under a path; the browser's storage has it already.
 #[wasm_bindgen(js_name = putFile)]
 pub fn put(path: &str, content: &JsValue) {
     storage::put(Path::new(path), content_of(content));
 }
 
-/// Lays a file that a person gave under a path; [`take_changes`] then tells of it.
+/// Adds a file of a person under a path; [`take_changes`] then returns it.
 #[wasm_bindgen(js_name = addFile)]
 pub fn add(path: &str, content: &JsValue) {
     storage::write_content(Path::new(path), content_of(content));
 }
 
-/// Takes a path out of what this thread knows.
+/// Removes a path from the files of this thread.
 #[wasm_bindgen(js_name = forgetPath)]
 pub fn forget(path: &str) {
     storage::forget(Path::new(path));
 }
 
-/// What was done to the files since the last time, in order: objects with `path`, and for a file that was written `from`
-/// and `content`, which is what lies behind that place.
+/// The changes of the files since the last call, in order: objects with `path`, and for a file that was written `from` and
+/// `content`, the bytes from there on.
 #[wasm_bindgen(js_name = takeChanges)]
 pub fn take_changes() -> Result<Array, JsValue> {
     let changes = Array::new();
@@ -52,7 +52,7 @@ pub fn take_changes() -> Result<Array, JsValue> {
                 set("path", &path.display().to_string().into())?;
             }
             Change::Written(path, from) => {
-                // What is gone again is told of further on.
+                // A file that is gone again has a later change.
                 let Some(content) = storage::content(&path) else { continue };
                 set("path", &path.display().to_string().into())?;
                 set("from", &JsValue::from_f64(from as f64))?;
@@ -68,20 +68,20 @@ pub fn take_changes() -> Result<Array, JsValue> {
     Ok(changes)
 }
 
-/// A folder with all that is in it as one zip file.
-#[wasm_bindgen(js_name = packFolder)]
-pub fn pack(folder: &str) -> Result<Vec<u8>, JsValue> {
+/// A folder with everything in it as a zip file.
+#[wasm_bindgen(js_name = zipFolder)]
+pub fn zip_folder(folder: &str) -> Result<Vec<u8>, JsValue> {
     let folder = Path::new(folder);
-    let above = folder.parent().unwrap_or(Path::new(""));
+    let parent = folder.parent().unwrap_or(Path::new(""));
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
-    // Weights do not get smaller.
+    // Weights cannot be compressed.
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
     for path in storage::all_below(folder) {
-        // A checkpoint is for going on here.
+        // Checkpoints are for resuming here.
         if path.components().any(|part| part.as_os_str() == "checkpoints") {
             continue;
         }
-        let name = path.strip_prefix(above).unwrap_or(&path).display().to_string();
+        let name = path.strip_prefix(parent).unwrap_or(&path).display().to_string();
         zip.start_file(name, options).map_err(sentence)?;
         zip.write_all(&storage::read(&path).map_err(sentence)?).map_err(sentence)?;
     }

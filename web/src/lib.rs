@@ -1,12 +1,12 @@
 //! agoge in a browser. One module for both of its threads: the page's own, where the window is drawn on a canvas, and a
-//! worker, where the desk has the device and the files. What they say to each other is the desk's protocol as JSON.
+//! worker, with the program's workers, the device and the files. They exchange requests and replies as JSON.
 #![cfg(target_arch = "wasm32")]
 
 mod checks;
-mod desk;
 mod files;
 mod panics;
 mod window;
+mod workers;
 
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 

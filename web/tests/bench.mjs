@@ -14,9 +14,9 @@ const steps = Number(process.argv[2] ?? 60);
 const settings = { target_modules: "all-linear", batch_size: 8, learning_rate: 1e-2, logging_steps: 5, eval_steps: 0, max_seq_length: 128, seed: 3, device: "gpu", steps };
 
 /// Steps a second between the first report that is not the very first, and the last.
-function pace(lines) {
-    const told = lines.filter((line) => line.loss !== undefined && line.step > 5);
-    return (told.at(-1).step - told[0].step) / (told.at(-1).elapsed_secs - told[0].elapsed_secs);
+function speed(lines) {
+    const reports = lines.filter((line) => line.loss !== undefined && line.step > 5);
+    return (reports.at(-1).step - reports[0].step) / (reports.at(-1).elapsed_secs - reports[0].elapsed_secs);
 }
 
 function native() {
@@ -24,7 +24,7 @@ function native() {
     const flags = Object.entries(settings).flatMap(([name, value]) => [`--${name.replaceAll("_", "-")}`, String(value)]);
     const env = { ...process.env, VK_ICD_FILENAMES: ICD, VK_DRIVER_FILES: ICD };
     execFileSync(agoge, ["train", "--model", "agoge-demo", "--data", "agoge-demo", "--quiet", "--out", out, ...flags], { env, stdio: "inherit" });
-    return pace(readFileSync(join(out, "metrics.jsonl"), "utf8").trim().split("\n").map((line) => JSON.parse(line)));
+    return speed(readFileSync(join(out, "metrics.jsonl"), "utf8").trim().split("\n").map((line) => JSON.parse(line)));
 }
 
 function share(values, at) {
@@ -51,28 +51,28 @@ async function page(url) {
             request(tick);
         };
         request(tick);
-        heard.length = 0;
+        received.length = 0;
     });
     const config = { ...settings, target_modules: ["all-linear"], out: "runs/bench" };
-    await page.evaluate((setup) => agoge.ask({ request: "start", setup }), { config, demo: true, resume: false, overwrite: true });
+    await page.evaluate((setup) => agoge.send({ request: "start", setup }), { config, demo: true, resume: false, overwrite: true });
     await reply(page, `(reply) => reply.reply === "state" && ["ended", "failed"].includes(reply.state.state)`, 600000);
-    const speed = pace((await events(page)).filter((event) => event.event === "step"));
+    const stepsPerSec = speed((await events(page)).filter((event) => event.event === "step"));
     const { costs, between } = await page.evaluate(() => ({ costs, between }));
     await close();
-    return { speed, costs, between };
+    return { stepsPerSec, costs, between };
 }
 
 const server = await serve();
 const before = native();
-const { speed, costs, between } = await page(server.url);
+const { stepsPerSec, costs, between } = await page(server.url);
 const after = native();
 server.stop();
 const program = Math.max(before, after);
 const shown = (value) => value.toFixed(2);
 console.log(JSON.stringify({
-    steps_per_sec_page: shown(speed),
+    steps_per_sec_page: shown(stepsPerSec),
     steps_per_sec_program: [shown(before), shown(after)],
-    ratio: shown(speed / program),
+    ratio: shown(stepsPerSec / program),
     frames: costs.length,
     frame_ms_median: shown(share(costs, 0.5)),
     frame_ms_95th: shown(share(costs, 0.95)),

@@ -12,7 +12,7 @@ import { after, before, describe, test } from "node:test";
 import { agoge, events, load, open, reply, root, serve } from "./browser.mjs";
 
 const ICD = process.env.SWIFTSHADER_ICD ?? "/usr/lib/chromium/vk_swiftshader_icd.json";
-/// Small enough for software on two cores; what is compared needs no more.
+/// Small enough for a software adapter on two cores.
 const SETTINGS = { target_modules: ["all-linear"], batch_size: 4, learning_rate: 1e-2, warmup_steps: 3, logging_steps: 5, save_steps: 10, max_seq_length: 64, seed: 3, device: "gpu" };
 const PROMPT = "What is the strongest wall?";
 
@@ -40,8 +40,8 @@ function flags(settings) {
 /// Starts a run in the page and waits until its state is as wanted.
 async function train(page, setup, until = "ended") {
     await page.evaluate((setup) => {
-        heard.length = 0;
-        agoge.ask({ request: "start", setup });
+        received.length = 0;
+        agoge.send({ request: "start", setup });
     }, { demo: true, resume: false, overwrite: true, ...setup });
     const end = await reply(page, `(reply) => reply.reply === "state" && ["failed", ${JSON.stringify(until)}].includes(reply.state.state)`);
     assert.equal(end.state.state, until, JSON.stringify(end));
@@ -64,10 +64,10 @@ describe("the page", () => {
     });
     after(() => browser.close());
 
-    test("loads without an error and without asking anybody else", async () => {
+    test("loads without an error and without requests to other servers", async () => {
         assert.deepEqual(browser.errors, []);
-        assert.deepEqual(browser.strangers, []);
-        assert.equal(await browser.page.locator(".bar").count(), 0, "nothing is the matter");
+        assert.deepEqual(browser.foreignRequests, []);
+        assert.equal(await browser.page.locator(".message").count(), 0, "no message is shown");
     });
 
     test("trains as the program does on the same kind of adapter", async () => {
@@ -77,24 +77,24 @@ describe("the page", () => {
         program("train", "--model", "agoge-demo", "--data", "agoge-demo", "--quiet", "--out", out, ...flags({ ...SETTINGS, steps: 30 }));
         const lines = readFileSync(join(out, "metrics.jsonl"), "utf8").trim().split("\n").map((line) => JSON.parse(line));
         assertClose(losses(steps), losses(lines.filter((line) => line.loss !== undefined)), 1e-3, "losses");
-        assert.ok(steps.at(-1).loss < steps[0].loss, "it learns");
+        assert.ok(steps.at(-1).loss < steps[0].loss, "the loss falls");
         const { device } = (await events(page)).find((event) => event.event === "started");
         assert.match(device, /WebGpu/);
     });
 
-    test("an adapter of the page writes the same words in the program", async () => {
+    test("an adapter of the page generates the same text in the program", async () => {
         const { page } = browser;
-        const zip = Buffer.from(await page.evaluate(async () => [...(await agoge.pack("runs/equal"))]));
+        const zip = Buffer.from(await page.evaluate(async () => [...(await agoge.zip("runs/equal"))]));
         const there = folder();
         writeFileSync(join(there, "run.zip"), zip);
         execFileSync("python3", ["-m", "zipfile", "-e", join(there, "run.zip"), there]);
         await page.evaluate((prompt) => {
-            heard.length = 0;
-            agoge.ask({ request: "generate", number: 7, folder: "runs/equal", prompt, temperature: 0, max_tokens: 24, seed: 0 });
+            received.length = 0;
+            agoge.send({ request: "generate", number: 7, folder: "runs/equal", prompt, temperature: 0, max_tokens: 24, seed: 0 });
         }, PROMPT);
         const done = await reply(page, `(reply) => reply.reply === "task" && reply.number === 7 && reply.ending`);
         assert.equal(done.ending, "done", done.text);
-        const text = await page.evaluate(() => heard.filter((reply) => reply.reply === "text" && reply.adapted).map((reply) => reply.text).join(""));
+        const text = await page.evaluate(() => received.filter((reply) => reply.reply === "text" && reply.adapted).map((reply) => reply.text).join(""));
         const native = program("generate", "--adapter", join(there, "equal"), "--model", "agoge-demo", "--device", "gpu", "--prompt", PROMPT, "--max-tokens", "24", "--temperature", "0", "--quiet");
         assert.ok(text.trim().length > 0);
         assert.ok(native.includes(text.trim()), `the page wrote "${text}", the program "${native}"`);
@@ -103,7 +103,7 @@ describe("the page", () => {
     test("computes what PyTorch computes", async () => {
         const { page } = browser;
         for (const [check, name] of [["forward", "llama-tied"], ["trajectory", "train-sparta"]]) {
-            const path = await give(page, join(root, "tests/golden", name));
+            const path = await addFolder(page, join(root, "tests/golden", name));
             const worst = await page.evaluate(([check, path]) => agoge.check(check, path), [check, path]);
             assert.ok(Object.keys(worst).length >= 2, check);
             for (const [what, error] of Object.entries(worst)) assert.ok(error <= 1, `${name} ${what}: ${error} times the tolerance`);
@@ -123,17 +123,17 @@ describe("the page", () => {
         for (const [what, error] of Object.entries(worst)) assert.ok(error <= 1, `product ${what}: ${error} times the tolerance`);
     });
 
-    test("the list of devices says whose the adapter is", async () => {
+    test("the list of devices names the adapter", async () => {
         const { page } = browser;
         await page.evaluate(() => {
-            heard.length = 0;
-            agoge.ask({ request: "devices" });
+            received.length = 0;
+            agoge.send({ request: "devices" });
         });
         const { devices } = await reply(page, `(reply) => reply.reply === "devices"`);
         assert.match(devices[0].name, /swiftshader.*WebGpu/i);
     });
 
-    test("a mask chosen by gradients trains as in the program, and the adapter that stores it goes on", async () => {
+    test("a mask chosen by gradients trains as in the program, and training resumes from the adapter that stores it", async () => {
         const { page } = browser;
         const settings = { ...SETTINGS, mask: "gradient", density: 0.02, logging_steps: 1, save_steps: 4, steps: 6 };
         const native = (name, more) => {
@@ -146,7 +146,7 @@ describe("the page", () => {
         assertClose(losses(await train(page, { config: { ...settings, out: "runs/gradient" } })), first.losses, 1e-3, "losses");
         const second = native("second", { init_adapter: first.out });
         const further = losses(await train(page, { config: { ...settings, init_adapter: "runs/gradient", out: "runs/further" } }));
-        assertClose(further, second.losses, 1e-3, "losses of the run that goes on from the adapter");
+        assertClose(further, second.losses, 1e-3, "losses of the run that starts from the adapter");
         assert.ok(Math.abs(further[0] - first.losses[0]) > 1e-3, "it starts where the adapter is");
     });
 
@@ -156,11 +156,11 @@ describe("the page", () => {
         const prompt = "w1 w2 w3 w4 w5";
         const both = async (number, path) => {
             await page.evaluate(([number, folder, prompt]) => {
-                heard.length = 0;
-                agoge.ask({ request: "generate", number, folder, prompt, temperature: 0, max_tokens: 12, seed: 0 });
+                received.length = 0;
+                agoge.send({ request: "generate", number, folder, prompt, temperature: 0, max_tokens: 12, seed: 0 });
             }, [number, path, prompt]);
             const { ending, text } = await reply(page, `(reply) => reply.reply === "task" && reply.number === ${number} && reply.ending`);
-            const sides = await page.evaluate(() => [true, false].map((side) => heard.filter((reply) => reply.reply === "text" && reply.adapted === side).map((reply) => reply.text).join("")));
+            const sides = await page.evaluate(() => [true, false].map((side) => received.filter((reply) => reply.reply === "text" && reply.adapted === side).map((reply) => reply.text).join("")));
             return { ending, text, sides };
         };
         // Other programs' adapters of models that are not there yet.
@@ -172,7 +172,7 @@ describe("the page", () => {
                 const content = readFileSync(join(from, file));
                 writeFileSync(join(to, file), file.endsWith(".json") ? content.toString().replace('"llama-tied"', '"someone/small-llama"') : content);
             }
-            assert.equal(await give(page, to), `runs/${name}`);
+            assert.equal(await addFolder(page, to), `runs/${name}`);
         }
         const missing = await both(20, "runs/adapter-peft");
         assert.equal(missing.ending, "failed");
@@ -182,7 +182,7 @@ describe("the page", () => {
         mkdirSync(model);
         for (const file of ["config.json", "model.safetensors"]) writeFileSync(join(model, file), readFileSync(join(root, "tests/golden/train-lora", file)));
         writeFileSync(join(model, "tokenizer.json"), tinyTokenizer(JSON.parse(readFileSync(join(model, "config.json"))).vocab_size));
-        assert.equal(await give(page, model), "models/small-llama");
+        assert.equal(await addFolder(page, model), "models/small-llama");
         let number = 20;
         for (const [name, of] of Object.entries(adapters)) {
             const { ending, text, sides } = await both(++number, `runs/${name}`);
@@ -193,7 +193,7 @@ describe("the page", () => {
             assert.notEqual(sides[0], sides[1], "the adapter changes something");
         }
         // The program's own, as two loose files.
-        const files = await page.evaluate(async () => [...(await agoge.pack("runs/equal"))]);
+        const files = await page.evaluate(async () => [...(await agoge.zip("runs/equal"))]);
         const there = folder();
         writeFileSync(join(there, "run.zip"), Buffer.from(files));
         execFileSync("python3", ["-m", "zipfile", "-e", join(there, "run.zip"), there]);
@@ -230,14 +230,14 @@ describe("the page", () => {
         steps.forEach((step) => assert.ok(Number.isFinite(step.loss)));
     });
 
-    test("hostile files give messages and the page goes on", async () => {
+    test("hostile files give messages and the page keeps working", async () => {
         const { page } = browser;
         const hostile = { "cut.jsonl": '{"prompt": "a", "compl', "zip.txt": "PK\u0003\u0004rubbish", "empty.csv": "", "rows.csv": "a,b\n1,2,3\n" };
         for (const [name, text] of Object.entries(hostile)) {
             await drop(page, undefined, [{ name, bytes: [...Buffer.from(text)] }]);
             await page.evaluate(([data]) => {
-                heard.length = 0;
-                agoge.ask({ request: "start", setup: { demo: false, resume: false, overwrite: true, config: { model: "agoge-demo", data, out: "runs/hostile", steps: 2 } } });
+                received.length = 0;
+                agoge.send({ request: "start", setup: { demo: false, resume: false, overwrite: true, config: { model: "agoge-demo", data, out: "runs/hostile", steps: 2 } } });
             }, [`data/${name}`]);
             const end = await reply(page, `(reply) => reply.reply === "state" && ["failed", "ended"].includes(reply.state.state)`);
             assert.equal(end.state.state, "failed", name);
@@ -245,21 +245,21 @@ describe("the page", () => {
         }
         await drop(page, "broken", [{ name: "config.json", bytes: [123] }, { name: "model.safetensors", bytes: [255, 255, 255, 255, 255, 255, 255, 127, 1] }]);
         await page.evaluate(() => {
-            heard.length = 0;
-            agoge.ask({ request: "start", setup: { demo: false, resume: false, overwrite: true, config: { model: "models/broken", data: "agoge-demo", out: "runs/hostile", steps: 2 } } });
+            received.length = 0;
+            agoge.send({ request: "start", setup: { demo: false, resume: false, overwrite: true, config: { model: "models/broken", data: "agoge-demo", out: "runs/hostile", steps: 2 } } });
         });
         const end = await reply(page, `(reply) => reply.reply === "state" && reply.state.state === "failed"`);
         assert.match(end.state.message, /broken/);
     });
 
-    test("no error was logged and nobody else was asked in all this", () => {
+    test("no error was logged and no other server was asked in all tests", () => {
         assert.deepEqual(browser.errors, []);
-        assert.deepEqual(browser.strangers, []);
+        assert.deepEqual(browser.foreignRequests, []);
     });
 });
 
 describe("what the page does for a run", () => {
-    test("the screen is kept awake, and a tab that was slowed down while it was hidden is told of", async () => {
+    test("the screen is kept awake, and a slow-down of a hidden tab is reported", async () => {
         // A screen and a tab within reach of the test.
         const script = `
             globalThis.awake = { asked: [], locks: [] };
@@ -271,39 +271,39 @@ describe("what the page does for a run", () => {
             };
             Object.defineProperty(navigator, "wakeLock", { value: { request } });
             globalThis.hide = (isHidden) => {
-                // A browser gives no light to what nobody sees.
+                // A browser refuses a wake lock to a hidden page.
                 if (isHidden) awake.locks.forEach((lock) => lock.release());
                 Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
                 document.dispatchEvent(new Event("visibilitychange"));
             };`;
         const browser = await open(server.url, { script });
         const { page } = browser;
-        await page.evaluate((setup) => agoge.ask({ request: "start", setup }), { config: { ...SETTINGS, save_steps: 0, logging_steps: 1, steps: 5000, out: "runs/long" }, demo: true, resume: false, overwrite: true });
+        await page.evaluate((setup) => agoge.send({ request: "start", setup }), { config: { ...SETTINGS, save_steps: 0, logging_steps: 1, steps: 5000, out: "runs/long" }, demo: true, resume: false, overwrite: true });
         await reply(page, `(reply) => reply.reply === "event" && reply.event.event === "step"`);
-        const lights = () => page.evaluate(() => [awake.asked, awake.locks.map((lock) => lock.released)]);
-        assert.deepEqual(await lights(), [["screen"], [false]]);
-        // Long enough to know the run's pace.
+        const wakeLocks = () => page.evaluate(() => [awake.asked, awake.locks.map((lock) => lock.released)]);
+        assert.deepEqual(await wakeLocks(), [["screen"], [false]]);
+        // Long enough to measure the speed of the run.
         await page.waitForTimeout(7000);
         await page.evaluate(() => hide(true));
         await reply(page, `(reply) => reply.reply === "event" && reply.event.event === "saved"`);
-        await page.evaluate(() => agoge.ask({ request: "pause" }));
+        await page.evaluate(() => agoge.send({ request: "pause" }));
         await page.waitForTimeout(14000);
-        assert.equal(await page.locator("#bar-hidden").count(), 0);
+        assert.equal(await page.locator("#message-hidden").count(), 0);
         await page.evaluate(() => hide(false));
-        assert.deepEqual(await lights(), [["screen", "screen"], [true, false]]);
-        assert.match(await page.locator("#bar-hidden").innerText(), /hidden.* at \d+ % of its speed/);
+        assert.deepEqual(await wakeLocks(), [["screen", "screen"], [true, false]]);
+        assert.match(await page.locator("#message-hidden").innerText(), /hidden.* to \d+ % of its speed/);
         await page.evaluate(() => {
-            agoge.ask({ request: "tell", command: { command: "stop" } });
-            agoge.ask({ request: "resume" });
+            agoge.send({ request: "tell", command: { command: "stop" } });
+            agoge.send({ request: "resume" });
         });
         await reply(page, `(reply) => reply.reply === "state" && reply.state.state === "ended"`);
-        assert.deepEqual(await lights(), [["screen", "screen"], [true, true]]);
+        assert.deepEqual(await wakeLocks(), [["screen", "screen"], [true, true]]);
         assert.deepEqual(browser.errors, []);
         await browser.close();
     });
 
     test("steps are not queued without bound on a slow device", async () => {
-        // The device says late that it is done. What was read from it is done in any case.
+        // The device reports late that it is done. What was read from it is done in any case.
         const script = `
             self.ends = { asked: 0, waiting: 0, most: 0, reads: 0 };
             const end = GPUQueue.prototype.onSubmittedWorkDone;
@@ -336,58 +336,58 @@ describe("what the page does for a run", () => {
 });
 
 describe("a run that is interrupted", () => {
-    test("pauses, outlives the page, and goes on as if nothing had happened", async () => {
+    test("pauses, outlives the page, and resumes with the same losses", async () => {
         const browser = await open(server.url);
         const { page } = browser;
         const config = { ...SETTINGS, steps: 20, out: "runs/whole" };
         const whole = losses(await train(page, { config }));
 
         await page.evaluate((setup) => {
-            heard.length = 0;
-            agoge.ask({ request: "start", setup });
+            received.length = 0;
+            agoge.send({ request: "start", setup });
         }, { config: { ...config, out: "runs/halved" }, demo: true, resume: false, overwrite: true });
         await reply(page, `(reply) => reply.reply === "event" && reply.event.event === "saved"`);
-        await page.evaluate(() => agoge.ask({ request: "pause" }));
+        await page.evaluate(() => agoge.send({ request: "pause" }));
         await reply(page, `(reply) => reply.reply === "state" && reply.state.state === "paused"`);
         const paused = (await events(page)).length;
         await page.waitForTimeout(1000);
-        assert.equal((await events(page)).length, paused, "a paused run tells nothing");
+        assert.equal((await events(page)).length, paused, "a paused run sends no events");
 
         page.on("dialog", (dialog) => dialog.accept());
         await load(page, server.url);
         const stored = await page.evaluate(() => agoge.settings("runs/halved"));
         const rest = losses(await train(page, { config: stored, demo: false, resume: true, overwrite: false }));
-        assert.ok(rest.length > 0 && rest.length < 20, `it went on from the checkpoint, ${rest.length} steps`);
+        assert.ok(rest.length > 0 && rest.length < 20, `it resumed from the checkpoint, ${rest.length} steps`);
         assertClose(rest, whole.slice(-rest.length), 1e-6, "losses after the reload");
         assert.deepEqual(browser.errors, []);
         await browser.close();
     });
 
-    test("a lost device is told, and the page offers to go on", async () => {
+    test("a lost device is reported, and the page offers to resume", async () => {
         // The worker's device within reach of the test.
         const script = "{ const ask = GPUAdapter.prototype.requestDevice; GPUAdapter.prototype.requestDevice = async function (...words) { return self.device = await ask.apply(this, words); }; }";
         const other = await serve(script);
         const browser = await open(other.url);
         const { page } = browser;
         await page.evaluate((setup) => {
-            heard.length = 0;
-            agoge.ask({ request: "start", setup });
+            received.length = 0;
+            agoge.send({ request: "start", setup });
         }, { config: { ...SETTINGS, steps: 200, out: "runs/lost" }, demo: true, resume: false, overwrite: true });
         await reply(page, `(reply) => reply.reply === "event" && reply.event.event === "saved"`);
         await page.workers()[0].evaluate(() => self.device.destroy());
-        const bar = page.locator("#bar-broken");
+        const bar = page.locator("#message-broken");
         await bar.waitFor({ timeout: 60000 });
         assert.match(await bar.innerText(), /last checkpoint/);
         page.on("dialog", (dialog) => dialog.accept());
         await bar.getByRole("button", { name: "Reload" }).click();
         await page.waitForSelector("#welcome.hidden", { state: "attached", timeout: 120000 });
         await page.evaluate(() => {
-            globalThis.heard = [];
-            agoge.hear((reply) => heard.push(reply));
+            globalThis.received = [];
+            agoge.onReply((reply) => received.push(reply));
         });
         await page.evaluate(() => {
             const setup = { config: agoge.settings("runs/lost"), demo: false, resume: true, overwrite: false };
-            agoge.ask({ request: "start", setup });
+            agoge.send({ request: "start", setup });
         });
         await reply(page, `(reply) => reply.reply === "event" && reply.event.event === "step" && reply.event.step > 10`);
         await browser.close();
@@ -397,19 +397,19 @@ describe("a run that is interrupted", () => {
 
 test("without WebGPU the page says so and shows a recorded run", async () => {
     const browser = await open(server.url, { webgpu: false });
-    const text = await browser.page.locator("#bar-no-webgpu").innerText();
+    const text = await browser.page.locator("#message-no-webgpu").innerText();
     for (const word of ["Chrome", "Edge", "Safari", "Firefox", "--enable-unsafe-webgpu"]) assert.ok(text.includes(word), word);
     assert.ok((await browser.page.evaluate(() => agoge.runs())).includes("runs/recorded-demo"));
     assert.deepEqual(browser.errors, []);
     await browser.close();
 });
 
-/// Lays the files of a folder where the page looks for them.
-function give(page, folder) {
+/// Adds the files of a folder to those of the page.
+function addFolder(page, folder) {
     const files = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isFile());
     const name = folder.split("/").pop();
     const contents = files.map((entry) => ({ name: `${name}/${entry.name}`, bytes: [...readFileSync(join(folder, entry.name))] }));
-    return page.evaluate((contents) => agoge.give(contents.map(({ name, bytes }) => ({ name, file: new File([new Uint8Array(bytes)], name.split("/").pop()) }))), contents);
+    return page.evaluate((contents) => agoge.addFiles(contents.map(({ name, bytes }) => ({ name, file: new File([new Uint8Array(bytes)], name.split("/").pop()) }))), contents);
 }
 
 /// Drops files on the page; those of a folder bear its name before their own.
@@ -418,18 +418,18 @@ async function drop(page, folder, files) {
         const contents = files.map(({ name, bytes }) => ({ name: folder ? `${folder}/${name}` : name, file: new File([new Uint8Array(bytes)], name) }));
         if (folder) {
             // A script cannot make a drop that holds a folder.
-            await agoge.give(contents);
+            await agoge.addFiles(contents);
             return;
         }
         const transfer = new DataTransfer();
         contents.forEach(({ file }) => transfer.items.add(file));
-        const added = agoge.added();
+        const added = agoge.filesAdded();
         document.getElementById("window").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
         await added;
     }, [folder, files]);
 }
 
-/// A tokenizer that knows words by their place in a list.
+/// A tokenizer whose tokens are whole words.
 function tinyTokenizer(size) {
     const words = ["<unk>", "the", "cat", "sat", "on", "mat", "dog", "ran"];
     const vocab = Object.fromEntries([...words, ...Array.from({ length: size - words.length }, (_, at) => `w${at}`)].map((word, at) => [word, at]));

@@ -14,7 +14,7 @@ use crate::{
     config::{List, RunConfig},
     data::Batch,
     device::{self, ComputeDevice, DeviceChoice},
-    method::{self, Method, Setup, delta::layer_dims},
+    method::{self, Setup, Training, change::layer_dims},
     model::{
         Pretrained,
         classifier::{Classify, HeadStart, Purpose},
@@ -64,7 +64,7 @@ struct Shape {
 struct Contestant {
     name: &'static str,
     base: Pretrained,
-    method: Box<dyn Method>,
+    training: Training,
     secs: Vec<f64>,
     /// Bytes a trained number beyond the frozen weights, with its gradient; a GPU's allocator tells.
     bytes_per_number: Option<f64>,
@@ -152,7 +152,7 @@ impl Methods {
             let shortest: Vec<f64> = contestants.iter().map(Contestant::shortest).collect();
             for contestant in &contestants {
                 let [of_lora, of_full] = [1, 2].map(|other| contestant.shortest() / shortest[other]);
-                let trained = contestant.method.trained_parameters();
+                let trained = contestant.training.trained_parameters();
                 rows.push(json!({
                     "width": width, "model": shape.name, "method": contestant.name, "trained": trained,
                     "shortest_step_secs": contestant.shortest(), "step_secs": contestant.median(),
@@ -189,9 +189,9 @@ impl Methods {
                 let window = [batch(&contestant.base, shape)];
                 sync(device)?;
                 let started = Instant::now();
-                let (transformer, method) = (&mut contestant.base.transformer, &mut *contestant.method);
+                let (transformer, training) = (&mut contestant.base.transformer, &mut contestant.training);
                 let (outcome, launches) = device::launches_during(|| {
-                    optimizer_step(transformer, method, &window, step as u64, &SETTINGS, false, device)
+                    optimizer_step(transformer, training, &window, step as u64, &SETTINGS, false, device)
                 });
                 outcome?;
                 sync(device)?;
@@ -229,25 +229,25 @@ impl Methods {
         let config = config.method_config();
         let loaded = if device.is_cpu() { 0 } else { in_use(device)? };
         let mut setup = Setup::new(&config, device, 0);
-        let mut method = method::start(method::find(name)?, &mut setup, &mut base.transformer).await?;
+        let mut training = method::start(method::find(name)?, &mut setup, &mut base.transformer).await?;
         let mut bytes_per_number = None;
         if !device.is_cpu() {
-            gradients(&mut base, &mut *method, shape, device);
-            let trained = method.trained_parameters().max(1) as f64;
+            gradients(&mut base, &mut training, shape, device);
+            let trained = training.trained_parameters().max(1) as f64;
             bytes_per_number = Some(in_use(device)?.saturating_sub(loaded) as f64 / trained);
-            drop(method::update(&mut *method, &mut base.transformer, &SETTINGS)?);
+            drop(training.update(&mut base.transformer, &SETTINGS)?);
         }
-        Ok(Contestant { name, base, method, secs: Vec::new(), bytes_per_number, launches: 0 })
+        Ok(Contestant { name, base, training, secs: Vec::new(), bytes_per_number, launches: 0 })
     }
 }
 
 /// Collects the gradients of one batch and lets everything else go.
-fn gradients(base: &mut Pretrained, method: &mut dyn Method, shape: &Shape, device: &ComputeDevice) {
+fn gradients(base: &mut Pretrained, training: &mut Training, shape: &Shape, device: &ComputeDevice) {
     let batch = Prepared::new(&batch(base, shape), &base.transformer, device);
-    method.attach(&mut base.transformer, 0);
+    training.attach(&mut base.transformer, 0);
     let hidden = base.transformer.hidden(batch.ids.clone(), &batch.layout);
-    method.collect(&mut batch.loss_sum(&base.transformer, hidden).backward());
-    method.detach(&mut base.transformer);
+    training.collect(&mut batch.loss_sum(&base.transformer, hidden).backward());
+    training.detach(&mut base.transformer);
 }
 
 fn batch(base: &Pretrained, shape: &Shape) -> Batch {

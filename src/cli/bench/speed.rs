@@ -13,11 +13,11 @@ use crate::{
     },
     config::{Overrides, Recompute, RunConfig, Task},
     data::Batch,
-    demo,
     device::{self, ComputeDevice},
     method::{self, Setup},
     model::classifier::{Classify, HeadStart, Purpose},
-    train::{inputs::load_base, place::pin, step::optimizer_step},
+    source::{embedded, pin, silent},
+    train::{inputs::load_base, step::optimizer_step},
 };
 
 /// Steps before the clock starts: buffers, shaders and caches are warm after them.
@@ -59,12 +59,12 @@ impl Figures {
 
 impl Speed {
     pub(super) async fn run(self) -> Result<ExitCode> {
-        let mut config = RunConfig { model: demo::NAME.into(), steps: MEASURED, ..RunConfig::default() };
+        let mut config = RunConfig { model: embedded::NAME.into(), steps: MEASURED, ..RunConfig::default() };
         self.settings.apply(&mut config);
         config.check()?;
         let started = Instant::now();
         let device = device::open(&config.device).await?;
-        pin(&mut config, true)?;
+        pin(&mut config, &silent)?;
         let width = if config.max_seq_length == 0 { 64 } else { config.max_seq_length };
         let figures = measure(&config, width, &device, started).await?;
         let peak = device::peak_of_process();
@@ -134,7 +134,7 @@ async fn measure(config: &RunConfig, width: usize, device: &ComputeDevice, start
     let method_config = config.method_config();
     let entry = method::find(&config.method)?;
     let mut setup = Setup::new(&method_config, device, config.seed);
-    let mut method = method::start(entry, &mut setup, &mut base.transformer).await?;
+    let mut training = method::start(entry, &mut setup, &mut base.transformer).await?;
     let recompute = config.grad_checkpointing == Recompute::On;
     let mut secs = Vec::new();
     let mut loss = f32::NAN;
@@ -145,7 +145,7 @@ async fn measure(config: &RunConfig, width: usize, device: &ComputeDevice, start
         }
         let before = Instant::now();
         let outcome =
-            optimizer_step(&mut base.transformer, &mut *method, &window, step as u64, &SETTINGS, recompute, device)?;
+            optimizer_step(&mut base.transformer, &mut training, &window, step as u64, &SETTINGS, recompute, device)?;
         sync()?;
         if step == 0 {
             first_step_secs = started.elapsed().as_secs_f64();
@@ -157,5 +157,5 @@ async fn measure(config: &RunConfig, width: usize, device: &ComputeDevice, start
     }
     secs.sort_unstable_by(f64::total_cmp);
     let reserved = [warm, device.memory().reserved_bytes];
-    Ok(Figures { secs, trained: method.trained_parameters(), loss, reserved, first_step_secs })
+    Ok(Figures { secs, trained: training.trained_parameters(), loss, reserved, first_step_secs })
 }

@@ -18,15 +18,14 @@ use crate::{
     },
     config::{List, Quantize, Recompute, RunConfig, Task, WeightsDtype},
     data::Batch,
-    demo,
     device::{self, ComputeDevice, DeviceChoice, Memory},
-    hub::Wanted,
     method::{self, Setup},
     model::{
         Architecture, Pretrained,
         classifier::{Classify, HeadStart, Purpose},
         head::Head,
     },
+    source::{Files, ModelSource, embedded, to_stderr},
     train::{
         estimate::{PAGES, Rows, estimate},
         inputs::kept,
@@ -164,11 +163,11 @@ impl Step {
             let entry = method::find(&config.method)?;
             let mut setup = Setup::new(&method_config, device, 0);
             let started = method::start(entry, &mut setup, &mut base.transformer);
-            let mut method = pollster::block_on(started)?;
+            let mut training = pollster::block_on(started)?;
             let window = vec![batch; config.grad_accumulation_steps];
             let recompute = config.grad_checkpointing == Recompute::On;
             for _ in 0..2 {
-                optimizer_step(&mut base.transformer, &mut *method, &window, 0, &SETTINGS, recompute, device)?;
+                optimizer_step(&mut base.transformer, &mut training, &window, 0, &SETTINGS, recompute, device)?;
                 sync()?;
             }
             Ok(())
@@ -193,10 +192,12 @@ impl Step {
         let keeping = kept(self.weights_dtype, self.quantize);
         match &self.model {
             Some(model) => {
-                let folder = demo::locate(&Wanted::whole(model))?.folder;
+                let folder = ModelSource::named(model, "")?.folder(Files::All, &to_stderr)?;
                 Pretrained::load_as(&folder, purpose, keeping, device)
             }
-            None => Pretrained::from_bytes_as(demo::NAME, demo::CONFIG, demo::WEIGHTS.to_vec(), keeping, device),
+            None => {
+                Pretrained::from_bytes_as(embedded::NAME, embedded::CONFIG, embedded::WEIGHTS.to_vec(), keeping, device)
+            }
         }
     }
 

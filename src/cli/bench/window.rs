@@ -10,13 +10,13 @@ use crate::{
     cli::window::connect,
     config::{Prompts, RunConfig},
     demo,
-    desk::Desk,
     device::DeviceChoice,
     event::{
         Event,
         messages::{Reply, Request, RunState, Setup},
     },
-    window::{Options, probe},
+    window::{Options, benchmark},
+    workers::Workers,
 };
 
 /// Arguments of `agoge bench window`.
@@ -47,7 +47,7 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let seen = probe::frames(self.runs, self.points, self.frames)?;
+        let seen = benchmark::measure_frames(self.runs, self.points, self.frames)?;
         let (cost, between) = (Quantiles::of(seen.frame_secs), Quantiles::of(seen.between_secs));
         let (mut alone, mut watched) = (Vec::new(), Vec::new());
         for _ in 0..self.repeats {
@@ -85,11 +85,11 @@ impl Window {
 
     /// Time trained, without a window.
     fn headless(&self) -> Result<f64> {
-        let desk = Desk::open(|| {});
-        desk.ask(Request::Start { setup: Box::new(self.setup()) });
+        let workers = Workers::start(|| {});
+        workers.send(Request::Start { setup: Box::new(self.setup()) });
         let mut secs = None;
         loop {
-            match desk.hear_within(Duration::from_secs(600)) {
+            match workers.receive_within(Duration::from_secs(600)) {
                 Some(Reply::Event { event }) => {
                     if let Event::Finished { elapsed_secs, .. } = *event {
                         secs = Some(elapsed_secs);
@@ -107,8 +107,8 @@ impl Window {
     /// Time trained, under the eyes of the window.
     fn windowed(&self) -> Result<f64> {
         let options = Options { demo: demo::config(), start: Some(self.setup()), ..Options::default() };
-        let (_desk, line) = connect();
-        let seen = probe::watch_a_run(options, line)?;
+        let (_workers, line) = connect();
+        let seen = benchmark::measure_run(options, line)?;
         seen.trained_secs.ok_or_else(|| Error::Run("the window has heard nothing of the run".into()))
     }
 }

@@ -1,4 +1,4 @@
-//! What has been said so far, and how much of it the model can still hear.
+//! What has been said so far, and how much of it still fits the model.
 
 use crate::{
     Error, Result,

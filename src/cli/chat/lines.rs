@@ -7,7 +7,7 @@ use rustyline::{
     history::MemHistory, validate::Validator,
 };
 
-use super::{COMMANDS, style::Style};
+use super::{commands::COMMANDS, style::Style};
 use crate::{Error, Result};
 
 /// One thing that the user did.

@@ -1,4 +1,4 @@
-//! What one run of a comparison came to, kept beside it so that an interrupted comparison can go on.
+//! What one run of a comparison came to, kept beside it so that an interrupted comparison can continue.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ pub(super) struct Outcome {
     pub method: String,
     pub seed: u64,
     pub learning_rate: f64,
-    /// All trained numbers.
+    /// All trainable parameters.
     pub trained_parameters: usize,
     /// Those outside of a classification head.
     pub trained_in_body: usize,
@@ -59,7 +59,7 @@ impl Outcome {
         valid: Option<Evaluation>,
         test: Option<Evaluation>,
     ) -> Self {
-        let trained = run.method().trained();
+        let trained = run.training().trained();
         let head = run.inputs().base.transformer.head.classifier_names();
         let last = &losses[losses.len() - losses.len().div_ceil(10)..];
         let size = |name: &str| std::fs::metadata(config.out.join(name)).map_or(0, |meta| meta.len());

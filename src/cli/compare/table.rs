@@ -100,7 +100,7 @@ pub(super) fn markdown(lines: &[Line]) -> String {
         ("valid loss", Box::new(|line| line.valid_loss.as_ref().map(|s| plain(s, 3, line.seeds)))),
         ("train loss", Box::new(|line| Some(plain(&line.train_loss, 3, line.seeds)))),
         ("s/step", Box::new(|line| Some(plain(&line.secs_per_step, 3, 1)))),
-        ("peak memory", Box::new(|line| Some(bytes(line.peak_memory_bytes)))),
+        ("most memory held", Box::new(|line| Some(bytes(line.peak_memory_bytes)))),
         ("adapter", Box::new(|line| Some(bytes(line.adapter_bytes)))),
     ];
     let mut cells: Vec<Vec<String>> = vec![Vec::new(); lines.len() + 1];

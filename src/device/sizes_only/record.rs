@@ -49,7 +49,7 @@ impl Record {
         self.change(|inner| inner.events.push(Event::Freed { buffer }));
     }
 
-    pub(in crate::device) fn reached(&self, place: &'static str) {
+    pub(super) fn reached(&self, place: &'static str) {
         self.change(|inner| inner.events.push(Event::Reached(place)));
     }
 

@@ -40,8 +40,8 @@ struct Operands<'a> {
 /// Buffers that a thread uses again from task to task.
 #[derive(Default)]
 struct Scratch {
-    turned_keys: Vec<f32>,
-    turned_values: Vec<f32>,
+    transposed_keys: Vec<f32>,
+    transposed_values: Vec<f32>,
     /// What products mix: values going forward, keys going backward.
     mixable: Vec<f32>,
     queries: Vec<f32>,

@@ -31,7 +31,7 @@ pub struct AttentionRule {
     pub scale: f32,
     /// Bound of the scaled scores, `cap * tanh(score / cap)` (Gemma 2, section 2).
     pub softcap: Option<f32>,
-    /// How many keys a query sees at most, the last of them at its own position; only where `causal`.
+    /// A query sees keys that are less than this many positions away, its own included.
     pub window: Option<usize>,
     /// Whether keys behind the query's own position are hidden.
     pub causal: bool,
@@ -40,11 +40,14 @@ pub struct AttentionRule {
 impl AttentionRule {
     /// Which of `keys` keys the query at `position` among them may see, before padding is looked at.
     fn visible(&self, position: usize, keys: usize) -> Range<usize> {
-        if !self.causal {
-            return 0..keys;
-        }
-        let end = position + 1;
-        end.saturating_sub(self.window.unwrap_or(end))..end
+        let next = position + 1;
+        let start = next.saturating_sub(self.window.unwrap_or(next));
+        let end = match (self.causal, self.window) {
+            (true, _) => next,
+            (false, Some(window)) => keys.min(position.saturating_add(window)),
+            (false, None) => keys,
+        };
+        start..end
     }
 }
 

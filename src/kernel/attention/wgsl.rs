@@ -26,6 +26,7 @@ macro_rules! shader {
             "const CHUNKS: u32 = ",
             $chunks,
             "u;\n",
+            include_str!("../../../shaders/shared/nan.wgsl"),
             include_str!("../../../shaders/shared/attention.wgsl"),
             $(include_str!(concat!("../../../shaders/", $file, ".wgsl"))),+
         )
@@ -59,7 +60,7 @@ const BACKWARD_KEYS: Variants = &[
 const ROWS: &str = include_str!("../../../shaders/attention_rows.wgsl");
 
 /// Every shader with its name; those of one file have the number of chunks behind it.
-pub(in crate::kernel) const SHADERS: &[(&str, &str)] = &[
+pub(in crate::kernel) const SHADERS: crate::kernel::Named = &[
     ("attention", FORWARD[0].1),
     ("attention 2", FORWARD[1].1),
     ("attention 3", FORWARD[2].1),

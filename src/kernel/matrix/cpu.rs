@@ -30,11 +30,11 @@ impl MatrixOps for Flex {
     fn dense_product_plus_op(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
-        addend: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
         along: bool,
         _variant: Option<Variant>,
     ) -> FloatTensor<Self> {
-        Self::linear_forward(x, w, Some(addend), !along)
+        Self::linear_forward(x, w, Some(bias), !along)
     }
 
     fn packed_product_op(
@@ -50,12 +50,12 @@ impl MatrixOps for Flex {
     fn packed_product_plus_op(
         x: FloatTensor<Self>,
         words: IntTensor<Self>,
-        addend: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
         layout: Layout,
         along: bool,
         variant: Option<Variant>,
     ) -> FloatTensor<Self> {
-        Self::dense_product_plus_op(x, unpacked(words, layout), addend, along, variant)
+        Self::dense_product_plus_op(x, unpacked(words, layout), bias, along, variant)
     }
 
     fn packed_rows_op(ids: IntTensor<Self>, words: IntTensor<Self>, layout: Layout) -> FloatTensor<Self> {

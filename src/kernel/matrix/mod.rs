@@ -55,11 +55,11 @@ pub trait MatrixOps: Backend {
         variant: Option<Variant>,
     ) -> FloatTensor<Self>;
 
-    /// See [`Matrix::linear`]: the same, and `addend` `[1 or T, rows or cols]` added to it.
+    /// See [`Matrix::linear`]: the same, and `bias` `[1 or T, rows or cols]` added to it.
     fn dense_product_plus_op(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
-        addend: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
         along: bool,
         variant: Option<Variant>,
     ) -> FloatTensor<Self>;
@@ -77,7 +77,7 @@ pub trait MatrixOps: Backend {
     fn packed_product_plus_op(
         x: FloatTensor<Self>,
         words: IntTensor<Self>,
-        addend: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
         layout: Layout,
         along: bool,
         variant: Option<Variant>,
@@ -201,22 +201,22 @@ impl Matrix {
         })
     }
 
-    /// [`Self::product`], and `addend` added to it, in which it is differentiable too: `[1, outer]` to each row (a bias), or
+    /// [`Self::product`], and `bias` added to it, in which it is differentiable too: `[1, outer]` to each row (a bias), or
     /// `[T, outer]` (what a layer adds its output to), where `outer` are the columns of the product.
-    pub fn linear(&self, x: Tensor<2>, addend: Option<Tensor<2>>, along: bool) -> Tensor<2> {
-        self.linear_by(x, addend, along, None)
+    pub fn linear(&self, x: Tensor<2>, bias: Option<Tensor<2>>, along: bool) -> Tensor<2> {
+        self.linear_by(x, bias, along, None)
     }
 
     /// [`Self::linear`] in a given way, where the shape allows it.
-    pub fn linear_by(&self, x: Tensor<2>, addend: Option<Tensor<2>>, along: bool, by: Option<Variant>) -> Tensor<2> {
-        let Some(addend) = addend else { return self.product_by(x, along, by) };
-        let (x, added) = (x.into_dispatch(), addend.clone().into_dispatch());
+    pub fn linear_by(&self, x: Tensor<2>, bias: Option<Tensor<2>>, along: bool, by: Option<Variant>) -> Tensor<2> {
+        let Some(bias) = bias else { return self.product_by(x, along, by) };
+        let (x, added) = (x.into_dispatch(), bias.clone().into_dispatch());
         Tensor::from_dispatch(match self {
             Self::Dense(values) => Dispatch::dense_product_plus_op(x, values.clone().into_dispatch(), added, along, by),
             Self::Packed(Packed { words, layout }) => {
                 Dispatch::packed_product_plus_op(x, words.clone().into_dispatch(), added, *layout, along, by)
             }
-            split @ Self::Split(_) => return split.product(Tensor::from_dispatch(x), along) + addend,
+            split @ Self::Split(_) => return split.product(Tensor::from_dispatch(x), along) + bias,
         })
     }
 
@@ -312,15 +312,15 @@ impl<B: MatrixOps, C: CheckpointStrategy> MatrixOps for Autodiff<B, C> {
     fn dense_product_plus_op(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
-        addend: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
         along: bool,
         variant: Option<Variant>,
     ) -> FloatTensor<Self> {
         let w = w.into_primitive();
-        let prepared = Product.prepare::<C>([x.node(), addend.node()]).compute_bound().stateful();
-        let state = ProductState { factor: Factor::Dense(w.clone(), along), adds_one_row: addend.shape()[0] == 1 };
-        let [x, addend] = [x, addend].map(FloatTensor::<Self>::into_primitive);
-        recorded(prepared, state, B::dense_product_plus_op(x, w, addend, along, variant))
+        let prepared = Product.prepare::<C>([x.node(), bias.node()]).compute_bound().stateful();
+        let state = ProductState { factor: Factor::Dense(w.clone(), along), adds_one_row: bias.shape()[0] == 1 };
+        let [x, bias] = [x, bias].map(FloatTensor::<Self>::into_primitive);
+        recorded(prepared, state, B::dense_product_plus_op(x, w, bias, along, variant))
     }
 
     fn packed_product_op(
@@ -338,16 +338,16 @@ impl<B: MatrixOps, C: CheckpointStrategy> MatrixOps for Autodiff<B, C> {
     fn packed_product_plus_op(
         x: FloatTensor<Self>,
         words: IntTensor<Self>,
-        addend: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
         layout: Layout,
         along: bool,
         variant: Option<Variant>,
     ) -> FloatTensor<Self> {
-        let prepared = Product.prepare::<C>([x.node(), addend.node()]).compute_bound().stateful();
+        let prepared = Product.prepare::<C>([x.node(), bias.node()]).compute_bound().stateful();
         let state =
-            ProductState { factor: Factor::Packed(words.clone(), layout, along), adds_one_row: addend.shape()[0] == 1 };
-        let [x, addend] = [x, addend].map(FloatTensor::<Self>::into_primitive);
-        recorded(prepared, state, B::packed_product_plus_op(x, words, addend, layout, along, variant))
+            ProductState { factor: Factor::Packed(words.clone(), layout, along), adds_one_row: bias.shape()[0] == 1 };
+        let [x, bias] = [x, bias].map(FloatTensor::<Self>::into_primitive);
+        recorded(prepared, state, B::packed_product_plus_op(x, words, bias, layout, along, variant))
     }
 
     fn packed_rows_op(ids: IntTensor<Self>, words: IntTensor<Self>, layout: Layout) -> FloatTensor<Self> {
@@ -396,7 +396,7 @@ impl<B: MatrixOps> Factor<B> {
 }
 
 /// Gradient of what was added to a product, one row or each, from that of the sum.
-pub(super) fn addend_gradient<B: Backend>(dy: FloatTensor<B>, one_row: bool) -> FloatTensor<B> {
+pub(super) fn bias_gradient<B: Backend>(dy: FloatTensor<B>, one_row: bool) -> FloatTensor<B> {
     if one_row { B::float_sum_dim(dy, 0) } else { dy }
 }
 
@@ -407,9 +407,9 @@ impl<B: MatrixOps, const N: usize> Backward<B, N> for Product {
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let dy = grads.consume::<B>(&ops.node);
         let mut parents = ops.parents.into_iter();
-        let (x_node, addend_node) = (parents.next().flatten(), parents.next().flatten());
-        if let Some(node) = addend_node {
-            grads.register::<B>(node.id, addend_gradient::<B>(dy.clone(), ops.state.adds_one_row));
+        let (x_node, bias_node) = (parents.next().flatten(), parents.next().flatten());
+        if let Some(node) = bias_node {
+            grads.register::<B>(node.id, bias_gradient::<B>(dy.clone(), ops.state.adds_one_row));
         }
         if let Some(node) = x_node {
             grads.register::<B>(node.id, ops.state.factor.input_gradient(dy));

@@ -11,6 +11,7 @@ macro_rules! product {
     (body $file:literal, $along:literal, $ragged:literal, $($shared:literal),+) => {
         concat!(
             "const ALONG_ROWS: bool = ", $along, ";\nconst RAGGED: bool = ", $ragged, ";\n",
+            include_str!("../../../shaders/shared/grid.wgsl"),
             include_str!("../../../shaders/shared/matrix.wgsl"),
             $(include_str!(concat!("../../../shaders/shared/", $shared, ".wgsl")),)+
             include_str!(concat!("../../../shaders/", $file, ".wgsl"))

@@ -293,9 +293,9 @@ mod tests {
         assert_eq!(stored(&file, &identity(&device), &device.handle), Some(first.clone()));
         assert_eq!(stored(&file, "another adapter", &device.handle), None);
         // What is stored counts, whatever would be measured now.
-        let turned: HashMap<Shape, Variant> = first.keys().map(|shape| (*shape, Variant::Tiled)).collect();
-        store(&file, &identity(&device), &turned).expect("stored");
-        assert_eq!(filled(&device, &wanted, HashMap::new(), Some(&file), Duration::from_secs(60)), turned);
+        let changed: HashMap<Shape, Variant> = first.keys().map(|shape| (*shape, Variant::Tiled)).collect();
+        store(&file, &identity(&device), &changed).expect("stored");
+        assert_eq!(filled(&device, &wanted, HashMap::new(), Some(&file), Duration::from_secs(60)), changed);
         // What this process has chosen before counts even more.
         let before = HashMap::from([(shape(32).0.class(), Variant::Burn)]);
         let both = filled(&device, &wanted, before, Some(&file), Duration::from_secs(60));

@@ -38,27 +38,27 @@ fn chosen(shape: Shape, x: &CubeTensor) -> Variant {
     shape.choose(&Device::from(x.device.clone()))
 }
 
-/// Launches one of the shaders; `w` is the matrix in f32 or its words, `addend` is `[1 or tokens, outer]`.
+/// Launches one of the shaders; `w` is the matrix in f32 or its words, `bias` is `[1 or tokens, outer]`.
 fn run(
     x: CubeTensor,
     w: &CubeTensor,
-    addend: Option<CubeTensor>,
+    bias: Option<CubeTensor>,
     shape: Shape,
     scales_at: usize,
     variant: Variant,
 ) -> CubeTensor {
     let x = launch::contiguous(x);
     let x = if variant == Variant::Cooperative { split(&x) } else { padded(x) };
-    let addend = addend.map(launch::contiguous);
+    let bias = bias.map(launch::contiguous);
     let y = launch::empty(&x, Dims::new([shape.tokens, shape.outer]));
     let (down, across) = tile(variant);
-    let pitch = addend.as_ref().map_or(0, |addend| if addend.meta.shape()[0] == 1 { 0 } else { shape.outer });
-    let buffers = [&x.handle, &w.handle, &y.handle].into_iter().chain(addend.iter().map(|addend| &addend.handle));
+    let pitch = bias.as_ref().map_or(0, |bias| if bias.meta.shape()[0] == 1 { 0 } else { shape.outer });
+    let buffers = [&x.handle, &w.handle, &y.handle].into_iter().chain(bias.iter().map(|bias| &bias.handle));
     launch::launch(
         &x,
-        shaders::product(variant, shape.packing, shape.along, shape.ragged(), addend.is_some()),
+        shaders::product(variant, shape.packing, shape.along, shape.ragged(), bias.is_some()),
         lanes(variant),
-        (shape.outer.div_ceil(across) as u32, shape.tokens.div_ceil(down) as u32),
+        launch::grid(shape.outer.div_ceil(across), shape.tokens.div_ceil(down)),
         &buffers.collect::<Vec<_>>(),
         &launch::words(&[shape.tokens, shape.inner, shape.outer, scales_at, pitch]),
     );
@@ -66,25 +66,25 @@ fn run(
 }
 
 /// The product with a matrix in f32, and what is added to it.
-fn dense(x: CubeTensor, w: CubeTensor, addend: Option<CubeTensor>, along: bool, by: Option<Variant>) -> CubeTensor {
+fn dense(x: CubeTensor, w: CubeTensor, bias: Option<CubeTensor>, along: bool, by: Option<Variant>) -> CubeTensor {
     let ([tokens, inner], [rows, width]) = (x.meta.shape().dims(), w.meta.shape().dims());
     let shape = Shape { packing: None, along, tokens, inner, outer: if along { rows } else { width } };
     let variant = by.unwrap_or_else(|| chosen(shape, &x));
     if variant == Variant::Burn || !shape.allows(variant, &Device::from(x.device.clone())) {
         let y = CubeBackend::float_matmul(x, if along { CubeBackend::float_transpose(w) } else { w });
-        return match addend {
-            Some(addend) => CubeBackend::float_add(y, addend),
+        return match bias {
+            Some(bias) => CubeBackend::float_add(y, bias),
             None => y,
         };
     }
-    run(x, &launch::contiguous(w), addend, shape, 0, variant)
+    run(x, &launch::contiguous(w), bias, shape, 0, variant)
 }
 
 /// The same with a packed matrix.
 fn packed(
     x: CubeTensor,
     words: &CubeTensor,
-    addend: Option<CubeTensor>,
+    bias: Option<CubeTensor>,
     layout: Layout,
     along: bool,
     by: Option<Variant>,
@@ -95,7 +95,7 @@ fn packed(
     let shape = Shape { packing: Some(packing), along, tokens, inner, outer };
     let device = Device::from(x.device.clone());
     let variant = by.filter(|variant| shape.allows(*variant, &device)).unwrap_or_else(|| chosen(shape, &x));
-    run(x, words, addend, shape, packing.number_words(rows * cols), variant)
+    run(x, words, bias, shape, packing.number_words(rows * cols), variant)
 }
 
 /// Rows as two rows in f16 with an exponent behind each, as the shader of cooperative matrices wants them.
@@ -120,11 +120,11 @@ impl MatrixOps for CubeBackend {
     fn dense_product_plus_op(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
-        addend: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
         along: bool,
         variant: Option<Variant>,
     ) -> FloatTensor<Self> {
-        dense(x, w, Some(addend), along, variant)
+        dense(x, w, Some(bias), along, variant)
     }
 
     fn packed_product_op(
@@ -140,12 +140,12 @@ impl MatrixOps for CubeBackend {
     fn packed_product_plus_op(
         x: FloatTensor<Self>,
         words: IntTensor<Self>,
-        addend: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
         layout: Layout,
         along: bool,
         variant: Option<Variant>,
     ) -> FloatTensor<Self> {
-        packed(x, &words, Some(addend), layout, along, variant)
+        packed(x, &words, Some(bias), layout, along, variant)
     }
 
     fn packed_rows_op(ids: IntTensor<Self>, words: IntTensor<Self>, layout: Layout) -> FloatTensor<Self> {

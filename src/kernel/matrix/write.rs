@@ -1,7 +1,7 @@
-//! Changing single numbers of a frozen matrix in place: the step of a sparse method, and adapters put on and taken off.
+//! Changing single entries of a frozen matrix in place: the step of a sparse method, and adapters merged and unmerged.
 //!
 //! In a matrix of 16-bit numbers a number becomes `base + delta` of its f32 masters, rounded to the nearest, ties to even,
-//! anew at each step. Numbers of quantized matrices are not written: what changes there is kept beside the matrix.
+//! anew at each step. Entries of quantized matrices are not written: their sparse delta is kept separately.
 
 use burn::backend::{
     Backend, Dispatch, backend_extension,
@@ -88,7 +88,7 @@ impl Matrix {
         }
     }
 
-    /// One AdamW step of the `N` selected numbers: `delta` `[N]` and `moments` `[2, N]` change in place, and the numbers
+    /// One AdamW step of the `N` selected entries: `delta` `[N]` and `moments` `[2, N]` change in place, and the numbers
     /// become `base + delta`, except in a quantized matrix.
     pub fn step(self, delta: Tensor<1>, moments: Tensor<2>, step: Step) -> (Self, Tensor<1>, Tensor<2>) {
         let Step { indices, base, grad, squared_norm, settings } = step;

@@ -27,7 +27,7 @@ thread_local! {
 
 /// A right matrix `[depth, columns]`: the number `(p, j)` stands at `p * row + j * step`, and one of the two is 1.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::kernel) struct Matrix<'a> {
+pub(in crate::kernel) struct Operand<'a> {
     /// The numbers.
     pub values: &'a [f32],
     /// From row to row.
@@ -36,7 +36,7 @@ pub(in crate::kernel) struct Matrix<'a> {
     pub step: usize,
 }
 
-impl<'a> Matrix<'a> {
+impl<'a> Operand<'a> {
     /// A matrix `[rows, width]` that is stored by rows.
     pub(in crate::kernel) fn stored(values: &'a [f32], width: usize) -> Self {
         Self { values, row: width, step: 1 }
@@ -48,14 +48,14 @@ impl<'a> Matrix<'a> {
     }
 }
 
-impl<'a> From<Matrix<'a>> for Left<'a> {
-    fn from(matrix: Matrix<'a>) -> Self {
+impl<'a> From<Operand<'a>> for Left<'a> {
+    fn from(matrix: Operand<'a>) -> Self {
         Self { values: matrix.values, row: matrix.row, step: matrix.step }
     }
 }
 
 /// The product `[rows, columns]` of two matrices, with `bias` `[columns]` added to each row where there is one.
-pub(in crate::kernel) fn product(left: Matrix, right: Matrix, sizes: Sizes, bias: Option<&[f32]>) -> Vec<f32> {
+pub(in crate::kernel) fn product(left: Operand, right: Operand, sizes: Sizes, bias: Option<&[f32]>) -> Vec<f32> {
     let Sizes { rows, columns, depth } = sizes;
     let mut out = Vec::with_capacity(rows * columns);
     if rows == 0 || columns == 0 {
@@ -115,7 +115,7 @@ fn for_each_strip<T: Send>(values: &mut [T], columns: usize, sizes: Sizes, task:
 }
 
 /// Brings columns `first..first + width` of the right matrix into panels `[width / PANEL, depth, PANEL]`.
-fn pack(packed: &mut Vec<f32>, right: Matrix, first: usize, width: usize, depth: usize) {
+fn pack(packed: &mut Vec<f32>, right: Operand, first: usize, width: usize, depth: usize) {
     packed.resize(width.next_multiple_of(PANEL) * depth, 0.0);
     let panel = |(at, packed): (usize, &mut [f32])| {
         let column = first + at * PANEL;
@@ -150,10 +150,10 @@ mod tests {
                 let (i, j) = (at / columns, at % columns);
                 (0..depth).map(|p| f64::from(a[i * depth + p]) * f64::from(b[p * columns + j])).sum()
             };
-            let a_turned: Vec<f32> = (0..a.len()).map(|at| a[at % rows * depth + at / rows]).collect();
-            let b_turned: Vec<f32> = (0..b.len()).map(|at| b[at % depth * columns + at / depth]).collect();
-            for left in [Matrix::stored(&a, depth), Matrix::transpose_of(&a_turned, rows)] {
-                for right in [Matrix::stored(&b, columns), Matrix::transpose_of(&b_turned, depth)] {
+            let a_transposed: Vec<f32> = (0..a.len()).map(|at| a[at % rows * depth + at / rows]).collect();
+            let b_transposed: Vec<f32> = (0..b.len()).map(|at| b[at % depth * columns + at / depth]).collect();
+            for left in [Operand::stored(&a, depth), Operand::transpose_of(&a_transposed, rows)] {
+                for right in [Operand::stored(&b, columns), Operand::transpose_of(&b_transposed, depth)] {
                     for bias in [None, Some(&bias[..])] {
                         for (at, value) in product(left, right, sizes, bias).into_iter().enumerate() {
                             let expected = sum(at) + bias.map_or(0.0, |bias| f64::from(bias[at % columns]));

@@ -2,15 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    Export,
-    peft::{self, Config, Part},
-};
+use super::peft_parts::{self as peft, Config, Part};
 use crate::{
     Result,
     method::{
-        adapter::Adapter,
-        delta::{Delta, TensorDelta, layer_dims},
+        adapter::{Adapter, Export},
+        change::{Change, TensorChange, layer_dims},
+        dora,
     },
     model::{Role, Transformer},
 };
@@ -20,13 +18,15 @@ const B: &str = ".lora_B.weight";
 /// Embedding tables store their pair the other way round: `[R, V]` and `[D, R]`.
 const TABLE_A: &str = ".lora_embedding_A";
 const TABLE_B: &str = ".lora_embedding_B";
+/// DoRA's magnitudes `[outputs]`.
+const MAGNITUDE: &str = ".lora_magnitude_vector";
 
 /// Whether a tensor of the file is one of a pair.
 pub(super) fn is_part(name: &str) -> bool {
-    [A, B, TABLE_A, TABLE_B].iter().any(|ending| name.ends_with(ending))
+    [A, B, TABLE_A, TABLE_B, MAGNITUDE].iter().any(|ending| name.ends_with(ending))
 }
 
-pub(super) fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelta>> {
+pub(super) fn changes(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorChange>> {
     let mut changes = Vec::new();
     for (a, b, table) in [(A, B, false), (TABLE_A, TABLE_B, true)] {
         if let Some(alone) =
@@ -47,7 +47,7 @@ fn change(
     module: &str,
     (a, b): (&str, &str),
     table: bool,
-) -> Result<TensorDelta> {
+) -> Result<TensorChange> {
     let (a, b) = (format!("{module}{a}"), format!("{module}{b}"));
     let ([rank, inputs], [outputs, again]) = (peft::dims(adapter, &a), peft::dims(adapter, &b)) else {
         return Err(adapter.error(format!("{module}: {a} and {b} are not two matrices")));
@@ -69,7 +69,17 @@ fn change(
         false if stored_transposed => (vec![inputs, outputs], a, b),
         false => (vec![outputs, inputs], a, b),
     };
-    Ok(TensorDelta { name, shape, delta: Delta::LowRank { rank, a, b, scale } })
+    let magnitude = format!("{module}{MAGNITUDE}");
+    let change = match (peft::dims(adapter, &magnitude), adapter.info.settings["use_dora"] == true) {
+        ([], false) => Change::LowRank { rank, a, b, scale },
+        ([_], true) if !table => dora::change(&name, rank, scale, [a, b, peft::part(adapter, &magnitude)?]),
+        _ => {
+            return Err(adapter.error(format!(
+                "{module}: DoRA (use_dora) needs {magnitude}, one number an output of a linear layer, and nothing else does"
+            )));
+        }
+    };
+    Ok(TensorChange { name, shape, change })
 }
 
 /// `[columns, rows]` of a matrix `[rows, columns]`.
@@ -111,17 +121,30 @@ pub(super) fn write(export: &Export) -> Result<(Vec<Part>, Config)> {
     let mut parts = Vec::new();
     let (mut ranks, mut alphas) = (Vec::new(), Vec::new());
     let mut fan_in_fan_out = false;
-    for tensor in &export.deltas {
-        let Delta::LowRank { rank, a, b, scale } = &tensor.delta else { continue };
+    let use_dora = export.hooked().next().is_some();
+    for tensor in &export.changes {
+        let (rank, a, b, scale, magnitude) = match (&tensor.change, dora::parts(&tensor.change)) {
+            (Change::LowRank { rank, a, b, scale }, _) => (*rank, &a[..], &b[..], *scale, None),
+            (_, Some((rank, scale, [a, b, magnitude]))) => (rank, a, b, scale, Some(magnitude)),
+            _ => continue,
+        };
+        if magnitude.is_some() != use_dora {
+            return Err(export
+                .adapter
+                .error("some layers of this adapter are DoRA's and some are not, which PEFT does not know"));
+        }
         let parameter = parameters.iter().find(|p| p.name == tensor.name && p.role == Role::Linear);
         let layer = parameter.and_then(|p| layer_dims(p));
         let Some([outputs, inputs]) = layer else { return Err(peft::no_layer(export, tensor, "LoRA")) };
         fan_in_fan_out |= layer != Some([tensor.shape[0], tensor.shape[1]]);
         let module = peft::module(&tensor.name);
-        parts.push(peft::floats(format!("{module}{A}"), vec![*rank, inputs], a)?);
-        parts.push(peft::floats(format!("{module}{B}"), vec![outputs, *rank], b)?);
+        parts.push(peft::floats(format!("{module}{A}"), vec![rank, inputs], a)?);
+        parts.push(peft::floats(format!("{module}{B}"), vec![outputs, rank], b)?);
+        if let Some(magnitude) = magnitude {
+            parts.push(peft::floats(format!("{module}{MAGNITUDE}"), vec![outputs], magnitude)?);
+        }
         ranks.push((module.to_owned(), json!(rank)));
-        alphas.push((module.to_owned(), number(f64::from(*scale) * *rank as f64)));
+        alphas.push((module.to_owned(), number(f64::from(scale) * rank as f64)));
     }
     let common = |list: &[(String, Value)]| list.first().map_or(Value::Null, |(_, value)| value.clone());
     let (rank, alpha) = (common(&ranks), common(&alphas));
@@ -140,7 +163,7 @@ pub(super) fn write(export: &Export) -> Result<(Vec<Part>, Config)> {
         ("peft_type", "LORA".into()),
         ("r", rank.clone()),
         ("rank_pattern", others(ranks, &rank)),
-        ("use_dora", false.into()),
+        ("use_dora", use_dora.into()),
         ("use_rslora", false.into()),
     ];
     Ok((parts, config.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()))

@@ -6,13 +6,16 @@ use safetensors::Dtype;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Export, Files, Format};
+use super::common;
 use crate::{
     Error, Result,
     method::{
-        adapter::{Adapter, BaseModel, INFO, Info, NAME, TensorShape, VALUES, VERSION, folder_files},
-        delta::{Delta, TensorDelta, check_listed},
-        dtype_name, find,
+        adapter::{
+            Adapter, BaseModel, Export, Files, Format, INFO, Info, NAME, TensorShape, VALUES, VERSION, check_listed,
+            dtype_name, folder_files,
+        },
+        change::{Change, TensorChange},
+        find, full, lora, sparta,
     },
     model::{Transformer, save::cast, weights::Weights},
     storage,
@@ -23,7 +26,7 @@ pub(super) const FORMAT: Format = Format {
     about: "agoge's own: adapter.json and adapter.safetensors, with explicit indices",
     marker: INFO,
     open,
-    deltas,
+    changes,
     write,
 };
 
@@ -40,7 +43,7 @@ fn open(folder: &Path) -> Result<(Info, Weights)> {
             info.format
         )));
     }
-    Ok((info, super::read_weights(&folder.join(VALUES))?))
+    Ok((info, common::read_weights(&folder.join(VALUES))?))
 }
 
 /// What the settings of every method have.
@@ -49,19 +52,19 @@ struct Listed {
     tensors: Vec<TensorShape>,
 }
 
-fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelta>> {
+fn changes(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorChange>> {
     // Nothing is read, and no mask drawn, for a tensor that the model does not have. Settings that do not say which
     // tensors they mean are the method's to refuse.
     if let Ok(Listed { tensors }) = adapter.settings() {
         let listed = tensors.iter().chain(&adapter.info.dense);
         check_listed(adapter, listed.map(|tensor| (&tensor.name[..], &tensor.shape[..])), transformer)?;
     }
-    let mut deltas = (find(&adapter.info.method).map_err(|e| adapter.error(e))?.deltas)(adapter)?;
+    let mut changes = (find(&adapter.info.method).map_err(|e| adapter.error(e))?.changes)(adapter)?;
     for TensorShape { name, shape } in &adapter.info.dense {
         let values = adapter.weights.floats(name).map_err(|e| adapter.error(e))?;
-        deltas.push(TensorDelta { name: name.clone(), shape: shape.clone(), delta: Delta::Replace(values) });
+        changes.push(TensorChange { name: name.clone(), shape: shape.clone(), change: Change::Replace(values) });
     }
-    Ok(deltas)
+    Ok(changes)
 }
 
 /// Vectors of the values' file: name, type, length, bytes.
@@ -73,23 +76,26 @@ fn floats(vectors: &mut Vectors, name: String, values: &[f32]) -> Result<()> {
 }
 
 fn write(export: &Export) -> Result<Files> {
-    if export.sparse() && export.low_rank() {
-        return Err(export.adapter.error("sparse and low-rank changes in one adapter have no method"));
+    let kinds = [export.sparse(), export.low_rank(), export.hooked().next().is_some()];
+    if kinds.into_iter().filter(|there| *there).count() > 1 {
+        return Err(export.adapter.error("changes of different kinds in one adapter have no method"));
     }
     let mut vectors = Vectors::new();
     let mut dense = Vec::new();
     let (method, settings) = if export.sparse() {
-        ("sparta", sparse(export, &mut vectors)?)
+        (sparta::METHOD.name, sparse(export, &mut vectors)?)
     } else if export.low_rank() {
-        ("lora", low_rank(export, &mut vectors)?)
+        (lora::METHOD.name, low_rank(export, &mut vectors)?)
+    } else if let Some((_, change)) = export.hooked().next() {
+        (change.method, hooked(export, &mut vectors)?)
     } else {
-        let trained = |t: &TensorDelta| json!({ "name": t.name, "shape": t.shape, "trained": t.delta.len() });
-        ("full", json!({ "tensors": export.deltas.iter().map(trained).collect::<Vec<_>>() }))
+        let trained = |t: &TensorChange| json!({ "name": t.name, "shape": t.shape, "trained": t.change.len() });
+        (full::METHOD.name, json!({ "tensors": export.changes.iter().map(trained).collect::<Vec<_>>() }))
     };
-    for tensor in &export.deltas {
-        let Delta::Replace(values) = &tensor.delta else { continue };
+    for tensor in &export.changes {
+        let Change::Replace(values) = &tensor.change else { continue };
         floats(&mut vectors, tensor.name.clone(), values)?;
-        if method != "full" {
+        if method != full::METHOD.name {
             dense.push(TensorShape { name: tensor.name.clone(), shape: tensor.shape.clone() });
         }
     }
@@ -103,7 +109,7 @@ fn write(export: &Export) -> Result<Files> {
             parameters: export.base.transformer.parameter_count(),
             fingerprint: export.base.fingerprint.clone(),
         },
-        trained_parameters: export.deltas.iter().map(|tensor| tensor.delta.len()).sum(),
+        trained_parameters: export.changes.iter().map(|tensor| tensor.change.len()).sum(),
         dtype: dtype_name(Dtype::F32).into(),
         settings,
         dense,
@@ -117,8 +123,8 @@ fn write(export: &Export) -> Result<Files> {
 fn sparse(export: &Export, vectors: &mut Vectors) -> Result<Value> {
     let mut tensors = Vec::new();
     let mut trained = 0;
-    for tensor in &export.deltas {
-        let Delta::Sparse { indices, values } = &tensor.delta else { continue };
+    for tensor in &export.changes {
+        let Change::Sparse { indices, values } = &tensor.change else { continue };
         trained += indices.len();
         tensors.push(json!({ "name": tensor.name, "shape": tensor.shape, "drawn": indices.len() }));
         floats(vectors, format!("{}.delta", tensor.name), values)?;
@@ -129,19 +135,41 @@ fn sparse(export: &Export, vectors: &mut Vectors) -> Result<Value> {
     Ok(json!({ "seed": 0, "sparsity": sparsity, "tensors": tensors, "drawn_from_seed": false }))
 }
 
+/// Settings and vectors of layers that compute in a method's own way, which are the same for all of them.
+fn hooked(export: &Export, vectors: &mut Vectors) -> Result<Value> {
+    let mut tensors = Vec::new();
+    let mut settings: Option<(&str, Value)> = None;
+    for (tensor, change) in export.hooked() {
+        let own = (change.method, change.hook.settings());
+        if settings.get_or_insert_with(|| own.clone()) != &own {
+            return Err(export.adapter.error(format!(
+                "{} has other settings than the layers before it, which the layout of agoge does not know",
+                tensor.name
+            )));
+        }
+        tensors.push(json!({ "name": tensor.name, "shape": tensor.shape }));
+        for (leaf, _, values) in &change.leaves {
+            floats(vectors, format!("{}.{leaf}", tensor.name), values)?;
+        }
+    }
+    let mut settings = settings.map_or(Value::Null, |(_, settings)| settings);
+    settings["tensors"] = json!(tensors);
+    Ok(settings)
+}
+
 /// Settings and vectors of a low-rank adapter. The layout knows one rank and one factor: smaller ranks are filled up
 /// with zeros, other factors are multiplied into `B`.
 fn low_rank(export: &Export, vectors: &mut Vectors) -> Result<Value> {
-    let of = |tensor: &TensorDelta| match tensor.delta {
-        Delta::LowRank { rank, scale, .. } => Some((rank, scale)),
+    let of = |tensor: &TensorChange| match tensor.change {
+        Change::LowRank { rank, scale, .. } => Some((rank, scale)),
         _ => None,
     };
-    let rank = export.deltas.iter().filter_map(of).map(|(rank, _)| rank).max().unwrap_or(1);
-    let common = export.deltas.iter().find_map(of).map_or(1.0, |(_, scale)| scale);
+    let rank = export.changes.iter().filter_map(of).map(|(rank, _)| rank).max().unwrap_or(1);
+    let common = export.changes.iter().find_map(of).map_or(1.0, |(_, scale)| scale);
     let common = if common == 0.0 { 1.0 } else { common };
     let mut tensors = Vec::new();
-    for tensor in &export.deltas {
-        let Delta::LowRank { rank: own, a, b, scale } = &tensor.delta else { continue };
+    for tensor in &export.changes {
+        let Change::LowRank { rank: own, a, b, scale } = &tensor.change else { continue };
         tensors.push(json!({ "name": tensor.name, "shape": tensor.shape }));
         let mut a = a.clone();
         a.resize(a.len() / own * rank, 0.0);

@@ -5,39 +5,41 @@ use std::path::Path;
 use safetensors::Dtype;
 use serde_json::{Value, json};
 
-use super::{Export, Files, Format, lora, shira};
+use super::{
+    common, lora,
+    peft_parts::{PREFIX, VALUES, floats, module, names, part},
+    shira,
+};
 use crate::{
     Error, Result, files,
     method::{
-        adapter::{Adapter, BaseModel, Info},
-        delta::{Delta, TensorDelta},
-        dtype_name,
+        adapter::{Adapter, BaseModel, Export, Files, Format, Info, dtype_name},
+        change::{Change, TensorChange},
+        dora, lora as lora_method,
     },
-    model::{Role, Transformer, save::cast, weights::Weights},
+    model::{Role, Transformer, weights::Weights},
     storage,
 };
 
 const CONFIG: &str = "adapter_config.json";
-const VALUES: &str = "adapter_model.safetensors";
-/// What PEFT puts in front of a module's name.
-const PREFIX: &str = "base_model.model.";
 /// The release of PEFT whose layout is written.
 const WRITTEN_FOR: &str = "0.21.2";
 /// The head of transformers' sequence classifiers.
 const HEAD: &str = "score";
+/// What sparse adapters of PEFT are called: a method that agoge does not train, but can continue with.
+const SHIRA: &str = "shira";
 
 pub(super) const FORMAT: Format = Format {
     name: "peft",
     about: "Hugging Face PEFT: low-rank adapters as LoRA, sparse ones as SHiRA",
     marker: CONFIG,
     open,
-    deltas,
+    changes,
     write,
 };
 
 /// Fields whose presence (not null, not false, not empty) means something that agoge does not do.
 const REFUSED: &[(&str, &str)] = &[
-    ("use_dora", "DoRA (use_dora)"),
     ("use_bdlora", "BD-LoRA (use_bdlora)"),
     ("use_qalora", "QALoRA (use_qalora)"),
     ("lora_bias", "a bias in the low-rank matrices (lora_bias)"),
@@ -52,12 +54,13 @@ const REFUSED: &[(&str, &str)] = &[
 
 fn open(folder: &Path) -> Result<(Info, Weights)> {
     let path = folder.join(CONFIG);
-    let config = super::read_json(&path)?;
+    let config = common::read_json(&path)?;
     let refuse = |what: String| Err(Error::input(format!("{}: {what}", path.display())));
     let kind = config["peft_type"].as_str().unwrap_or_default();
     let method = match kind {
-        "LORA" => "lora",
-        "SHIRA" => "shira",
+        "LORA" if config["use_dora"] == true => dora::METHOD.name,
+        "LORA" => lora_method::METHOD.name,
+        "SHIRA" => SHIRA,
         other => {
             return refuse(format!("a PEFT adapter of the kind \"{other}\" is not supported; LORA and SHIRA are"));
         }
@@ -79,13 +82,13 @@ fn open(folder: &Path) -> Result<(Info, Weights)> {
             "its values are in adapter_model.bin; save them as {VALUES} (save_pretrained of a current PEFT does)"
         ));
     }
-    let weights = super::read_weights(&folder.join(VALUES))?;
+    let weights = common::read_weights(&folder.join(VALUES))?;
     let trained = weights.names().filter(|name| !name.ends_with(shira::INDICES));
     let trained = trained.filter_map(|name| Some(weights.dims(name)?.iter().product::<usize>())).sum();
     let dtype = dtype_name(weights.names().find_map(|name| weights.dtype(name)).unwrap_or(Dtype::F32)).to_owned();
     let name = config["base_model_name_or_path"].as_str().unwrap_or_default().to_owned();
     let base = BaseModel { name, model_type: String::new(), parameters: 0, fingerprint: String::new() };
-    let mut info = super::foreign(method, base, dtype, trained, config);
+    let mut info = common::foreign(method, base, dtype, trained, config);
     info.classify = classifier(&info.settings, &weights);
     Ok((info, weights))
 }
@@ -100,18 +103,10 @@ fn classifier(config: &Value, weights: &Weights) -> Option<crate::method::adapte
     Some(crate::method::adapter::Classify { classes, template: None })
 }
 
-/// Names of a file without PEFT's prefix.
-fn names(adapter: &Adapter) -> impl Iterator<Item = Result<&str>> {
-    adapter.weights.names().map(|name| {
-        name.strip_prefix(PREFIX)
-            .ok_or_else(|| adapter.error(format!("{VALUES}: the name {name} does not start with {PREFIX}")))
-    })
-}
-
-fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelta>> {
+fn changes(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorChange>> {
     let mut changes = match adapter.info.method.as_str() {
-        "lora" => lora::deltas(adapter, transformer)?,
-        _ => shira::deltas(adapter, transformer)?,
+        SHIRA => shira::changes(adapter, transformer)?,
+        _ => lora::changes(adapter, transformer)?,
     };
     let saved: Vec<&str> =
         adapter.info.settings["modules_to_save"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -131,57 +126,26 @@ fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelt
         }
         let values = part(adapter, name)?;
         let shape = adapter.weights.dims(&format!("{PREFIX}{name}")).unwrap_or_default().to_vec();
-        changes.push(TensorDelta { name: name.to_owned(), shape, delta: Delta::Replace(values) });
+        changes.push(TensorChange { name: name.to_owned(), shape, change: Change::Replace(values) });
     }
     Ok(changes)
 }
 
-/// The modules of a file that have a tensor with this ending.
-pub(super) fn modules(adapter: &Adapter, ending: &str) -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    for name in names(adapter) {
-        found.extend(name?.strip_suffix(ending).map(str::to_owned));
-    }
-    Ok(found)
-}
-
-/// Values of a tensor by its name without the prefix.
-pub(super) fn part(adapter: &Adapter, name: &str) -> Result<Vec<f32>> {
-    adapter.weights.floats(&format!("{PREFIX}{name}")).map_err(|e| adapter.error(e))
-}
-
-/// Integers of a tensor by its name without the prefix.
-pub(super) fn integers(adapter: &Adapter, name: &str) -> Result<Vec<i64>> {
-    super::integers(&adapter.weights, &format!("{PREFIX}{name}")).map_err(|e| adapter.error(e))
-}
-
-/// Shape of a tensor by its name without the prefix.
-pub(super) fn dims<'a>(adapter: &'a Adapter, name: &str) -> &'a [usize] {
-    adapter.weights.dims(&format!("{PREFIX}{name}")).unwrap_or_default()
-}
-
-/// A tensor of the file to be written: name without the prefix, type, shape, bytes.
-pub(super) type Part = (String, Dtype, Vec<usize>, Vec<u8>);
-
-/// A matrix or vector of floats.
-pub(super) fn floats(name: String, dims: Vec<usize>, values: &[f32]) -> Result<Part> {
-    Ok((name, Dtype::F32, dims, cast(values, Dtype::F32)?))
-}
-
 fn write(export: &Export) -> Result<Files> {
-    let (mut parts, mut config) = match (export.low_rank(), export.sparse()) {
+    let dora = export.hooked().all(|(tensor, _)| dora::parts(&tensor.change).is_some());
+    let low_rank = export.low_rank() || export.hooked().next().is_some();
+    let (mut parts, mut config) = match (low_rank && dora, export.sparse()) {
         (true, false) => lora::write(export)?,
         (false, true) => shira::write(export)?,
         _ => {
             return Err(export.adapter.error(
-                "PEFT has no layout for an adapter that replaces whole tensors; export it as agoge, or merge it into \
-                 the model",
+                "PEFT has no layout for what this adapter changes; export it as agoge, or merge it into the model",
             ));
         }
     };
     let mut replaced = Vec::new();
-    for tensor in &export.deltas {
-        let Delta::Replace(values) = &tensor.delta else { continue };
+    for tensor in &export.changes {
+        let Change::Replace(values) = &tensor.change else { continue };
         replaced.push(tensor.name.rsplit_once('.').map_or(&tensor.name[..], |(module, _)| module).to_owned());
         parts.push(floats(tensor.name.clone(), tensor.shape.clone(), values)?);
     }
@@ -205,20 +169,12 @@ fn write(export: &Export) -> Result<Files> {
     Ok(vec![(VALUES, values), (CONFIG, format!("{config}\n").into_bytes())])
 }
 
-/// Fields of `adapter_config.json`, sorted by name.
-pub(super) type Config = std::collections::BTreeMap<String, Value>;
-
-/// Module name of a weight.
-pub(super) fn module(name: &str) -> &str {
-    name.strip_suffix(".weight").unwrap_or(name)
-}
-
 /// What to call the adapted modules: the last part of their names where that means exactly them, else whole names.
 fn targets(export: &Export) -> Vec<String> {
     let adapted: Vec<&str> = export
-        .deltas
+        .changes
         .iter()
-        .filter(|tensor| !matches!(tensor.delta, Delta::Replace(_)))
+        .filter(|tensor| !matches!(tensor.change, Change::Replace(_)))
         .map(|tensor| module(&tensor.name))
         .collect();
     let last = |name: &str| name.rsplit('.').next().unwrap_or(name).to_owned();
@@ -229,13 +185,4 @@ fn targets(export: &Export) -> Vec<String> {
     let all = parameters.iter().filter(|p| matches!(p.role, Role::Linear | Role::Embedding));
     let meant = all.map(|p| module(&p.name)).filter(|name| short.contains(&last(name))).count();
     if meant == adapted.len() { short } else { adapted.into_iter().map(str::to_owned).collect() }
-}
-
-/// The sentence about a change that PEFT's kinds of layers cannot hold.
-pub(super) fn no_layer(export: &Export, tensor: &TensorDelta, kind: &str) -> Error {
-    export.adapter.error(format!(
-        "{} is no linear layer, and {kind} of PEFT adapts those only; train with other --target-modules, export it as \
-         agoge, or merge it into the model",
-        tensor.name
-    ))
 }

@@ -4,14 +4,14 @@
 use serde_json::Value;
 
 use super::{
-    Export,
-    peft::{self, Config, Part},
+    common,
+    peft_parts::{self as peft, Config, Part},
 };
 use crate::{
     Result,
     method::{
-        adapter::Adapter,
-        delta::{Delta, TensorDelta},
+        adapter::{Adapter, Export},
+        change::{Change, TensorChange},
     },
     model::{Role, Transformer},
 };
@@ -25,7 +25,7 @@ pub(super) fn is_part(name: &str) -> bool {
     name.ends_with(WEIGHT) || name.ends_with(INDICES)
 }
 
-pub(super) fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelta>> {
+pub(super) fn changes(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorChange>> {
     let parameters = transformer.parameters();
     let mut unknown = Vec::new();
     let mut changes = Vec::new();
@@ -60,8 +60,8 @@ pub(super) fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec
             )));
         };
         let pairs = flat.into_iter().zip(values).collect();
-        let delta = super::sorted(&name, pairs, parameter.len()).map_err(|e| adapter.error(e))?;
-        changes.push(TensorDelta { name, shape: parameter.dims.clone(), delta });
+        let change = common::sorted(&name, pairs, parameter.len()).map_err(|e| adapter.error(e))?;
+        changes.push(TensorChange { name, shape: parameter.dims.clone(), change });
     }
     if !unknown.is_empty() {
         return Err(adapter.error(format!("the model has no parameter {}", unknown.join(", "))));
@@ -72,8 +72,8 @@ pub(super) fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec
 pub(super) fn write(export: &Export) -> Result<(Vec<Part>, Config)> {
     let parameters = export.base.transformer.parameters();
     let mut layers = Vec::new();
-    for tensor in &export.deltas {
-        let Delta::Sparse { indices, values } = &tensor.delta else { continue };
+    for tensor in &export.changes {
+        let Change::Sparse { indices, values } = &tensor.change else { continue };
         let parameter = parameters.iter().find(|p| p.name == tensor.name && p.role == Role::Linear);
         let (Some(parameter), [rows, columns]) = (parameter, &tensor.shape[..]) else {
             return Err(peft::no_layer(export, tensor, "SHiRA"));
@@ -91,7 +91,7 @@ pub(super) fn write(export: &Export) -> Result<(Vec<Part>, Config)> {
         let count = rank * (rows + columns);
         if count > rows * columns {
             return Err(export.adapter.error(format!(
-                "{name} has {} numbers, fewer than the {count} that SHiRA's rank {rank} asks of every layer; a higher \
+                "{name} has {} entries, fewer than the {count} that SHiRA's rank {rank} asks of every layer; a higher \
                  sparsity, or --target-modules of like sizes, makes an adapter that SHiRA can hold",
                 rows * columns
             )));

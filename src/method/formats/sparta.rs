@@ -8,13 +8,13 @@ use std::{collections::BTreeMap, path::Path};
 use safetensors::Dtype;
 use serde_json::Value;
 
-use super::{Export, Files, Format};
+use super::common;
 use crate::{
     Error, Result, files,
     method::{
-        adapter::{Adapter, BaseModel, Info},
-        delta::{Delta, TensorDelta},
-        dtype_name,
+        adapter::{Adapter, BaseModel, Export, Files, Format, Info, dtype_name},
+        change::{Change, TensorChange},
+        sparta,
     },
     model::{
         Transformer,
@@ -36,18 +36,18 @@ const HEAD_START: &str = "head_init.pt";
 const HEAD_START_SAFE: (&str, &str) = ("head_init.safetensors", "head");
 
 pub(super) const FORMAT: Format = Format {
-    name: "sparta",
+    name: sparta::METHOD.name,
     about: "the SpaRTA authors' package: sparse_deltas.safetensors and config.json",
     marker: VALUES,
     open,
-    deltas,
+    changes,
     write,
 };
 
 fn open(folder: &Path) -> Result<(Info, Weights)> {
-    let config = super::read_json(&folder.join(CONFIG))?;
+    let config = common::read_json(&folder.join(CONFIG))?;
     let path = folder.join(VALUES);
-    let weights = super::read_weights(&path)?;
+    let weights = common::read_weights(&path)?;
     let text = |key: &str| config[key].as_str().unwrap_or_default().to_owned();
     if let Some(name) = weights.names().find(|name| !name.starts_with("indices.") && !name.starts_with("deltas.")) {
         return Err(Error::input(format!(
@@ -60,14 +60,15 @@ fn open(folder: &Path) -> Result<(Info, Weights)> {
     let dtype = weights.names().find(|name| name.starts_with("deltas.")).and_then(|name| weights.dtype(name));
     let base =
         BaseModel { name: text(BASE), model_type: text("model_type"), parameters: 0, fingerprint: String::new() };
-    let classify = (config["problem_type"] == "single_label_classification").then(|| super::classes(&config)).flatten();
+    let classify =
+        (config["problem_type"] == "single_label_classification").then(|| common::classes(&config)).flatten();
     let dtype = dtype_name(dtype.unwrap_or(Dtype::F32)).to_owned();
-    let mut info = super::foreign("sparta", base, dtype, trained, config);
+    let mut info = common::foreign(sparta::METHOD.name, base, dtype, trained, config);
     info.classify = classify;
     Ok((info, weights))
 }
 
-fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelta>> {
+fn changes(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorChange>> {
     let parameters = transformer.parameters();
     let mut changes = Vec::new();
     let mut unknown = Vec::new();
@@ -86,7 +87,7 @@ fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelt
             continue;
         };
         let stored = format!("indices.{name}");
-        let places = super::integers(&adapter.weights, &stored).map_err(|e| adapter.error(e))?;
+        let places = common::integers(&adapter.weights, &stored).map_err(|e| adapter.error(e))?;
         let dims = &parameter.dims;
         if adapter.weights.dims(&stored) != Some(&[values.len(), dims.len()][..]) {
             return Err(adapter.error(format!(
@@ -105,8 +106,8 @@ fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelt
         let Some(pairs) = pairs else {
             return Err(adapter.error(format!("{stored} names places outside of the shape {dims:?} of the model")));
         };
-        let delta = super::sorted(name, pairs, parameter.len()).map_err(|e| adapter.error(e))?;
-        changes.push(TensorDelta { name: name.to_owned(), shape: dims.clone(), delta });
+        let change = common::sorted(name, pairs, parameter.len()).map_err(|e| adapter.error(e))?;
+        changes.push(TensorChange { name: name.to_owned(), shape: dims.clone(), change });
     }
     if !unknown.is_empty() {
         return Err(adapter.error(format!("the model has no parameter {}", unknown.join(", "))));
@@ -115,11 +116,11 @@ fn deltas(adapter: &Adapter, transformer: &Transformer) -> Result<Vec<TensorDelt
 }
 
 /// The whole head: its start and its deltas, which the package trains all of.
-fn head(adapter: &Adapter, transformer: &Transformer, mut values: Vec<f32>) -> Result<TensorDelta> {
+fn head(adapter: &Adapter, transformer: &Transformer, mut values: Vec<f32>) -> Result<TensorChange> {
     let (safe, tensor) = HEAD_START_SAFE;
     let path = adapter.folder.join(safe);
     let (file, start) = if storage::exists(&path) {
-        (safe, super::read_weights(&path)?.floats(tensor).ok())
+        (safe, common::read_weights(&path)?.floats(tensor).ok())
     } else {
         let path = adapter.folder.join(HEAD_START);
         let bytes = storage::read(&path).map_err(|e| Error::file("read", &path, e))?;
@@ -134,7 +135,7 @@ fn head(adapter: &Adapter, transformer: &Transformer, mut values: Vec<f32>) -> R
     }
     values.iter_mut().zip(start).for_each(|(value, start)| *value += start);
     let shape = vec![values.len() / width, width];
-    Ok(TensorDelta { name: HEAD.into(), shape, delta: Delta::Replace(values) })
+    Ok(TensorChange { name: HEAD.into(), shape, change: Change::Replace(values) })
 }
 
 fn write(export: &Export) -> Result<Files> {
@@ -142,11 +143,11 @@ fn write(export: &Export) -> Result<Files> {
     let mut start = None;
     for parameter in export.base.transformer.parameters() {
         let everywhere: Vec<u32>;
-        let (indices, values) = match export.deltas.iter().find(|tensor| tensor.name == parameter.name) {
+        let (indices, values) = match export.changes.iter().find(|tensor| tensor.name == parameter.name) {
             None => (&[][..], &[][..]),
-            Some(TensorDelta { delta: Delta::Sparse { indices, values }, .. }) => (&indices[..], &values[..]),
+            Some(TensorChange { change: Change::Sparse { indices, values }, .. }) => (&indices[..], &values[..]),
             // The package trains the whole head as deltas on a start; what the start was, the adapter does not know.
-            Some(TensorDelta { name, shape, delta: Delta::Replace(values) }) if name == HEAD => {
+            Some(TensorChange { name, shape, change: Change::Replace(values) }) if name == HEAD => {
                 let [classes, width] = shape[..] else {
                     return Err(export.adapter.error(format!("{HEAD} has shape {shape:?}, not that of a head")));
                 };
@@ -154,8 +155,12 @@ fn write(export: &Export) -> Result<Files> {
                 everywhere = (0..values.len() as u32).collect();
                 (&everywhere[..], &values[..])
             }
-            Some(TensorDelta { name, delta, .. }) => {
-                let kind = if matches!(delta, Delta::LowRank { .. }) { "low-rank" } else { "a whole new tensor" };
+            Some(TensorChange { name, change, .. }) => {
+                let kind = match change {
+                    Change::LowRank { .. } => "low-rank".into(),
+                    Change::Hook(change) => format!("that of {}", change.method),
+                    _ => "a whole new tensor".to_owned(),
+                };
                 return Err(export.adapter.error(format!(
                     "the change of {name} is {kind}; the SpaRTA layout holds sparse changes only, export it as agoge \
                      or merge it into the model"

@@ -1,17 +1,17 @@
-//! Masks by the size of the pretrained numbers, as in the SHiRA paper's weight-magnitude variant (arXiv 2406.13175).
+//! Masks by the size of the pretrained entries, as in the SHiRA paper's weight-magnitude variant (arXiv 2406.13175).
 
-use super::{Entry, largest};
+use super::{MaskEntry, largest};
 use crate::{Result, model::Transformer};
 
-pub(super) const LOW: Entry = Entry {
+pub(super) const LOW: MaskEntry = MaskEntry {
     name: "magnitude-low",
-    about: "the numbers nearest to zero",
+    about: "the entries nearest to zero",
     choose: Some(|wanted, transformer, _setup| Box::pin(choose(wanted, transformer, -1.0))),
 };
 
-pub(super) const HIGH: Entry = Entry {
+pub(super) const HIGH: MaskEntry = MaskEntry {
     name: "magnitude-high",
-    about: "the numbers farthest from zero (SHiRA-WM)",
+    about: "the entries farthest from zero (SHiRA-WM)",
     choose: Some(|wanted, transformer, _setup| Box::pin(choose(wanted, transformer, 1.0))),
 };
 

@@ -1,27 +1,53 @@
 //! GPT-2: learned positions, LayerNorm, one matrix for queries, keys and values, weights stored `[inputs, outputs]`.
 
+use super::spec::{Family, Gguf, LeftOver};
 use crate::{
-    Error, Result,
+    Result,
     model::{
-        architecture::{Architecture, BlockKind, Fields, NormKind, NormPlacement, Pooling, Positions},
-        names,
+        architecture::{Architecture, BlockFacts, FeedForwardKind, NormKind},
+        fields::Fields,
+        names::{self, Names},
     },
 };
 
+/// The family.
+pub(super) static GPT2: Family = Family {
+    model_type: "gpt2",
+    class: "GPT2",
+    describe,
+    // A second name of n_positions, and what is said of a head for multiple choice.
+    ignored: &["n_ctx", "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels"],
+    left_over: &[(".attn.bias", LeftOver::CausalMask), (".attn.masked_bias", LeftOver::HiddenScore)],
+    gguf: Some(Gguf::plain("gpt2")),
+};
+
+static NAMES: Names = Names {
+    prefix: "transformer.",
+    embedding: "wte",
+    positions: "wpe",
+    block: "h.",
+    attention_norm: "ln_1",
+    fused_qkv: "attn.c_attn",
+    output: "attn.c_proj",
+    feed_forward_norm: "ln_2",
+    up: "mlp.c_fc",
+    down: "mlp.c_proj",
+    norm: "ln_f",
+    head: "lm_head",
+    classifier: "score",
+    ..names::NONE
+};
+
 /// Reads the fields of transformers' `GPT2Config`, with its defaults.
-pub(super) fn describe(fields: &Fields) -> Result<Architecture> {
-    for flag in ["scale_attn_by_inverse_layer_idx", "add_cross_attention"] {
-        if fields.flag_or(flag, false)? {
-            return Err(Error::input(format!("config.json: {flag} is true, which is not supported")));
-        }
-    }
+fn describe(fields: &Fields) -> Result<Architecture> {
+    fields.refuse(&["scale_attn_by_inverse_layer_idx", "add_cross_attention"])?;
     let hidden_size = fields.size_or("n_embd", Some(768))?;
     let heads = fields.size_or("n_head", Some(12))?;
     let head_dim = hidden_size / heads;
     let scaled = fields.flag_or("scale_attn_weights", true)?;
+    let block = BlockFacts { rope: None, feed_forward: FeedForwardKind::Plain, ..BlockFacts::LLAMA };
     Ok(Architecture {
-        model_type: "gpt2".into(),
-        names: &names::GPT2,
+        names: &NAMES,
         vocab_size: fields.size_or("vocab_size", Some(50_257))?,
         hidden_size,
         intermediate_size: fields.size_or("n_inner", Some(4 * hidden_size))?,
@@ -29,29 +55,17 @@ pub(super) fn describe(fields: &Fields) -> Result<Architecture> {
         kv_heads: heads,
         head_dim,
         max_positions: fields.size_or("n_positions", Some(1024))?,
-        token_types: 0,
-        embedding_scale: 1.0,
-        embedding_norm: false,
         norm: NormKind::Layer,
         norm_eps: fields.number_or("layer_norm_epsilon", 1e-5)?,
-        placement: NormPlacement::Before,
-        positions: Positions::Learned,
-        blocks: vec![BlockKind::default(); fields.layers("n_layer")?],
-        causal: true,
+        blocks: vec![block; fields.layers("n_layer")?],
         attention_scale: if scaled { (head_dim as f64).sqrt().recip() } else { 1.0 },
-        attention_softcap: None,
-        logit_softcap: None,
         fused_qkv: true,
         qkv_bias: true,
         output_bias: true,
-        qk_norm: false,
         activation: fields.activation("activation_function", "gelu_new")?,
-        gated: false,
         mlp_bias: true,
         transposed: true,
         tied_head: fields.flag_or("tie_word_embeddings", true)?,
-        pooling: Pooling::LastToken,
-        initializer_range: fields.number_or("initializer_range", 0.02)?,
-        stored: fields.stored(),
+        ..Architecture::default()
     })
 }

@@ -1,11 +1,41 @@
 //! Llama and everything that calls itself one: Llama 1-3, TinyLlama, SmolLM2.
 
+use super::spec::{Family, Gguf};
 use crate::{
     Result,
     model::{
-        architecture::{Architecture, BlockKind, Fields, NormKind, NormPlacement, Pooling, Positions},
-        names,
+        architecture::{Architecture, BlockFacts, Positions},
+        fields::Fields,
+        names::{self, Names},
     },
+};
+
+/// The family.
+pub(super) static LLAMA: Family =
+    Family { model_type: "llama", class: "Llama", describe, ignored: &[], left_over: &[], gguf: Some(GGUF) };
+
+pub(super) const GGUF: Gguf = Gguf { neighbours: true, ..Gguf::plain("llama") };
+
+/// The names of Llama and of the families that follow it.
+pub(super) const NAMES: Names = Names {
+    prefix: "model.",
+    embedding: "embed_tokens",
+    block: "layers.",
+    attention_norm: "input_layernorm",
+    query: "self_attn.q_proj",
+    key: "self_attn.k_proj",
+    value: "self_attn.v_proj",
+    output: "self_attn.o_proj",
+    query_norm: "self_attn.q_norm",
+    key_norm: "self_attn.k_norm",
+    feed_forward_norm: "post_attention_layernorm",
+    gate: "mlp.gate_proj",
+    up: "mlp.up_proj",
+    down: "mlp.down_proj",
+    norm: "norm",
+    head: "lm_head",
+    classifier: "score",
+    ..names::NONE
 };
 
 /// Reads the fields of transformers' `LlamaConfig`, with its defaults. The other families of this shape start from it.
@@ -15,8 +45,7 @@ pub(super) fn describe(fields: &Fields) -> Result<Architecture> {
     let heads = fields.size("num_attention_heads")?;
     let head_dim = fields.size_or("head_dim", Some(hidden_size / heads))?;
     Ok(Architecture {
-        model_type: fields.text_or("model_type", "llama")?,
-        names: &names::LLAMA,
+        names: &NAMES,
         vocab_size: fields.size("vocab_size")?,
         hidden_size,
         intermediate_size: fields.size("intermediate_size")?,
@@ -24,29 +53,15 @@ pub(super) fn describe(fields: &Fields) -> Result<Architecture> {
         kv_heads: fields.size_or("num_key_value_heads", Some(heads))?,
         head_dim,
         max_positions: fields.size_or("max_position_embeddings", Some(2048))?,
-        token_types: 0,
-        embedding_scale: 1.0,
-        embedding_norm: false,
-        norm: NormKind::Rms,
         norm_eps: fields.number_or("rms_norm_eps", 1e-6)?,
-        placement: NormPlacement::Before,
         positions: Positions::Rotary(vec![fields.rope()?]),
-        blocks: vec![BlockKind::default(); fields.layers("num_hidden_layers")?],
-        causal: true,
+        blocks: vec![BlockFacts::LLAMA; fields.layers("num_hidden_layers")?],
         attention_scale: (head_dim as f64).sqrt().recip(),
-        attention_softcap: None,
-        logit_softcap: None,
-        fused_qkv: false,
         qkv_bias: attention_bias,
         output_bias: attention_bias,
-        qk_norm: false,
         activation: fields.activation("hidden_act", "silu")?,
-        gated: true,
         mlp_bias: fields.flag_or("mlp_bias", false)?,
-        transposed: false,
         tied_head: fields.flag_or("tie_word_embeddings", false)?,
-        pooling: Pooling::LastToken,
-        initializer_range: fields.number_or("initializer_range", 0.02)?,
-        stored: fields.stored(),
+        ..Architecture::default()
     })
 }

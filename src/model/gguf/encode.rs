@@ -11,7 +11,7 @@ pub enum Encoding {
     F16,
     /// bfloat16.
     Bf16,
-    /// Blocks of 32 numbers: a factor in f16, then 32 signed bytes.
+    /// Blocks of 32 entries: a factor in f16, then 32 signed bytes.
     Q8,
 }
 

@@ -1,10 +1,11 @@
 //! Writing a model as one GGUF file, the format of llama.cpp and everything built on it.
 //!
-//! In reading order: [`names`] says where each tensor goes and what is done to it; [`settings`] tells the numbers of the
+//! In reading order: [`names`] says where each tensor goes and what is done to it; [`settings`] tells the sizes of the
 //! architecture; [`vocabulary`] the tokenizer; [`encode`] the storage types; [`container`] is the file itself.
 
 pub mod container;
 pub mod encode;
+mod error;
 pub mod names;
 mod rotary;
 pub mod settings;
@@ -17,10 +18,11 @@ use serde_json::Value;
 use self::{
     container::{Info, Writer},
     encode::Encoding,
-    names::{Family, Placed},
+    error::config_error,
+    names::Placed,
 };
-use super::{transformer::Transformer, weights::Weights};
-use crate::{Error, Result};
+use super::{family, save::check_weights_hold_all, transformer::Transformer, weights::Weights};
+use crate::Result;
 
 /// Where the tensors come from.
 #[derive(Debug)]
@@ -79,12 +81,23 @@ pub async fn write(
     encoding: Encoding,
     path: &Path,
 ) -> Result<Report> {
-    let family = Family::of(config)?;
-    let (mut metadata, notes) = settings::describe(family, config, name, encoding)?;
+    if let Source::Model(transformer) = &source {
+        check_weights_hold_all(transformer)?;
+    }
+    let architecture = family::describe(config)?;
+    let family = family::find(&architecture.model_type).expect("a described family");
+    let Some(gguf) = &family.gguf else {
+        return Err(config_error(format!(
+            "model_type \"{}\" cannot be written as GGUF; these can: {}",
+            family.model_type,
+            family::in_gguf().join(", ")
+        )));
+    };
+    let (mut metadata, notes) = settings::describe(gguf, &architecture, name, encoding)?;
     let mut placed = Vec::new();
     let mut rows = 0;
     for (name, dims) in source.tensors() {
-        if let Some(place) = names::place(family, config, &name)? {
+        if let Some(place) = names::place(family, gguf, &architecture, &name)? {
             if place.name == names::EMBEDDING {
                 rows = dims.first().copied().unwrap_or(0);
             }
@@ -105,7 +118,7 @@ pub async fn write(
         }
         infos.push(Info { name: place.name.clone(), dims, encoding: stored });
     }
-    let extra = rotary::factors(family, config)?;
+    let extra = rotary::factors(gguf, &architecture);
     infos.extend(extra.as_ref().map(|factors| Info {
         name: names::ROTARY.into(),
         dims: vec![factors.len()],
@@ -131,13 +144,11 @@ fn prepared(mut values: Vec<f32>, dims: &[usize], place: &Placed) -> Vec<f32> {
     if let Some(heads) = place.rotary_heads {
         values = rotary::interleaved(&values, dims, heads);
     }
+    if let Some(heads) = place.split_heads {
+        values = rotary::queries_first(&values, dims, heads);
+    }
     if (place.added, place.factor) != (0.0, 1.0) {
         values.iter_mut().for_each(|value| *value = (*value + place.added) * place.factor);
     }
     values
-}
-
-/// An error about `config.json`.
-fn config_error(message: impl std::fmt::Display) -> Error {
-    Error::input(format!("config.json: {message}"))
 }

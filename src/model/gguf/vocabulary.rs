@@ -8,7 +8,7 @@ use std::{collections::HashMap, path::Path};
 use serde_json::Value as Json;
 
 use super::container::{Metadata, Value};
-use crate::{Error, Result, model::architecture::Fields, storage};
+use crate::{Error, Result, model::fields::Fields, storage};
 
 /// Kinds of tokens, with ggml's numbers.
 const NORMAL: i32 = 1;
@@ -215,7 +215,7 @@ impl<'a> Vocabulary<'a> {
         {
             let text = settings[told].as_str().or(settings[told]["content"].as_str());
             let by_text = text.and_then(|text| self.ids.get(text)).map(|id| *id as u32);
-            let by_number = Fields { json: config }.token(&format!("{told}_id"));
+            let by_number = Fields::new(config).token(&format!("{told}_id"));
             let unknown = (name == "unknown")
                 .then(|| self.tokens.iter().position(|(_, kind)| *kind == UNKNOWN).map(|id| id as u32))
                 .flatten();

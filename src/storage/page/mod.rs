@@ -273,7 +273,6 @@ pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
         if moved.is_empty() && !tree.is_dir(&from) {
             return Err(missing());
         }
-        tree.removed(&from);
         if tree.folders.remove(&from) {
             tree.folders.insert(to.clone());
         }
@@ -284,6 +283,8 @@ pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
             let target = if below.as_os_str().is_empty() { to.clone() } else { to.join(below) };
             tree.set(target, file.content, Some(0));
         }
+        // Last, so that the browser's storage has the files under one name or the other at each moment.
+        tree.removed(&from);
         Ok(())
     })
 }

@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::{
-    device::sizes_only::{Event, Pages},
-    train::step::GRADIENTS_ARE_THERE,
-};
+use crate::device::sizes_only::{Event, Pages};
+
+/// The place in a step where all gradients are there and the optimizer has not begun.
+pub(super) const GRADIENTS_ARE_THERE: &str = "all gradients are there";
 
 /// What bytes are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

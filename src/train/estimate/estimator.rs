@@ -6,7 +6,7 @@ use bytemuck::Zeroable;
 
 use super::{
     Rows,
-    account::{Demand, Known, Story, walk},
+    account::{Demand, GRADIENTS_ARE_THERE, Known, Story, walk},
     head,
     rows::Fullest,
 };
@@ -15,13 +15,13 @@ use crate::{
     config::{Init, RunConfig, Task},
     data::Batch,
     device::{
-        ComputeDevice, DeviceFacts, Kind,
+        DeviceFacts, Kind,
         sizes_only::{Event, SizesOnly, at_once},
     },
     kernel::{self, AdamW, Packing},
-    method::{self, Method, Setup, TrainedTensor, adapter::Adapter, dense_gradients},
+    method::{self, Setup, TrainedTensor, Training, adapter::Adapter, dense_gradients, mask},
     model::{Architecture, Keeping, Transformer},
-    train::{evaluate::forward, inputs::keeping, objective::Prepared, step::optimizer_step},
+    train::{evaluate::forward, inputs::keeping, objective::Prepared, step::optimizer_step_observed as observed},
 };
 
 /// Numbers of the largest activations of a batch, and its tokens, that are recorded at most: far beyond any device. Shaders
@@ -41,7 +41,7 @@ pub(super) struct Choice {
 /// A run before its first step.
 struct Started {
     transformer: Transformer,
-    method: Box<dyn Method>,
+    training: Training,
 }
 
 /// A run whose demand can be asked for under several choices.
@@ -79,18 +79,15 @@ impl<'a> Estimator<'a> {
             here.recorded(|| Ok(Transformer::without_values(architecture, head, keeping, device)))?;
         let method_config = config.method_config();
         let entry = method::find(&config.method)?;
-        // Here a tensor that the device cannot bind as a whole is only told of.
-        let unbound = DeviceFacts { max_binding_bytes: None, ..device.facts.clone() };
-        let unbound = ComputeDevice { facts: unbound, ..device.clone() };
-        let mut setup = Setup::new(&method_config, &unbound, config.seed);
+        let mut setup = Setup { sizes_only: true, ..Setup::new(&method_config, device, config.seed) };
         if !config.init_adapter.as_os_str().is_empty() {
-            setup.initial = Adapter::read(&config.init_adapter)?.deltas(&transformer)?;
+            setup.initial = Adapter::read(&config.init_adapter)?.changes(&transformer)?;
         }
-        let by_gradient = config.method == "sparta" && config.mask == "gradient" && setup.initial.is_empty();
-        let (method, start) = here.recorded(|| at_once(method::start(entry, &mut setup, &mut transformer)))?;
-        let trained = method.trained().into_iter().map(|tensor| tensor.name);
+        let by_gradient = entry.settings.contains(&"mask") && config.mask == mask::GRADIENT && setup.initial.is_empty();
+        let (training, start) = here.recorded(|| at_once(method::start(entry, &mut setup, &mut transformer)))?;
+        let trained = training.trained().into_iter().map(|tensor| tensor.name);
         let calibrated = if by_gradient { trained.collect() } else { Vec::new() };
-        let started = RefCell::new(Started { transformer, method });
+        let started = RefCell::new(Started { transformer, training });
         Ok(Self { config, here, rows, started, load, start, calibrated, demands: RefCell::default() })
     }
 
@@ -111,7 +108,7 @@ impl<'a> Estimator<'a> {
             let numbers: usize = tensor.shape.iter().product();
             tensor.trained == numbers && 4 * numbers as u64 > binding
         };
-        self.started.borrow().method.trained().into_iter().find(whole).map(|tensor| tensor.name)
+        self.started.borrow().training.trained().into_iter().find(whole).map(|tensor| tensor.name)
     }
 
     /// What a choice takes.
@@ -158,7 +155,7 @@ impl<'a> Estimator<'a> {
     /// nothing changes any more.
     fn recorded(&self, rows: &Rows, choice: Choice) -> Result<Demand> {
         let mut started = self.started.borrow_mut();
-        let Started { transformer, method } = &mut *started;
+        let Started { transformer, training } = &mut *started;
         let device = &self.here.device;
         let positions = transformer.architecture.max_positions;
         let train = rows.to_train(choice.batch_size, self.classify(), positions);
@@ -171,12 +168,14 @@ impl<'a> Estimator<'a> {
             }
             for pass in 0..2 {
                 let settings = AdamW::zeroed();
-                drop(optimizer_step(transformer, &mut **method, &window, pass, &settings, choice.recompute, device)?);
+                let observe = &mut || self.here.reached(GRADIENTS_ARE_THERE);
+                let (batches, by_blocks) = (&window, choice.recompute);
+                drop(observed(transformer, training, batches, pass, &settings, by_blocks, device, observe)?);
             }
             Ok(())
         })?;
         let story = Story { load: &self.load, calibrate: &calibrate, start: &self.start, work: &work };
-        Ok(walk(&story, &self.known(transformer, &**method, &window[0], evaluate)))
+        Ok(walk(&story, &self.known(transformer, training, &window[0], evaluate)))
     }
 
     /// A look of a gradient mask at a batch.
@@ -190,12 +189,12 @@ impl<'a> Estimator<'a> {
         Ok(self.here.recorded(look)?.1)
     }
 
-    fn known(&self, transformer: &Transformer, method: &dyn Method, train: &Batch, evaluate: Option<Fullest>) -> Known {
+    fn known(&self, transformer: &Transformer, training: &Training, train: &Batch, evaluate: Option<Fullest>) -> Known {
         let facts = self.device();
         let alignment = facts.buffer_alignment.unwrap_or(DEFAULT_ALIGNMENT);
         let padded = |bytes: u64| bytes.next_multiple_of(u64::from(alignment));
         let blocks = transformer.parameters().into_iter().flat_map(|p| p.value().blocks());
-        let trained = method.trained();
+        let trained = training.trained();
         let vocabulary = transformer.architecture.vocab_size;
         let mut logits = Vec::new();
         for batch in [Some(train.clone()), evaluate.map(|batch| batch.batch())].into_iter().flatten() {

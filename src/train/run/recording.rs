@@ -1,12 +1,12 @@
-//! What a run tells: to whoever polls it, and to its record.
+//! What a run emits: to whoever polls it, and to its record.
 
 use super::{Phase, Run};
 use crate::{Error, Result, event::Event, panics};
 
 impl Run {
     /// Records an event and hands it out.
-    pub(super) fn say(&mut self, event: Event) -> Result<()> {
-        let recorded = self.journal.as_mut().map_or(Ok(()), |journal| journal.write(&event));
+    pub(super) fn emit(&mut self, event: Event) -> Result<()> {
+        let recorded = self.event_log.as_mut().map_or(Ok(()), |log| log.write(&event));
         self.events.push_back(event);
         recorded
     }
@@ -18,9 +18,9 @@ impl Run {
             return;
         }
         self.phase = Phase::Done;
-        if let Some(journal) = &mut self.journal {
-            // The failure itself is told in any case; perhaps it is a disk that is full.
-            let _ = journal.write(&Event::Failed { message: message.to_owned() });
+        if let Some(log) = &mut self.event_log {
+            // The failure itself is returned in any case; perhaps it is a disk that is full.
+            let _ = log.write(&Event::Failed { message: message.to_owned() });
         }
         self.lock = None;
     }

@@ -1,74 +1,90 @@
 //! One chart: lines of the visible runs over a shared horizontal axis.
 
-use eframe::egui::{self, Align, Color32, Id, Layout, Rect, RichText, Stroke, Ui, Vec2, Vec2b, vec2};
+use eframe::egui::{self, Align, Color32, Id, Layout, Rect, RichText, Stroke, Ui, Vec2b, vec2};
 use egui_plot::{
     AxisHints, GridMark, HLine, Line, LineStyle, MarkerShape, Plot, PlotPoints, Points, VLine, uniform_grid_spacer,
 };
 
 use super::{
-    metric::{Look, Metric, short},
-    panel::ChartSettings,
+    metric::{Metric, TraceStyle, short},
+    settings::ChartSettings,
 };
 use crate::{
     format,
     window::{
-        data::{LARGEST, columns::XAxis, run::RunView},
+        data::{
+            columns::{LARGEST, XAxis},
+            run::RunView,
+        },
         theme,
+        widgets::{dot, name_button},
     },
 };
 
-/// What a person asks of a chart.
+/// A file that a person asks for.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Wish {
-    /// A picture of this part of the window.
-    Png(Metric, Rect),
-    /// Its numbers.
+pub enum ChartExport {
+    /// The chart as an image: this part of the window.
+    Image(Metric, Rect),
+    /// The data of the chart.
     Csv(Metric),
 }
 
-/// Least distance of grid lines up and down, in points; across it is two and a half times as much.
-const NEAREST: f32 = 24.0;
-/// Distances, in points, from which labels are seen and are as strong as any.
+/// Minimum distance of horizontal grid lines, in points; that of vertical ones is 2.5 times as much.
+const MIN_SPACING: f32 = 24.0;
+/// Distances, in points, at which labels begin to show and are fully opaque.
 const LABELS: egui::Rangef = egui::Rangef { min: 12.0, max: 22.0 };
 
 /// Draws `metric` of the visible runs into a card of `height` points.
-pub fn chart(ui: &mut Ui, metric: Metric, runs: &[RunView], settings: &mut ChartSettings, height: f32) -> Option<Wish> {
+pub fn chart(
+    ui: &mut Ui,
+    metric: Metric,
+    runs: &[RunView],
+    settings: &mut ChartSettings,
+    height: f32,
+) -> Option<ChartExport> {
     let card = theme::card(ui.visuals());
     let margins = card.total_margin().sum().y;
-    let mut wish = None;
+    let mut export = None;
     let shown = card.show(ui, |ui| {
         ui.set_min_height(height - margins);
         ui.set_max_height(height - margins);
-        header(ui, metric, runs, settings, &mut wish);
+        header(ui, metric, runs, settings, &mut export);
         body(ui, metric, runs, settings);
     });
-    if let Some(Wish::Png(_, rect)) = &mut wish {
+    if let Some(ChartExport::Image(_, rect)) = &mut export {
         *rect = shown.response.rect;
     }
-    wish
+    export
 }
 
-fn header(ui: &mut Ui, metric: Metric, runs: &[RunView], settings: &mut ChartSettings, wish: &mut Option<Wish>) {
+fn header(
+    ui: &mut Ui,
+    metric: Metric,
+    runs: &[RunView],
+    settings: &mut ChartSettings,
+    export: &mut Option<ChartExport>,
+) {
     ui.horizontal(|ui| {
         ui.spacing_mut().interact_size.y = 18.0;
         ui.spacing_mut().button_padding = vec2(5.0, 1.0);
         ui.label(RichText::new(metric.title()).strong());
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let menu = ui.menu_button(RichText::new("Save").small(), |ui| {
-                if ui.button("Picture (PNG)…").clicked() {
-                    *wish = Some(Wish::Png(metric, Rect::NOTHING));
+                if ui.button("Image (PNG)…").clicked() {
+                    *export = Some(ChartExport::Image(metric, Rect::NOTHING));
                     ui.close();
                 }
-                if ui.button("Numbers (CSV)…").clicked() {
-                    *wish = Some(Wish::Csv(metric));
+                if ui.button("Data (CSV)…").clicked() {
+                    *export = Some(ChartExport::Csv(metric));
                     ui.close();
                 }
             });
-            name(&menu.response, &format!("Save the chart of {}", metric.title()));
+            name_button(&menu.response, &format!("Save the chart of {}", metric.title()));
             if metric != Metric::Accuracy {
                 let log = settings.log.contains(&metric);
                 let toggle = ui.selectable_label(log, RichText::new("log").small());
-                name(&toggle, &format!("Logarithmic axis for {}", metric.title()));
+                name_button(&toggle, &format!("Logarithmic axis for {}", metric.title()));
                 if toggle.on_hover_text("Logarithmic vertical axis").clicked() {
                     if log {
                         settings.log.remove(&metric);
@@ -84,7 +100,7 @@ fn header(ui: &mut Ui, metric: Metric, runs: &[RunView], settings: &mut ChartSet
     });
 }
 
-/// Names of the lines of one run, or of several runs, each behind its colour; as many as there is room for.
+/// The legend: the lines of one run, or the names of several runs; as many as there is space for.
 fn legend(ui: &mut Ui, runs: &[RunView]) {
     let visible: Vec<&RunView> = runs.iter().filter(|run| run.visible).collect();
     let lines: Vec<(usize, &str)> = match visible[..] {
@@ -104,11 +120,6 @@ fn legend(ui: &mut Ui, runs: &[RunView]) {
     }
 }
 
-/// Gives a widget without words a name for screen readers.
-pub fn name(response: &egui::Response, name: &str) {
-    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, name));
-}
-
 fn body(ui: &mut Ui, metric: Metric, runs: &[RunView], settings: &ChartSettings) {
     let visible: Vec<&RunView> = runs.iter().filter(|run| run.visible).collect();
     let (log, axis) = (settings.log.contains(&metric), settings.axis);
@@ -116,7 +127,7 @@ fn body(ui: &mut Ui, metric: Metric, runs: &[RunView], settings: &ChartSettings)
     let scale = ui.ctx().pixels_per_point();
     let several = visible.len() > 1;
     let link = Id::unique("charts");
-    // Linked charts share their horizontal range; another measure is another range.
+    // Linked charts share their horizontal range; each unit of the axis has a range of its own.
     let group = link.with(axis.label());
     let mut plot = Plot::new(("chart", metric.file_stem(), axis.label()))
         .id(Id::unique(("chart", metric.file_stem(), axis.label(), log)))
@@ -126,21 +137,21 @@ fn body(ui: &mut Ui, metric: Metric, runs: &[RunView], settings: &ChartSettings)
         .label_formatter(|_| None)
         .show_background(false)
         .grid_color(visuals.widgets.noninteractive.bg_stroke.color)
-        .grid_spacing(egui::Rangef::new(NEAREST, 160.0))
+        .grid_spacing(egui::Rangef::new(MIN_SPACING, 160.0))
         .x_grid_spacer(uniform_grid_spacer(|input| steps(2.5 * input.base_step_size)))
         .y_grid_spacer(uniform_grid_spacer(|input| steps(input.base_step_size)))
         .custom_x_axes(vec![
             AxisHints::new_x()
                 .label_spacing(egui::Rangef::new(45.0, 90.0))
-                .formatter(move |mark, _| place(axis, mark.value)),
+                .formatter(move |mark, _| x_label(axis, mark.value)),
         ])
         .custom_y_axes(vec![AxisHints::new_y().min_thickness(52.0).label_spacing(LABELS).formatter(
             move |mark: GridMark, _: &_| {
-                if log { power(metric, mark) } else { metric.tick(mark.value, mark.step_size) }
+                if log { log_label(metric, mark) } else { metric.tick(mark.value, mark.step_size) }
             },
         )])
         .set_margin_fraction(vec2(0.01, 0.08));
-    if settings.fit {
+    if settings.reset_zoom {
         plot = plot.reset();
     }
     let response = plot.show(ui, |plot| {
@@ -163,22 +174,22 @@ fn body(ui: &mut Ui, metric: Metric, runs: &[RunView], settings: &ChartSettings)
         for run in &visible {
             let color = theme::run_color(&visuals, run.color);
             for trace in metric.traces(run, settings.smoothing > 0.0) {
-                let (from, to) = trace.places.range(axis, low, high);
-                let points = trace.series.line(trace.places.by(axis), from, to, pixels, map);
+                let (from, to) = trace.positions.range(axis, low, high);
+                let points = trace.series.line(trace.positions.by(axis), from, to, pixels, map);
                 if points.is_empty() {
                     continue;
                 }
-                let color = match trace.look {
-                    // One run alone: validation stands out by its colour too.
-                    Look::Marks if !several => theme::run_color(&visuals, run.color + 1),
+                let color = match trace.style {
+                    // With one run only, validation has a colour of its own.
+                    TraceStyle::Points if !several => theme::run_color(&visuals, run.color + 1),
                     _ => color,
                 };
                 let label = if several { run.name.as_str() } else { trace.name };
-                draw(plot, label, trace.name, points, trace.look, color);
+                draw(plot, label, trace.name, points, trace.style, color);
             }
             if matches!(metric, Metric::Loss | Metric::GradNorm) {
                 for &row in run.steps.not_finite.iter().take(200) {
-                    let x = run.steps.places.by(axis)[row];
+                    let x = run.steps.positions.by(axis)[row];
                     plot.vline(
                         VLine::new("not finite", x)
                             .color(visuals.error_fg_color)
@@ -207,8 +218,8 @@ fn body(ui: &mut Ui, metric: Metric, runs: &[RunView], settings: &ChartSettings)
     });
     let described = describe(metric, &visible);
     response.response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, &described));
-    if visible.iter().all(|run| metric.traces(run, false).iter().all(|trace| trace.places.is_empty())) {
-        let text = if visible.is_empty() { "no run is shown" } else { "no figures yet" };
+    if visible.iter().all(|run| metric.traces(run, false).iter().all(|trace| trace.positions.is_empty())) {
+        let text = if visible.is_empty() { "no run is shown" } else { "no data yet" };
         ui.painter().text(
             response.response.rect.center(),
             egui::Align2::CENTER_CENTER,
@@ -224,7 +235,7 @@ fn body(ui: &mut Ui, metric: Metric, runs: &[RunView], settings: &ChartSettings)
     }
 }
 
-/// Turning the wheel zooms in time around the pointer; the height then fits what is seen.
+/// Scrolling zooms the horizontal axis around the pointer; the vertical axis then fits what is visible.
 fn zoom(plot: &mut egui_plot::PlotUi<'_>, auto: Vec2b) {
     let (hovered, wheel) = (plot.response().hovered(), plot.ctx().input(|input| input.smooth_scroll_delta.y));
     if hovered && wheel != 0.0 {
@@ -233,17 +244,24 @@ fn zoom(plot: &mut egui_plot::PlotUi<'_>, auto: Vec2b) {
     }
 }
 
-fn draw(plot: &mut egui_plot::PlotUi<'_>, label: &str, id: &str, points: Vec<[f64; 2]>, look: Look, color: Color32) {
+fn draw(
+    plot: &mut egui_plot::PlotUi<'_>,
+    label: &str,
+    id: &str,
+    points: Vec<[f64; 2]>,
+    style: TraceStyle,
+    color: Color32,
+) {
     let id = Id::unique((label, id));
     let line = |points: Vec<[f64; 2]>| Line::new(label, PlotPoints::from(points)).id(id).allow_hover(false);
-    match look {
-        Look::Faint => plot.line(line(points).stroke(Stroke::new(1.0, color.gamma_multiply(0.3)))),
-        Look::Strong if points.len() == 1 => {
+    match style {
+        TraceStyle::Faint => plot.line(line(points).stroke(Stroke::new(1.0, color.gamma_multiply(0.3)))),
+        TraceStyle::Primary if points.len() == 1 => {
             plot.points(Points::new(label, points).id(id).radius(3.0).color(color).allow_hover(false));
         }
-        Look::Strong => plot.line(line(points).stroke(Stroke::new(2.0, color))),
-        Look::Beside => plot.line(line(points).stroke(Stroke::new(1.2, color.gamma_multiply(0.55)))),
-        Look::Marks => {
+        TraceStyle::Primary => plot.line(line(points).stroke(Stroke::new(2.0, color))),
+        TraceStyle::Secondary => plot.line(line(points).stroke(Stroke::new(1.2, color.gamma_multiply(0.55)))),
+        TraceStyle::Points => {
             plot.line(
                 line(points.clone())
                     .stroke(Stroke::new(1.2, color.gamma_multiply(0.8)))
@@ -262,18 +280,18 @@ fn draw(plot: &mut egui_plot::PlotUi<'_>, label: &str, id: &str, points: Vec<[f6
     }
 }
 
-/// The values between which nearly all of what is seen lies; `None` where there are too few numbers to tell.
+/// The range that holds nearly all visible values; `None` where there are too few values to tell.
 ///
-/// What lies outside is drawn at the edge. Validation points are never clipped.
+/// Values outside are drawn at the edge. Validation points are never clipped.
 fn clip_range(metric: Metric, runs: &[&RunView], settings: &ChartSettings, low: f64, high: f64) -> Option<(f64, f64)> {
-    /// Numbers looked at of each line.
+    /// Values of each line that are looked at.
     const SAMPLES: usize = 1000;
     let (mut seen, mut kept) = (Vec::new(), Vec::new());
     for run in runs {
         for trace in metric.traces(run, settings.smoothing > 0.0) {
-            let (from, to) = trace.places.range(settings.axis, low, high);
+            let (from, to) = trace.positions.range(settings.axis, low, high);
             let values = &trace.series.values()[from..to.min(trace.series.values().len())];
-            let target = if trace.look == Look::Marks { &mut kept } else { &mut seen };
+            let target = if trace.style == TraceStyle::Points { &mut kept } else { &mut seen };
             target.extend(values.iter().step_by(values.len() / SAMPLES + 1).copied().filter(|value| value.is_finite()));
         }
     }
@@ -283,8 +301,8 @@ fn clip_range(metric: Metric, runs: &[&RunView], settings: &ChartSettings, low: 
     seen.sort_unstable_by(f64::total_cmp);
     let at = |share: f64| seen[((seen.len() - 1) as f64 * share) as usize];
     let (bottom, top) = (at(0.02), at(0.98));
-    let room = 0.25 * (top - bottom).max(1e-12 * top.abs());
-    let (bottom, top) = (bottom - room, top + room);
+    let margin = 0.25 * (top - bottom).max(1e-12 * top.abs());
+    let (bottom, top) = (bottom - margin, top + margin);
     let (bottom, top) = (bottom.max(seen[0]), top.min(seen[seen.len() - 1]));
     Some((kept.iter().copied().fold(bottom, f64::min), kept.iter().copied().fold(top, f64::max)))
 }
@@ -300,8 +318,8 @@ fn steps(least: f64) -> [f64; 3] {
     [step, 10.0 * step, 100.0 * step]
 }
 
-/// A place on the horizontal axis.
-fn place(axis: XAxis, value: f64) -> String {
+/// The label of a position on the horizontal axis.
+fn x_label(axis: XAxis, value: f64) -> String {
     match axis {
         _ if value < 0.0 => String::new(),
         XAxis::Step | XAxis::Tokens => short(value),
@@ -309,18 +327,18 @@ fn place(axis: XAxis, value: f64) -> String {
     }
 }
 
-/// A mark of a logarithmic axis: powers of ten, and what lies between where there are few of them.
-fn power(metric: Metric, mark: GridMark) -> String {
+/// The label of a mark on a logarithmic axis: powers of ten, and values between where there are few of them.
+fn log_label(metric: Metric, mark: GridMark) -> String {
     let value = 10f64.powf(mark.value);
     if mark.step_size >= 1.0 && value < 0.01 { format!("{value:.0e}") } else { metric.tick(value, value / 10.0) }
 }
 
-/// The exact figures at the pointer.
+/// The exact values at the pointer.
 fn tooltip(ui: &Ui, response: &egui::Response, metric: Metric, runs: &[&RunView], settings: &ChartSettings, x: f64) {
     let tip = egui::Tooltip::always_open(
         ui.ctx().clone(),
         ui.layer_id(),
-        response.id.with("figures"),
+        response.id.with("values"),
         egui::PopupAnchor::Pointer,
     );
     tip.gap(14.0).show(|ui| {
@@ -329,9 +347,10 @@ fn tooltip(ui: &Ui, response: &egui::Response, metric: Metric, runs: &[&RunView]
                 ui.weak(format!("and {} more", runs.len() - at));
                 break;
             }
-            let places = if run.steps.places.is_empty() { &run.evaluations.places } else { &run.steps.places };
-            let Some(row) = places.nearest(settings.axis, x) else { continue };
-            let value = |axis| places.by(axis)[row];
+            let positions =
+                if run.steps.positions.is_empty() { &run.evaluations.positions } else { &run.steps.positions };
+            let Some(row) = positions.nearest(settings.axis, x) else { continue };
+            let value = |axis| positions.by(axis)[row];
             ui.horizontal(|ui| {
                 dot(ui, theme::run_color(ui.visuals(), run.color));
                 ui.strong(&run.name);
@@ -343,11 +362,11 @@ fn tooltip(ui: &Ui, response: &egui::Response, metric: Metric, runs: &[&RunView]
                 ));
             });
             for trace in metric.traces(run, settings.smoothing > 0.0) {
-                let Some(row) = trace.places.nearest(settings.axis, x) else { continue };
-                let Some(&figure) = trace.series.values().get(row) else { continue };
-                let text = if figure.is_finite() { metric.value(figure) } else { "—".into() };
-                let at = match trace.look {
-                    Look::Marks => format!(" at step {}", trace.places.by(XAxis::Step)[row]),
+                let Some(row) = trace.positions.nearest(settings.axis, x) else { continue };
+                let Some(&value) = trace.series.values().get(row) else { continue };
+                let text = if value.is_finite() { metric.value(value) } else { "—".into() };
+                let at = match trace.style {
+                    TraceStyle::Points => format!(" at step {}", trace.positions.by(XAxis::Step)[row]),
                     _ => String::new(),
                 };
                 ui.label(format!("{}{at}: {text}", trace.name));
@@ -356,13 +375,7 @@ fn tooltip(ui: &Ui, response: &egui::Response, metric: Metric, runs: &[&RunView]
     });
 }
 
-/// A dot in the colour of a run.
-pub fn dot(ui: &mut Ui, color: Color32) {
-    let (rect, _) = ui.allocate_exact_size(Vec2::splat(10.0), egui::Sense::hover());
-    ui.painter().circle_filled(rect.center(), 4.5, color);
-}
-
-/// The chart in words, for screen readers.
+/// A description of the chart for screen readers.
 fn describe(metric: Metric, runs: &[&RunView]) -> String {
     let mut text = format!("Chart of {}", metric.title().to_lowercase());
     for run in runs.iter().take(5) {
@@ -381,7 +394,7 @@ mod tests {
     use crate::event::{Event, Metrics};
 
     #[test]
-    fn grid_lines_stand_at_round_numbers() {
+    fn grid_lines_are_at_round_numbers() {
         assert_eq!(steps(0.3)[0], 0.5);
         assert_eq!(steps(1.0)[0], 1.0);
         assert!((steps(70.0)[0] - 100.0).abs() < 1e-9);
@@ -394,13 +407,13 @@ mod tests {
         let mut run = RunView::new("runs/a".into(), 0);
         for step in 1..=1000u64 {
             let loss = if step == 500 { 1e6 } else { 2.0 + (step as f64 * 0.37).sin() };
-            run.hear(&Event::Step(Metrics { step, loss: Some(loss), ..Metrics::default() }));
+            run.apply(&Event::Step(Metrics { step, loss: Some(loss), ..Metrics::default() }));
         }
         let metrics = Metrics { step: 1000, eval_loss: Some(7.0), ..Metrics::default() };
-        run.hear(&Event::Evaluated { metrics, perplexity: 7f64.exp(), best: false });
+        run.apply(&Event::Evaluated { metrics, perplexity: 7f64.exp(), best: false });
         let settings = ChartSettings { smoothing: 0.0, ..ChartSettings::default() };
         let (low, high) =
-            clip_range(Metric::Loss, &[&run], &settings, f64::NEG_INFINITY, f64::INFINITY).expect("numbers");
+            clip_range(Metric::Loss, &[&run], &settings, f64::NEG_INFINITY, f64::INFINITY).expect("a range");
         assert!((0.9..1.1).contains(&low) && high == 7.0, "{low} to {high}");
     }
 }

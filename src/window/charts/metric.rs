@@ -1,8 +1,8 @@
-//! What the charts show: which lines, in which units.
+//! The metrics of the charts: their lines and units.
 
 use crate::{
     format,
-    window::data::{columns::Places, pyramid::Pyramid, run::RunView},
+    window::data::{columns::Positions, run::RunView, series::Series},
 };
 
 /// One chart.
@@ -10,7 +10,7 @@ use crate::{
 pub enum Metric {
     /// Training and validation loss.
     Loss,
-    /// Share of the validation rows whose class was found.
+    /// Share of the validation rows whose class was predicted correctly.
     Accuracy,
     /// Learning rate.
     LearningRate,
@@ -22,29 +22,29 @@ pub enum Metric {
     Memory,
 }
 
-/// How a line looks.
+/// How a line is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// Thin and pale: the raw numbers behind a smoothed line.
+pub enum TraceStyle {
+    /// Thin and pale: the raw values behind a smoothed line.
     Faint,
-    /// The line that counts.
-    Strong,
-    /// Few points that were measured now and then, joined by a thin line.
-    Marks,
-    /// Beside the line that counts.
-    Beside,
+    /// The main line.
+    Primary,
+    /// A few points, joined by a thin line.
+    Points,
+    /// A second line beside the main one.
+    Secondary,
 }
 
 /// One line of a chart.
 pub struct Trace<'a> {
-    /// What it is, within its run.
+    /// Its name within its run.
     pub name: &'static str,
-    /// Where its numbers are.
-    pub places: &'a Places,
-    /// Its numbers.
-    pub series: &'a Pyramid,
-    /// How it looks.
-    pub look: Look,
+    /// The horizontal positions of its values.
+    pub positions: &'a Positions,
+    /// Its values.
+    pub series: &'a Series,
+    /// How it is drawn.
+    pub style: TraceStyle,
 }
 
 impl Metric {
@@ -63,7 +63,7 @@ impl Metric {
         }
     }
 
-    /// A word for files.
+    /// Name of exported files, without extension.
     pub fn file_stem(self) -> &'static str {
         match self {
             Self::Loss => "loss",
@@ -75,7 +75,7 @@ impl Metric {
         }
     }
 
-    /// A value as people read it.
+    /// A value with its unit.
     pub fn value(self, value: f64) -> String {
         match self {
             Self::Loss => format!("{value:.4}"),
@@ -87,7 +87,7 @@ impl Metric {
         }
     }
 
-    /// A value on the axis, where neighbours are `spacing` apart.
+    /// The label of a value on an axis whose marks are `spacing` apart.
     pub fn tick(self, value: f64, spacing: f64) -> String {
         let decimals = (-spacing.log10().floor()).clamp(0.0, 6.0) as usize;
         match self {
@@ -101,26 +101,30 @@ impl Metric {
         }
     }
 
-    /// The lines of one run, those behind first. `smoothed` says whether the raw loss is only a shade.
+    /// The lines of one run, those behind first. `smoothed`: whether the raw loss is drawn faintly behind the smoothed one.
     pub fn traces(self, run: &RunView, smoothed: bool) -> Vec<Trace<'_>> {
         let (steps, evaluations) = (&run.steps, &run.evaluations);
-        let step = |name, series, look| Trace { name, places: &steps.places, series, look };
-        let evaluation = |name, series| Trace { name, places: &evaluations.places, series, look: Look::Marks };
+        let step = |name, series, style| Trace { name, positions: &steps.positions, series, style };
+        let evaluation =
+            |name, series| Trace { name, positions: &evaluations.positions, series, style: TraceStyle::Points };
         match self {
             Self::Loss if smoothed => vec![
-                step("training, raw", &steps.loss, Look::Faint),
-                step("training, smoothed", steps.smoothed.line(), Look::Strong),
+                step("training, raw", &steps.loss, TraceStyle::Faint),
+                step("training, smoothed", steps.smoothed.line(), TraceStyle::Primary),
                 evaluation("validation", &evaluations.loss),
             ],
             Self::Loss => {
-                vec![step("training", &steps.loss, Look::Strong), evaluation("validation", &evaluations.loss)]
+                vec![step("training", &steps.loss, TraceStyle::Primary), evaluation("validation", &evaluations.loss)]
             }
             Self::Accuracy => vec![evaluation("validation accuracy", &evaluations.accuracy)],
-            Self::LearningRate => vec![step("learning rate", &steps.learning_rate, Look::Strong)],
-            Self::GradNorm => vec![step("gradient norm", &steps.grad_norm, Look::Strong)],
-            Self::Speed => vec![step("tokens per second", &steps.speed, Look::Strong)],
+            Self::LearningRate => vec![step("learning rate", &steps.learning_rate, TraceStyle::Primary)],
+            Self::GradNorm => vec![step("gradient norm", &steps.grad_norm, TraceStyle::Primary)],
+            Self::Speed => vec![step("tokens per second", &steps.speed, TraceStyle::Primary)],
             Self::Memory => {
-                vec![step("in use", &steps.in_use, Look::Strong), step("reserved", &steps.reserved, Look::Beside)]
+                vec![
+                    step("in use", &steps.in_use, TraceStyle::Primary),
+                    step("reserved", &steps.reserved, TraceStyle::Secondary),
+                ]
             }
         }
     }
@@ -147,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_on_axes_are_short() {
+    fn axis_labels_are_short() {
         assert_eq!([short(950.0), short(12_500.0), short(1_000_000.0)], ["950", "12.5k", "1M"]);
         assert_eq!([Metric::Loss.tick(2.5, 0.5), Metric::Loss.tick(2.0, 1.0)], ["2.5", "2"]);
         assert_eq!(Metric::Accuracy.tick(0.875, 0.01), "88 %");

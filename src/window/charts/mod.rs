@@ -1,9 +1,11 @@
-//! The charts: what they show, how one is drawn, how they stand together, and how they leave the window as files.
+//! The charts: what they show, how one is drawn, how they are laid out, and how they are exported as files.
 
 mod chart;
 pub mod export;
 pub mod metric;
 mod panel;
+mod settings;
 
-pub use chart::{Wish, dot, name as name_button};
-pub use panel::{ChartSettings, panel};
+pub use chart::ChartExport;
+pub use panel::panel;
+pub use settings::ChartSettings;

@@ -1,7 +1,10 @@
-//! The numbers of a run as columns: one place of x a row, one series a metric.
+//! The metrics of a run as columns: horizontal positions by row, and one series a metric.
 
-use super::{LARGEST, pyramid::Pyramid, smooth::Smoothed};
+use super::{series::Series, smooth::Smoothed};
 use crate::event::Metrics;
+
+/// Largest value that is kept as a position or drawn: beyond it neighbours cannot be told apart on an axis.
+pub const LARGEST: f64 = 1e14;
 
 /// What the horizontal axis counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -29,26 +32,27 @@ impl XAxis {
     }
 }
 
-/// Where the rows are, by each of the three measures. All three only grow.
+/// The horizontal positions of the rows, in each of the three units. All three only grow.
 #[derive(Clone, Debug, Default)]
-pub struct Places {
+pub struct Positions {
     steps: Vec<f64>,
     tokens: Vec<f64>,
     secs: Vec<f64>,
 }
 
-impl Places {
-    /// Whether a row of this step goes on from the last one.
-    fn takes(&self, step: u64) -> bool {
+impl Positions {
+    /// Whether this step comes after that of the last row.
+    fn accepts(&self, step: u64) -> bool {
         step as f64 <= LARGEST && self.steps.last().is_none_or(|&last| step as f64 > last)
     }
 
     fn push(&mut self, metrics: &Metrics) {
         self.steps.push(metrics.step as f64);
-        // A damaged record may have figures out of order; a line that runs backwards cannot be searched.
-        for (places, place) in [(&mut self.tokens, metrics.tokens as f64), (&mut self.secs, metrics.elapsed_secs)] {
-            let last = places.last().copied().unwrap_or(0.0);
-            places.push(if place.is_finite() { place.clamp(last, LARGEST.max(last)) } else { last });
+        // A damaged record may have values out of order; positions that decrease cannot be searched.
+        for (positions, position) in [(&mut self.tokens, metrics.tokens as f64), (&mut self.secs, metrics.elapsed_secs)]
+        {
+            let last = positions.last().copied().unwrap_or(0.0);
+            positions.push(if position.is_finite() { position.clamp(last, LARGEST.max(last)) } else { last });
         }
     }
 
@@ -58,10 +62,10 @@ impl Places {
     }
 
     fn truncate(&mut self, rows: usize) {
-        [&mut self.steps, &mut self.tokens, &mut self.secs].into_iter().for_each(|places| places.truncate(rows));
+        [&mut self.steps, &mut self.tokens, &mut self.secs].into_iter().for_each(|positions| positions.truncate(rows));
     }
 
-    /// The places by one measure.
+    /// The positions in one unit.
     pub fn by(&self, axis: XAxis) -> &[f64] {
         match axis {
             XAxis::Step => &self.steps,
@@ -80,60 +84,60 @@ impl Places {
         self.steps.is_empty()
     }
 
-    /// The rows from `low` to `high`, and one on either side so that lines run out of the picture.
+    /// The rows from `low` to `high`, and one on either side so that lines extend beyond the visible part.
     pub fn range(&self, axis: XAxis, low: f64, high: f64) -> (usize, usize) {
-        let places = self.by(axis);
-        let from = places.partition_point(|&x| x < low).saturating_sub(1);
-        let to = (places.partition_point(|&x| x <= high) + 1).min(places.len());
+        let positions = self.by(axis);
+        let from = positions.partition_point(|&x| x < low).saturating_sub(1);
+        let to = (positions.partition_point(|&x| x <= high) + 1).min(positions.len());
         (from.min(to), to)
     }
 
     /// The row nearest to `x`.
     pub fn nearest(&self, axis: XAxis, x: f64) -> Option<usize> {
-        let places = self.by(axis);
-        let right = places.partition_point(|&place| place < x).min(places.len().checked_sub(1)?);
+        let positions = self.by(axis);
+        let right = positions.partition_point(|&position| position < x).min(positions.len().checked_sub(1)?);
         let left = right.saturating_sub(1);
-        Some(if (places[left] - x).abs() < (places[right] - x).abs() { left } else { right })
+        Some(if (positions[left] - x).abs() < (positions[right] - x).abs() { left } else { right })
     }
 }
 
-/// What is measured at every step.
+/// The metrics of every step.
 #[derive(Clone, Debug, Default)]
 pub struct Steps {
-    /// Where the rows are.
-    pub places: Places,
+    /// The horizontal positions of the rows.
+    pub positions: Positions,
     /// Training loss, in nats.
-    pub loss: Pyramid,
+    pub loss: Series,
     /// The same, smoothed.
     pub smoothed: Smoothed,
     /// Learning rate.
-    pub learning_rate: Pyramid,
+    pub learning_rate: Series,
     /// Global gradient norm before clipping.
-    pub grad_norm: Pyramid,
+    pub grad_norm: Series,
     /// Tokens a second.
-    pub speed: Pyramid,
+    pub speed: Series,
     /// Memory in use, in bytes.
-    pub in_use: Pyramid,
+    pub in_use: Series,
     /// Memory reserved, in bytes.
-    pub reserved: Pyramid,
+    pub reserved: Series,
     /// Rows whose loss or gradient norm is not finite.
     pub not_finite: Vec<usize>,
 }
 
 impl Steps {
-    /// Adds a row. Rows that go back (damaged or repeated lines of a record) are left out.
+    /// Adds a row. Rows whose step does not come after the last (damaged or repeated lines of a record) are left out.
     pub fn push(&mut self, metrics: &Metrics) {
-        if !self.places.takes(metrics.step) {
+        if !self.positions.accepts(metrics.step) {
             return;
         }
         let missing = f64::NAN;
         let (loss, norm) = (metrics.loss.unwrap_or(missing), metrics.grad_norm.unwrap_or(missing));
-        // A figure that is not in the record is missing; one that is there and not finite is a fault to show.
+        // A value that is not in the record is missing; one that is there and not finite is a fault to show.
         if metrics.loss.is_some_and(|loss| !loss.is_finite()) || metrics.grad_norm.is_some_and(|norm| !norm.is_finite())
         {
-            self.not_finite.push(self.places.len());
+            self.not_finite.push(self.positions.len());
         }
-        self.places.push(metrics);
+        self.positions.push(metrics);
         self.loss.push(loss);
         self.learning_rate.push(metrics.learning_rate.unwrap_or(missing));
         self.grad_norm.push(norm);
@@ -141,54 +145,52 @@ impl Steps {
         self.in_use.push(metrics.memory_in_use_bytes as f64);
         self.reserved.push(metrics.memory_reserved_bytes as f64);
     }
-}
 
-impl Steps {
-    /// Forgets the rows after `step`.
+    /// Drops the rows after `step`.
     pub fn keep_until(&mut self, step: u64) {
-        let rows = self.places.after(step);
-        if rows == self.places.len() {
+        let rows = self.positions.after(step);
+        if rows == self.positions.len() {
             return;
         }
-        self.places.truncate(rows);
+        self.positions.truncate(rows);
         self.not_finite.retain(|&row| row < rows);
         let Self { loss, learning_rate, grad_norm, speed, in_use, reserved, .. } = self;
         for series in [loss, learning_rate, grad_norm, speed, in_use, reserved] {
             series.truncate(rows);
         }
-        // Smoothing starts over: its memory holds what is void.
+        // Smoothing starts over: its mean includes rows that were dropped.
         self.smoothed = Smoothed::default();
     }
 }
 
-/// What is measured at every evaluation.
+/// The metrics of every evaluation.
 #[derive(Clone, Debug, Default)]
 pub struct Evaluations {
-    /// Where the rows are.
-    pub places: Places,
+    /// The horizontal positions of the rows.
+    pub positions: Positions,
     /// Validation loss, in nats.
-    pub loss: Pyramid,
-    /// Share of the validation rows whose class was found; NaN where there are no classes.
-    pub accuracy: Pyramid,
+    pub loss: Series,
+    /// Share of the validation rows whose class was predicted correctly; NaN where there are no classes.
+    pub accuracy: Series,
 }
 
 impl Evaluations {
-    /// Forgets the rows after `step`.
+    /// Drops the rows after `step`.
     pub fn keep_until(&mut self, step: u64) {
-        let rows = self.places.after(step);
-        if rows < self.places.len() {
-            self.places.truncate(rows);
+        let rows = self.positions.after(step);
+        if rows < self.positions.len() {
+            self.positions.truncate(rows);
             self.loss.truncate(rows);
             self.accuracy.truncate(rows);
         }
     }
 
-    /// Adds a row; one that goes back is left out.
+    /// Adds a row; one whose step does not come after the last is left out.
     pub fn push(&mut self, metrics: &Metrics) {
-        if !self.places.takes(metrics.step) {
+        if !self.positions.accepts(metrics.step) {
             return;
         }
-        self.places.push(metrics);
+        self.positions.push(metrics);
         self.loss.push(metrics.eval_loss.unwrap_or(f64::NAN));
         self.accuracy.push(metrics.eval_accuracy.unwrap_or(f64::NAN));
     }
@@ -203,14 +205,14 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_found_by_any_measure() {
+    fn rows_are_found_in_any_unit() {
         let mut steps = Steps::default();
         (1..=100).for_each(|step| steps.push(&row(step, 1.0)));
-        assert_eq!(steps.places.range(XAxis::Step, 10.0, 20.0), (8, 21));
-        assert_eq!(steps.places.range(XAxis::Tokens, -1e9, 1e9), (0, 100));
-        assert_eq!(steps.places.nearest(XAxis::Time, 25.1), Some(49));
-        assert_eq!(steps.places.nearest(XAxis::Step, 1e9), Some(99));
-        assert_eq!(Steps::default().places.nearest(XAxis::Step, 1.0), None);
+        assert_eq!(steps.positions.range(XAxis::Step, 10.0, 20.0), (8, 21));
+        assert_eq!(steps.positions.range(XAxis::Tokens, -1e9, 1e9), (0, 100));
+        assert_eq!(steps.positions.nearest(XAxis::Time, 25.1), Some(49));
+        assert_eq!(steps.positions.nearest(XAxis::Step, 1e9), Some(99));
+        assert_eq!(Steps::default().positions.nearest(XAxis::Step, 1.0), None);
     }
 
     #[test]
@@ -225,10 +227,10 @@ mod tests {
         ] {
             steps.push(&metrics);
         }
-        assert_eq!(steps.places.by(XAxis::Step), [1.0, 2.0, 5.0]);
+        assert_eq!(steps.positions.by(XAxis::Step), [1.0, 2.0, 5.0]);
         assert_eq!(steps.not_finite, [1]);
         for axis in XAxis::ALL {
-            assert!(steps.places.by(axis).is_sorted(), "{axis:?}");
+            assert!(steps.positions.by(axis).is_sorted(), "{axis:?}");
         }
     }
 }

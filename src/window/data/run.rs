@@ -1,31 +1,31 @@
-//! One run as the window sees it: everything heard of it, in a form that can be drawn.
+//! One run as the window shows it, built from its events.
 
 use std::path::PathBuf;
 
 use super::columns::{Evaluations, Steps};
 use crate::event::{DataReport, Ending, Event, Metrics, Started, messages::RunState};
 
-/// What a run is doing, as far as the window knows.
+/// The status of a run, as far as the window knows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Status {
     /// This window's own run.
     Live(RunState),
-    /// Another process is at it.
-    Elsewhere,
+    /// Another process trains it.
+    OtherProcess,
     /// It is over.
     Over(Ending),
     /// It went wrong.
     Failed(String),
-    /// No process is at it, and it never said that it was over: it was killed, or the machine went off.
+    /// No process trains it, and its record has no end: it was killed, or the machine was switched off.
     Interrupted,
-    /// Nothing is known yet.
+    /// Its record has not been read yet.
     Opening,
     /// An adapter without the record of a run.
-    Alone,
+    AdapterOnly,
 }
 
 impl Status {
-    /// One or two words.
+    /// The status in one or two words.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Live(RunState::Idle) | Self::Opening => "opening",
@@ -36,15 +36,18 @@ impl Status {
             Self::Live(RunState::Failed { .. }) | Self::Failed(_) => "failed",
             Self::Over(Ending::EarlyStop) => "stopped early",
             Self::Over(Ending::Stopped) => "stopped",
-            Self::Elsewhere => "training elsewhere",
+            Self::OtherProcess => "training elsewhere",
             Self::Interrupted => "interrupted",
-            Self::Alone => "adapter",
+            Self::AdapterOnly => "adapter",
         }
     }
 
-    /// Whether steps are being taken or can be taken by going on.
+    /// Whether it trains, or is paused and can be resumed.
     pub fn is_under_way(&self) -> bool {
-        matches!(self, Self::Elsewhere | Self::Live(RunState::Preparing { .. } | RunState::Running | RunState::Paused))
+        matches!(
+            self,
+            Self::OtherProcess | Self::Live(RunState::Preparing { .. } | RunState::Running | RunState::Paused)
+        )
     }
 }
 
@@ -64,7 +67,7 @@ pub struct LogLine {
     pub step: u64,
     /// What happened.
     pub text: String,
-    /// Whether it is bad news.
+    /// Whether it is an error.
     pub is_fault: bool,
 }
 
@@ -77,32 +80,32 @@ pub struct RunView {
     pub folder: PathBuf,
     /// Whether its curves are drawn.
     pub visible: bool,
-    /// Place in the palette.
+    /// Index of its colour in the palette.
     pub color: usize,
-    /// What it is doing.
+    /// Its status.
     pub status: Status,
-    /// What it is.
+    /// Model, method and device, once it has started.
     pub started: Option<Started>,
-    /// What it learns from.
+    /// How its data was understood.
     pub data: Option<DataReport>,
-    /// Figures of every step.
+    /// Metrics of every step.
     pub steps: Steps,
-    /// Figures of every evaluation.
+    /// Metrics of every evaluation.
     pub evaluations: Evaluations,
-    /// The last figures heard.
+    /// The latest metrics.
     pub latest: Option<Metrics>,
     /// Lowest validation loss and the step it was reached at.
     pub best: Option<(f64, u64)>,
-    /// Most memory seen in use, in bytes.
+    /// Most memory that the allocator (on the CPU the process) has held, in bytes.
     pub peak_bytes: u64,
-    /// What it says to its prompts.
+    /// Generated samples by prompt.
     pub samples: Vec<Answers>,
     /// What happened.
     pub log: Vec<LogLine>,
 }
 
 impl RunView {
-    /// A run of which nothing is known yet.
+    /// A run without events.
     pub fn new(folder: PathBuf, color: usize) -> Self {
         let name = folder.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
         Self {
@@ -123,29 +126,28 @@ impl RunView {
         }
     }
 
-    /// Forgets what was heard: the run began anew.
-    pub fn begin_anew(&mut self) {
+    /// Forgets all events: the run was started again.
+    pub fn reset(&mut self) {
         let Self { name, folder, visible, color, .. } = self;
         *self = Self { name: std::mem::take(name), visible: *visible, ..Self::new(std::mem::take(folder), *color) };
     }
 
-    /// Takes in what the run tells.
-    pub fn hear(&mut self, event: &Event) {
+    /// Applies an event of the run.
+    pub fn apply(&mut self, event: &Event) {
         match event {
             Event::Started(started) => {
-                let share = started.trained_parameters as f64 / started.total_parameters.max(1) as f64;
+                self.started = Some((**started).clone());
                 let resumed =
                     if started.done > 0 { format!(", resumed after step {}", started.done) } else { String::new() };
                 let text = format!(
-                    "{} on {} trains {} of its numbers on {}{resumed}",
+                    "{} on {}: {} of the parameters are trainable; {}{resumed}",
                     started.method,
                     started.model,
-                    crate::format::percent(share),
+                    crate::format::percent(self.trainable_share().unwrap_or(0.0)),
                     started.device
                 );
-                self.note(started.done, text, false);
-                self.started = Some((**started).clone());
-                // What came after the checkpoint that a resumed run starts from is void.
+                self.add_log_line(started.done, text, false);
+                // A resumed run repeats the steps after its checkpoint.
                 self.steps.keep_until(started.done);
                 self.evaluations.keep_until(started.done);
                 if !matches!(self.status, Status::Live(_)) {
@@ -155,9 +157,13 @@ impl RunView {
             Event::Data { report } => self.data = Some((**report).clone()),
             Event::Step(metrics) => {
                 self.steps.push(metrics);
-                self.take(metrics);
+                self.update_latest(metrics);
                 if [metrics.loss, metrics.grad_norm].into_iter().flatten().any(|value| !value.is_finite()) {
-                    self.note(metrics.step, "the loss or the gradient norm is not a finite number".into(), true);
+                    self.add_log_line(
+                        metrics.step,
+                        "the loss or the gradient norm is not a finite number".into(),
+                        true,
+                    );
                 }
             }
             Event::Evaluated { metrics, best, .. } => self.evaluated(metrics, *best),
@@ -171,7 +177,7 @@ impl RunView {
                 texts.retain(|(earlier, _)| earlier < step);
                 texts.push((*step, text.clone()));
             }
-            Event::Saved { step, path } => self.note(*step, format!("checkpoint {path}"), false),
+            Event::Saved { step, path } => self.add_log_line(*step, format!("checkpoint {path}"), false),
             Event::Finished { ending, step, elapsed_secs, tokens, best_eval } => {
                 self.best = best_eval.or(self.best);
                 let how = match ending {
@@ -180,11 +186,11 @@ impl RunView {
                     Ending::Stopped => "stopped",
                 };
                 let (tokens, time) = (crate::format::count(*tokens as usize), crate::format::seconds(*elapsed_secs));
-                self.note(*step, format!("{how} after {step} steps and {tokens} tokens in {time}"), false);
+                self.add_log_line(*step, format!("{how} after {step} steps and {tokens} tokens in {time}"), false);
                 self.status = Status::Over(*ending);
             }
             Event::Failed { message } => {
-                self.note(self.step(), message.clone(), true);
+                self.add_log_line(self.step(), message.clone(), true);
                 self.status = Status::Failed(message.clone());
             }
         }
@@ -192,9 +198,9 @@ impl RunView {
 
     fn evaluated(&mut self, metrics: &Metrics, best: bool) {
         self.evaluations.push(metrics);
-        self.take(metrics);
+        self.update_latest(metrics);
         let Some(loss) = metrics.eval_loss else { return };
-        // A record does not say which evaluation was the best: it is the lowest after the start.
+        // A record does not mark the best evaluation: it is the lowest after the start.
         let lower = metrics.step > 0 && loss.is_finite() && self.best.is_none_or(|(known, _)| loss < known);
         if best || lower {
             self.best = Some((loss, metrics.step));
@@ -204,16 +210,16 @@ impl RunView {
             None => String::new(),
         };
         let mark = if best || lower { ", the best so far" } else { "" };
-        self.note(metrics.step, format!("validation loss {loss:.4}{quality}{mark}"), !loss.is_finite());
+        self.add_log_line(metrics.step, format!("validation loss {loss:.4}{quality}{mark}"), !loss.is_finite());
     }
 
-    fn take(&mut self, metrics: &Metrics) {
-        self.peak_bytes = self.peak_bytes.max(metrics.memory_in_use_bytes);
+    fn update_latest(&mut self, metrics: &Metrics) {
+        self.peak_bytes = self.peak_bytes.max(metrics.memory_reserved_bytes);
         self.latest = Some(metrics.clone());
     }
 
-    /// Writes a line into the log.
-    pub fn note(&mut self, step: u64, text: String, is_fault: bool) {
+    /// Adds a line to the log.
+    pub fn add_log_line(&mut self, step: u64, text: String, is_fault: bool) {
         self.log.push(LogLine { step, text, is_fault });
     }
 
@@ -223,13 +229,13 @@ impl RunView {
         self.latest.as_ref().map_or(done, |metrics| metrics.step.max(done))
     }
 
-    /// Share of the model's numbers that are trained.
-    pub fn trained_share(&self) -> Option<f64> {
+    /// Share of the model's parameters that are trainable.
+    pub fn trainable_share(&self) -> Option<f64> {
         let started = self.started.as_ref()?;
         Some(started.trained_parameters as f64 / started.total_parameters.max(1) as f64)
     }
 
-    /// Whether it tells classes apart instead of writing text.
+    /// Whether it trains a classifier instead of a language model.
     pub fn classifies(&self) -> bool {
         self.evaluations.accuracy.values().iter().any(|value| value.is_finite())
     }

@@ -1,36 +1,36 @@
-//! Dialogs of a page: the browser's picker, which gives the page files of its own, and downloads.
+//! Dialogs of a page: the browser's file picker, whose files are copied into the page's storage, and downloads.
 
 use std::{cell::RefCell, path::PathBuf, sync::mpsc::Sender};
 
 use eframe::egui;
 
-use super::{Answer, Kind, Purpose};
+use super::request::{Answer, DialogKind, Purpose};
 
-/// Called with what a person chose.
+/// Called with the path of what was chosen.
 pub type Chosen = Box<dyn FnOnce(PathBuf)>;
 
-/// What the page around the window does for it.
-pub struct Host {
-    /// Lets a person choose what is asked for, lays it into the page's storage and says where.
-    pub choose: Box<dyn Fn(Kind, Chosen)>,
-    /// Gives a person a file under a name.
+/// The dialogs that the page's script shows for the window.
+pub struct PageDialogs {
+    /// Lets a person choose files, copies them into the page's storage and calls back with their path there.
+    pub choose: Box<dyn Fn(DialogKind, Chosen)>,
+    /// Downloads a file under a name.
     pub download: Box<dyn Fn(&str, &[u8])>,
 }
 
 thread_local! {
-    static HOST: RefCell<Option<Host>> = const { RefCell::new(None) };
+    static DIALOGS: RefCell<Option<PageDialogs>> = const { RefCell::new(None) };
 }
 
-/// Makes a page serve the window.
-pub fn serve(host: Host) {
-    HOST.set(Some(host));
+/// Sets the dialogs of the page.
+pub fn set_page_dialogs(dialogs: PageDialogs) {
+    DIALOGS.set(Some(dialogs));
 }
 
-pub(super) fn open(ctx: &egui::Context, kind: Kind, _title: &str, purpose: Purpose, answer: Sender<Answer>) {
-    HOST.with_borrow(|host| {
-        let Some(host) = host else { return };
+pub(super) fn open(ctx: &egui::Context, kind: DialogKind, _title: &str, purpose: Purpose, answer: Sender<Answer>) {
+    DIALOGS.with_borrow(|dialogs| {
+        let Some(dialogs) = dialogs else { return };
         if let Purpose::Save(name, content) = &purpose {
-            (host.download)(name, content);
+            (dialogs.download)(name, content);
             return;
         }
         let ctx = ctx.clone();
@@ -38,6 +38,6 @@ pub(super) fn open(ctx: &egui::Context, kind: Kind, _title: &str, purpose: Purpo
             let _ = answer.send((purpose, Some(path)));
             ctx.request_repaint();
         });
-        (host.choose)(kind, chosen);
+        (dialogs.choose)(kind, chosen);
     });
 }

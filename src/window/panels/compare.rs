@@ -2,21 +2,22 @@
 
 use eframe::egui::{self, Grid, RichText, ScrollArea, Ui};
 
-use super::runs::status_color;
+use super::run_list::status_color;
 use crate::{
     format::{bytes, count, percent, seconds},
-    window::{charts::dot, data::run::RunView, theme},
+    window::{data::run::RunView, theme, widgets::dot},
 };
 
-/// What the table is sorted by.
+/// A column of the table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Column {
     /// Name of the run.
     Name,
     /// Method.
     Method,
-    /// Trained numbers.
-    Trained,
+    /// Trainable parameters.
+    #[serde(rename = "Trained")]
+    Trainable,
     /// Last training loss.
     Loss,
     /// Lowest validation loss.
@@ -28,7 +29,7 @@ pub enum Column {
     Time,
     /// Tokens a second.
     Speed,
-    /// Most memory in use.
+    /// Peak memory.
     Memory,
 }
 
@@ -36,13 +37,13 @@ pub enum Column {
 const COLUMNS: [(Column, &str, bool); 9] = [
     (Column::Name, "Run", false),
     (Column::Method, "Method", false),
-    (Column::Trained, "Trained", false),
+    (Column::Trainable, "Trainable", false),
     (Column::Loss, "Loss", true),
     (Column::Best, "Best validation", true),
     (Column::Step, "Step", false),
     (Column::Time, "Time", true),
     (Column::Speed, "Tokens/s", false),
-    (Column::Memory, "Peak memory", true),
+    (Column::Memory, "Most memory held", true),
 ];
 
 /// The number behind a cell, for sorting.
@@ -50,7 +51,7 @@ fn number(run: &RunView, column: Column) -> f64 {
     let latest = run.latest.as_ref();
     match column {
         Column::Name | Column::Method => f64::NAN,
-        Column::Trained => run.started.as_ref().map_or(f64::NAN, |started| started.trained_parameters as f64),
+        Column::Trainable => run.started.as_ref().map_or(f64::NAN, |started| started.trained_parameters as f64),
         Column::Loss => {
             run.steps.smoothed.line().values().iter().copied().rfind(|loss| loss.is_finite()).unwrap_or(f64::NAN)
         }
@@ -74,7 +75,7 @@ fn cell(run: &RunView, column: Column) -> String {
         Column::Name => run.name.clone(),
         Column::Method => run.started.as_ref().map_or_else(|| "—".into(), |started| started.method.clone()),
         _ if !value.is_finite() => "—".into(),
-        Column::Trained => format!("{} ({})", count(value as usize), percent(run.trained_share().unwrap_or(0.0))),
+        Column::Trainable => format!("{} ({})", count(value as usize), percent(run.trainable_share().unwrap_or(0.0))),
         Column::Loss | Column::Best => format!("{value:.4}"),
         Column::Step => count(value as usize),
         Column::Time => seconds(value),
@@ -83,25 +84,22 @@ fn cell(run: &RunView, column: Column) -> String {
     }
 }
 
-/// The order of the rows: what is unknown comes last.
+/// The order of the rows; unknown values come last.
 fn order(runs: &[RunView], column: Column) -> Vec<usize> {
     let mut order: Vec<usize> = (0..runs.len()).collect();
     let text = |at: usize| cell(&runs[at], column);
     match column {
         Column::Name | Column::Method => order.sort_by_key(|&at| text(at)),
-        Column::Trained | Column::Step | Column::Speed => order.sort_by(|&a, &b| {
-            let (a, b) = (number(&runs[a], column), number(&runs[b], column));
-            a.is_nan().cmp(&b.is_nan()).then(b.total_cmp(&a))
-        }),
         _ => order.sort_by(|&a, &b| {
             let (a, b) = (number(&runs[a], column), number(&runs[b], column));
-            a.is_nan().cmp(&b.is_nan()).then(a.total_cmp(&b))
+            let descends = matches!(column, Column::Trainable | Column::Step | Column::Speed);
+            a.is_nan().cmp(&b.is_nan()).then(if descends { b.total_cmp(&a) } else { a.total_cmp(&b) })
         }),
     }
     order
 }
 
-/// Draws the table; gives the run that was clicked.
+/// Draws the table; returns the index of the run that was clicked.
 pub fn table(ui: &mut Ui, runs: &mut [RunView], sorted_by: &mut Column) -> Option<usize> {
     let mut chosen = None;
     let best: Vec<Option<f64>> = COLUMNS
@@ -109,7 +107,7 @@ pub fn table(ui: &mut Ui, runs: &mut [RunView], sorted_by: &mut Column) -> Optio
         .map(|(column, _, small)| {
             let known = || runs.iter().map(|run| number(run, *column)).filter(|value| value.is_finite());
             let (least, most) = (known().min_by(f64::total_cmp)?, known().max_by(f64::total_cmp)?);
-            // Where all are alike none is the best.
+            // Where all are equal none is the best.
             (*small && least < most).then_some(least)
         })
         .collect();
@@ -158,12 +156,12 @@ mod tests {
     use crate::event::{Event, Metrics};
 
     #[test]
-    fn what_is_unknown_comes_last() {
+    fn unknown_values_come_last() {
         let run = |name: &str, loss: Option<f64>| {
             let mut run = RunView::new(name.into(), 0);
             if let Some(loss) = loss {
                 let metrics = Metrics { step: 5, eval_loss: Some(loss), ..Metrics::default() };
-                run.hear(&Event::Evaluated { metrics, perplexity: 1.0, best: true });
+                run.apply(&Event::Evaluated { metrics, perplexity: 1.0, best: true });
             }
             run
         };

@@ -1,17 +1,17 @@
-//! How the data was understood, with what is learnt of the first row in colour.
+//! How the data was understood, with the target tokens of the first row highlighted.
 
-use eframe::egui::{Frame, Grid, Label, Margin, RichText, TextFormat, Ui, text::LayoutJob};
+use eframe::egui::{Frame, Label, Margin, RichText, TextFormat, Ui, text::LayoutJob};
 
 use crate::{
     event::DataReport,
     format::{count, percent},
-    window::{data::run::RunView, theme},
+    window::{data::run::RunView, theme, widgets::name_value_table},
 };
 
 /// Draws the report.
 pub fn data(ui: &mut Ui, run: &RunView) {
     let Some(report) = &run.data else {
-        ui.weak("Nothing is known of the data yet.");
+        ui.weak("The data has not been read yet.");
         return;
     };
     let splits =
@@ -25,7 +25,7 @@ pub fn data(ui: &mut Ui, run: &RunView) {
         lines.push(("Rows", count(split.rows)));
         lines.push(("Tokens", count(split.tokens)));
         if split.classes.is_empty() {
-            lines.push(("Learnt", format!("{} ({})", count(split.target_tokens), percent(split.target_share()))));
+            lines.push(("Trained on", format!("{} ({})", count(split.target_tokens), percent(split.target_share()))));
         }
         lines.push(("Longest row", format!("{} tokens", count(split.longest_row))));
         let warn = |number: usize, text: String| (number > 0).then_some(text);
@@ -40,19 +40,10 @@ pub fn data(ui: &mut Ui, run: &RunView) {
             ),
             warn(split.skipped_rows, format!("{} rows could not be used", count(split.skipped_rows))),
         ];
-        Grid::new(("split", title)).num_columns(2).spacing([12.0, 3.0]).min_row_height(0.0).show(ui, |ui| {
-            ui.spacing_mut().interact_size.y = 0.0;
-            for (name, value) in lines {
-                ui.label(RichText::new(name).weak());
-                ui.add(Label::new(value).wrap());
-                ui.end_row();
-            }
-            for class in split.classes.iter().take(30) {
-                ui.label(RichText::new(&class.name).weak());
-                ui.label(format!("{} rows", count(class.rows)));
-                ui.end_row();
-            }
-        });
+        lines.extend(
+            split.classes.iter().take(30).map(|class| (&class.name[..], format!("{} rows", count(class.rows)))),
+        );
+        name_value_table(ui, ("split", title), lines);
         for fault in faults.into_iter().flatten() {
             ui.colored_label(ui.visuals().warn_fg_color, fault);
         }
@@ -68,19 +59,19 @@ pub fn data(ui: &mut Ui, run: &RunView) {
 }
 
 fn example(ui: &mut Ui, report: &DataReport) {
-    ui.strong("The first row");
+    ui.strong("First row");
     match &report.example_class {
         Some(class) => ui.label(format!("Its class is {class}.")),
-        None => ui.label(RichText::new("What is learnt is in colour.").weak()),
+        None => ui.label(RichText::new("The tokens it is trained on are highlighted.").weak()),
     };
     let frame = Frame::new().fill(ui.visuals().extreme_bg_color).corner_radius(6).inner_margin(Margin::same(8));
     frame.show(ui, |ui| {
         let font = eframe::egui::TextStyle::Monospace.resolve(ui.style());
         let mut job = LayoutJob::default();
-        let mut room = 4000;
+        let mut chars_left = 4000;
         for piece in &report.example {
-            let text: String = piece.text.chars().take(room).collect();
-            room -= text.chars().count();
+            let text: String = piece.text.chars().take(chars_left).collect();
+            chars_left -= text.chars().count();
             let mut format = TextFormat::simple(font.clone(), ui.visuals().weak_text_color());
             if piece.is_target {
                 format.color = ui.visuals().strong_text_color();
@@ -88,7 +79,7 @@ fn example(ui: &mut Ui, report: &DataReport) {
             }
             job.append(&text, 0.0, format);
         }
-        if room == 0 {
+        if chars_left == 0 {
             job.append(" …", 0.0, TextFormat::simple(font, ui.visuals().weak_text_color()));
         }
         ui.set_width(ui.available_width());

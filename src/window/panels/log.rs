@@ -1,16 +1,16 @@
-//! What happened, in order.
+//! The log of a run.
 
 use eframe::egui::{Label, RichText, Ui};
 
 use crate::window::data::run::RunView;
 
-/// Lines that are drawn at most: the last ones.
+/// Most lines that are drawn: the last ones.
 const SHOWN: usize = 500;
 
 /// Draws the log.
 pub fn log(ui: &mut Ui, run: &RunView) {
     if run.log.is_empty() {
-        ui.weak("Nothing happened yet.");
+        ui.weak("The log is empty.");
     }
     let hidden = run.log.len().saturating_sub(SHOWN);
     if hidden > 0 {

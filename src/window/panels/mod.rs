@@ -1,14 +1,15 @@
-//! What stands beside the charts: facts, samples, data, log; the list of runs; the comparison of several.
+//! The panels around the charts: the list of runs, controls and key metrics of the selected one, its details, samples,
+//! data and log, and the comparison of several.
 
 pub mod compare;
 mod data;
-mod facts;
+mod details;
+mod heatmap;
+pub mod key_metrics;
 mod log;
-mod map;
-pub mod runs;
+pub mod run_controls;
+pub mod run_list;
 mod samples;
-pub mod steer;
-pub mod tiles;
 
 use eframe::egui::{ScrollArea, Ui};
 
@@ -17,10 +18,11 @@ use super::data::run::RunView;
 /// A page of the panel on the right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Side {
-    /// What runs where, and which numbers are trained.
+    /// Device, model, method, progress, and the trainable parameters.
     #[default]
-    Facts,
-    /// What the model says to the same prompts over time.
+    #[serde(rename = "Facts")]
+    Details,
+    /// What the model generates for the same prompts over time.
     Samples,
     /// How the data was understood.
     Data,
@@ -30,7 +32,7 @@ pub enum Side {
 
 impl Side {
     const ALL: [(Self, &'static str); 4] =
-        [(Self::Facts, "Facts"), (Self::Samples, "Samples"), (Self::Data, "Data"), (Self::Log, "Log")];
+        [(Self::Details, "Details"), (Self::Samples, "Samples"), (Self::Data, "Data"), (Self::Log, "Log")];
 }
 
 /// Draws the panel on the right for one run.
@@ -48,7 +50,7 @@ pub fn side(ui: &mut Ui, page: &mut Side, run: Option<&RunView>) {
     ScrollArea::vertical().id_salt(("side", *page as u8)).auto_shrink(false).stick_to_bottom(*page == Side::Log).show(
         ui,
         |ui| match page {
-            Side::Facts => facts::facts(ui, run),
+            Side::Details => details::details(ui, run),
             Side::Samples => samples::samples(ui, run),
             Side::Data => data::data(ui, run),
             Side::Log => log::log(ui, run),

@@ -1,13 +1,13 @@
-//! What the model says to the same prompts, before and while it learns.
+//! What the model generates for the same prompts, before and during training.
 
 use eframe::egui::{self, Frame, Label, Margin, RichText, Ui};
 
 use crate::window::{data::run::RunView, theme};
 
-/// Draws the prompts with their first and last answers, and all between them on request.
+/// Draws the prompts with their first and last samples, and those between in a section that opens.
 pub fn samples(ui: &mut Ui, run: &RunView) {
     if run.samples.is_empty() {
-        ui.weak("No samples. Give prompts under \"Sample prompts\" when you start a run: they are continued at every evaluation.");
+        ui.weak("No samples. Give prompts under \"Sample prompts\" when you start a run: the model continues them at every evaluation.");
         return;
     }
     for (at, answers) in run.samples.iter().enumerate() {

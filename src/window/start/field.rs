@@ -1,4 +1,4 @@
-//! One setting on the start page: its name, a field that fits its values, and what is wrong with it.
+//! One setting on the start page: its name, a widget for its values, and its error.
 
 use eframe::egui::{self, Align, Button, ComboBox, Layout, RichText, Slider, TextEdit, Ui};
 
@@ -6,18 +6,19 @@ use super::form::Form;
 use crate::{
     config::SettingInfo,
     window::{
-        app::Options,
-        dialogs::{Dialogs, Kind, Purpose},
+        dialogs::{DialogKind, Dialogs, Purpose},
+        options::Options,
+        widgets::name_button,
     },
 };
 
-/// Settings that are paths, and what a dialog chooses for them. Anything may also be typed.
-const PATHS: [(&str, Kind); 5] = [
-    ("model", Kind::Folder),
-    ("data", Kind::File),
-    ("valid_data", Kind::File),
-    ("out", Kind::Folder),
-    ("init_adapter", Kind::Folder),
+/// Settings that are paths, and the kind of dialog for them. A path may also be typed.
+const PATHS: [(&str, DialogKind); 5] = [
+    ("model", DialogKind::Folder),
+    ("data", DialogKind::File),
+    ("valid_data", DialogKind::File),
+    ("out", DialogKind::Folder),
+    ("init_adapter", DialogKind::Folder),
 ];
 
 /// `learning_rate` as `Learning rate`.
@@ -28,7 +29,7 @@ pub fn title(name: &str) -> String {
     first + letters.as_str()
 }
 
-/// Draws the setting into two columns of a grid.
+/// Draws the setting as a row of a grid with two columns.
 pub fn field(ui: &mut Ui, form: &mut Form, name: &str, options: &Options, dialogs: &Dialogs) {
     let Some(info) = form.settings.iter().find(|info| info.name == name).cloned() else { return };
     let faulty = form.fault(name).is_some();
@@ -52,8 +53,8 @@ pub fn field(ui: &mut Ui, form: &mut Form, name: &str, options: &Options, dialog
             }
             if form.is_typed(name) {
                 let reset = ui.add(Button::new(RichText::new("reset").small()).frame(false));
-                crate::window::charts::name_button(&reset, &format!("Reset {}", title(name)));
-                if reset.on_hover_text("Back to the default").clicked() {
+                name_button(&reset, &format!("Reset {}", title(name)));
+                if reset.on_hover_text("Reset to the default").clicked() {
                     form.reset(name);
                 }
             }
@@ -101,14 +102,14 @@ fn widget(
     if let Some((_, kind)) = PATHS.iter().find(|(path, _)| *path == name) {
         let response =
             ui.add(TextEdit::singleline(text).desired_width((ui.available_width() - 150.0).clamp(120.0, 420.0)));
-        // What a page writes lies in its own storage.
+        // The output of a page is in its own storage.
         let browses = cfg!(not(target_arch = "wasm32")) || name != "out";
         if browses && ui.button("Browse…").clicked() {
             dialogs.open(ui.ctx(), *kind, &title(name), Purpose::Setting(name.to_owned()));
         }
         #[cfg(target_arch = "wasm32")]
-        if *kind == Kind::File && ui.button("Paste").on_hover_text("Take the text on the clipboard").clicked() {
-            dialogs.open(ui.ctx(), Kind::Clipboard, &title(name), Purpose::Setting(name.to_owned()));
+        if *kind == DialogKind::File && ui.button("Paste").on_hover_text("Use the text on the clipboard").clicked() {
+            dialogs.open(ui.ctx(), DialogKind::Clipboard, &title(name), Purpose::Setting(name.to_owned()));
         }
         return response;
     }
@@ -119,17 +120,17 @@ fn widget(
     ui.add(TextEdit::singleline(text).desired_width(if long { width } else { 110.0 }))
 }
 
-/// Sparsity on a slider whose steps grow with what is trained: from one number in 10,000 to half of them.
+/// Sparsity as a slider over the trainable share, on a logarithmic scale: from 1 parameter in 10,000 to half of them.
 fn sparsity(ui: &mut Ui, text: &mut String) -> egui::Response {
     let field = ui.add(TextEdit::singleline(text).desired_width(70.0));
-    let mut trained = text.trim().parse::<f64>().map_or(1.0, |sparsity| 100.0 * (1.0 - sparsity)).clamp(0.01, 50.0);
-    let slider = Slider::new(&mut trained, 0.01..=50.0).logarithmic(true).suffix(" % trained").max_decimals(2);
+    let mut trainable = text.trim().parse::<f64>().map_or(1.0, |sparsity| 100.0 * (1.0 - sparsity)).clamp(0.01, 50.0);
+    let slider = Slider::new(&mut trainable, 0.01..=50.0).logarithmic(true).suffix(" % trainable").max_decimals(2);
     let moved = ui.add(slider);
-    moved.widget_info(|| egui::WidgetInfo::slider(true, trained, "Share of the model that is trained, in percent"));
+    moved.widget_info(|| egui::WidgetInfo::slider(true, trainable, "Trainable share of the model, in percent"));
     if moved.changed() {
-        // Two digits that matter.
-        let digits = (2.0 - trained.log10().floor()).clamp(0.0, 6.0) as i32;
-        let rounded = (trained * 10f64.powi(digits)).round() / 10f64.powi(digits);
+        // Two significant digits.
+        let digits = (2.0 - trainable.log10().floor()).clamp(0.0, 6.0) as i32;
+        let rounded = (trainable * 10f64.powi(digits)).round() / 10f64.powi(digits);
         *text = format!("{}", ((1.0 - rounded / 100.0) * 1e8).round() / 1e8);
     }
     field

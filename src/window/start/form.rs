@@ -1,4 +1,4 @@
-//! What a person has typed on the start page, and what the desk says to it.
+//! The settings typed on the start page, and the result of checking them.
 
 use std::{
     collections::BTreeMap,
@@ -13,61 +13,65 @@ use crate::{
     config::{self, OF_MODEL_AND_DATA, RunConfig, SettingInfo},
     event::messages::{DeviceLine, Estimate, Fault, Request, Setup},
     storage,
-    window::{app::Options, remember::Remembered},
+    window::{options::Options, saved_state::SavedState},
 };
 
 /// Time without typing after which a form is checked.
-const QUIET: Duration = Duration::from_millis(250);
+const CHECK_DELAY: Duration = Duration::from_millis(250);
 
-/// The start page's state.
+/// The state of the start page.
 pub struct Form {
-    /// Whether model and data are those inside this program.
+    /// Whether model and data are those of the built-in demo.
     pub demo: bool,
     /// Whether a run in the out folder may be replaced.
     pub overwrite: bool,
-    /// Whether LoRA and SpaRTA are trained one after the other, to be compared.
-    pub pair: bool,
+    /// Whether the two methods that can be compared are trained one after the other.
+    pub compare: bool,
     /// Every setting there is.
     pub settings: Vec<SettingInfo>,
-    /// What was typed, by setting; what is not here is at its default.
+    /// The typed texts, by setting; a setting that is not here is at its default.
     typed: BTreeMap<String, String>,
     runs_folder: PathBuf,
+    method_settings: Vec<(&'static str, &'static [&'static str])>,
+    comparisons: Vec<(&'static str, [&'static str; 2])>,
     plain_base: RunConfig,
     demo_base: RunConfig,
     /// Devices to choose from.
     pub devices: Vec<DeviceLine>,
-    /// What is wrong with the form as it was last checked.
+    /// What the last check found wrong.
     pub faults: Vec<Fault>,
-    /// What model and data are.
-    pub facts: Vec<String>,
-    /// Memory that the run will take.
+    /// Description of model and data.
+    pub model_and_data: Vec<String>,
+    /// Memory that the run will use.
     pub estimate: Option<Estimate>,
-    /// The check that was asked for last, and the one that was answered last.
-    asked: u64,
+    /// Number of the last check that was requested, and of the last one that was answered.
+    requested: u64,
     answered: u64,
-    /// When something was typed that has not been sent to be checked.
+    /// When something was typed that has not been checked yet.
     changed: Option<Instant>,
 }
 
 impl Form {
-    /// A form with what was typed the last time.
-    pub fn new(options: &Options, remembered: &Remembered) -> Self {
+    /// A form with the texts that were saved.
+    pub fn new(options: &Options, saved: &SavedState) -> Self {
         Self {
-            demo: remembered.demo,
+            demo: saved.demo,
             overwrite: false,
-            pair: false,
+            compare: false,
             settings: config::settings(),
-            typed: remembered.form.iter().cloned().collect(),
+            typed: saved.form.iter().cloned().collect(),
             runs_folder: options.runs_folder.clone(),
+            method_settings: options.method_settings.clone(),
+            comparisons: options.comparisons.clone(),
             plain_base: RunConfig::default(),
             demo_base: options.demo.clone(),
             devices: Vec::new(),
             faults: Vec::new(),
-            facts: Vec::new(),
+            model_and_data: Vec::new(),
             estimate: None,
-            asked: 0,
+            requested: 0,
             answered: 0,
-            changed: Some(Instant::now().checked_sub(QUIET).unwrap_or_else(Instant::now)),
+            changed: Some(Instant::now().checked_sub(CHECK_DELAY).unwrap_or_else(Instant::now)),
         }
     }
 
@@ -80,7 +84,7 @@ impl Form {
         self.base().text(name).unwrap_or_default()
     }
 
-    /// What stands in the field of a setting.
+    /// The text in the field of a setting.
     pub fn text(&self, name: &str) -> String {
         self.typed.get(name).cloned().unwrap_or_else(|| self.default_text(name))
     }
@@ -90,7 +94,7 @@ impl Form {
         self.typed.contains_key(name)
     }
 
-    /// Puts text into the field of a setting; the default is the same as nothing.
+    /// Sets the text in the field of a setting; the default is the same as no text.
     pub fn set(&mut self, name: &str, text: String) {
         if text == self.default_text(name) {
             self.typed.remove(name);
@@ -103,13 +107,13 @@ impl Form {
         self.touch();
     }
 
-    /// Puts a setting back to its default.
+    /// Resets a setting to its default.
     pub fn reset(&mut self, name: &str) {
         self.typed.remove(name);
         self.touch();
     }
 
-    /// Everything back to the defaults.
+    /// Resets all settings to their defaults.
     pub fn reset_all(&mut self) {
         self.typed.clear();
         self.overwrite = false;
@@ -121,16 +125,41 @@ impl Form {
         self.changed = Some(Instant::now());
     }
 
-    /// What was typed.
+    /// The typed texts by setting.
     pub fn texts(&self) -> Vec<(String, String)> {
         self.typed.iter().map(|(name, text)| (name.clone(), text.clone())).collect()
     }
 
-    /// The settings as they were typed, and what cannot be read as a setting.
+    /// Whether a run with this method reads the setting; the form shows only those that are read.
+    fn is_read_by(&self, method: &str, name: &str) -> bool {
+        let lists_it = |settings: &[&str]| settings.contains(&name);
+        let mut listing = self.method_settings.iter().filter(|(_, settings)| lists_it(settings)).peekable();
+        let is_read = listing.peek().is_none() || listing.any(|(reading, _)| *reading == method);
+        is_read && !(self.demo && OF_MODEL_AND_DATA.contains(&name))
+    }
+
+    /// Whether the run in the form reads the setting.
+    pub fn is_read(&self, name: &str) -> bool {
+        self.is_read_by(&self.text("method"), name)
+    }
+
+    /// The setting that the chosen method lists first: the one that people change first.
+    pub fn main_setting(&self) -> Option<&'static str> {
+        let chosen = self.text("method");
+        self.method_settings.iter().find(|(method, _)| *method == chosen)?.1.first().copied()
+    }
+
+    /// The settings that were typed, and those that cannot be parsed.
     pub fn config(&self) -> (RunConfig, Vec<Fault>) {
+        self.config_with_method(&self.text("method"))
+    }
+
+    fn config_with_method(&self, method: &str) -> (RunConfig, Vec<Fault>) {
         let (mut config, mut faults) = (self.base().clone(), Vec::new());
+        config.method = method.to_owned();
         for (name, text) in &self.typed {
-            if self.demo && OF_MODEL_AND_DATA.contains(&name.as_str()) {
+            // What the run does not read keeps its text, for the case that the method is changed back.
+            if name == "method" || !self.is_read_by(method, name) {
                 continue;
             }
             match config.with(name, text.trim()) {
@@ -144,7 +173,7 @@ impl Form {
         (config, faults)
     }
 
-    /// A folder that no run has used yet.
+    /// A folder in which there is no run yet.
     fn free_folder(&self, config: &RunConfig) -> PathBuf {
         let model = if self.demo {
             "demo".into()
@@ -159,22 +188,30 @@ impl Form {
         (1..10_000).map(candidate).find(|folder| !storage::exists(folder)).unwrap_or_else(|| candidate(1))
     }
 
-    /// The run as it stands in the form.
+    /// The run described by the form.
     pub fn setup(&self) -> (Setup, Vec<Fault>) {
         let (config, faults) = self.config();
         (Setup { config, demo: self.demo, resume: false, overwrite: self.overwrite }, faults)
     }
 
-    /// The run as it stands in the form, but with this method, in a folder of its own.
-    pub fn setup_with(&self, method: &str) -> Setup {
-        let (mut setup, _) = self.setup();
-        setup.config.method = method.into();
-        setup.config.out = if self.is_typed("out") {
-            PathBuf::from(format!("{}-{method}", setup.config.out.display()))
-        } else {
-            self.free_folder(&setup.config)
-        };
-        setup
+    /// The run described by the form, but with this method, in a folder of its own.
+    fn setup_with_method(&self, method: &str) -> Setup {
+        let (mut config, _) = self.config_with_method(method);
+        if self.is_typed("out") {
+            config.out = PathBuf::from(format!("{}-{method}", config.out.display()));
+        }
+        Setup { config, demo: self.demo, resume: false, overwrite: self.overwrite }
+    }
+
+    /// The two methods that can be compared, if the chosen one is one of them.
+    pub fn comparison(&self) -> Option<[&'static str; 2]> {
+        let chosen = self.text("method");
+        self.comparisons.iter().find(|(method, _)| *method == chosen).map(|(_, methods)| *methods)
+    }
+
+    /// The two runs of a comparison, if one is wanted.
+    pub fn compared_setups(&self) -> Option<[Setup; 2]> {
+        self.comparison().filter(|_| self.compare).map(|methods| methods.map(|method| self.setup_with_method(method)))
     }
 
     /// The command that starts the same run.
@@ -183,39 +220,41 @@ impl Form {
         format!("agoge {}{flags}", if self.demo { "demo" } else { "train" })
     }
 
-    /// A check to ask for, once nobody has typed for a moment. Also says when to look again.
+    /// The check to request, once nothing was typed for a moment; else how long to wait for that.
     pub fn check(&mut self) -> (Option<Request>, Option<Duration>) {
         let Some(changed) = self.changed else { return (None, None) };
-        let quiet = changed.elapsed();
-        if quiet < QUIET {
-            return (None, Some(QUIET - quiet));
+        let elapsed = changed.elapsed();
+        if elapsed < CHECK_DELAY {
+            return (None, Some(CHECK_DELAY - elapsed));
         }
         self.changed = None;
         let (setup, unreadable) = self.setup();
-        self.asked += 1;
+        self.requested += 1;
         if !unreadable.is_empty() {
-            // What cannot even be read needs no desk.
-            (self.answered, self.faults, self.estimate) = (self.asked, unreadable, None);
+            // What cannot be parsed is not sent to the workers.
+            (self.answered, self.faults, self.estimate) = (self.requested, unreadable, None);
             return (None, None);
         }
-        (Some(Request::Check { number: self.asked, setup: Box::new(setup) }), None)
+        (Some(Request::Check { number: self.requested, setup: Box::new(setup) }), None)
     }
 
-    /// Takes in the answer to a check, unless a later one is under way.
-    pub fn checked(&mut self, number: u64, faults: Vec<Fault>, facts: Vec<String>, estimate: Option<Estimate>) {
-        if number == self.asked {
-            (self.answered, self.faults, self.facts, self.estimate) = (number, faults, facts, estimate);
+    /// Receives the result of a check, unless a later one was requested.
+    pub fn checked(
+        &mut self,
+        number: u64,
+        faults: Vec<Fault>,
+        model_and_data: Vec<String>,
+        estimate: Option<Estimate>,
+    ) {
+        if number == self.requested {
+            (self.answered, self.faults) = (number, faults);
+            (self.model_and_data, self.estimate) = (model_and_data, estimate);
         }
     }
 
-    /// Whether what stands in the form is known to be in order.
+    /// Whether the form was checked since the last change.
     pub fn is_checked(&self) -> bool {
-        self.changed.is_none() && self.answered == self.asked
-    }
-
-    /// Takes in the devices of this machine.
-    pub fn devices(&mut self, devices: Vec<DeviceLine>) {
-        self.devices = devices;
+        self.changed.is_none() && self.answered == self.requested
     }
 
     /// The fault of a setting.
@@ -231,11 +270,11 @@ impl Form {
         self.set(if is_model { "model" } else { "data" }, text);
     }
 
-    /// Takes over the settings of the run in `folder`, but not its folder.
+    /// Copies the settings of the run in `folder`, except its folder.
     ///
     /// # Errors
     /// No settings there.
-    pub fn take_settings_of(&mut self, folder: &Path) -> Result<()> {
+    pub fn copy_settings_of(&mut self, folder: &Path) -> Result<()> {
         let config = RunConfig::stored(folder)?;
         self.demo = config.model == self.demo_base.model;
         let differing = config.differing(self.base()).into_iter().filter(|(name, _)| *name != "out");
@@ -252,12 +291,18 @@ mod tests {
 
     fn form() -> Form {
         let demo = RunConfig { model: "agoge-demo".into(), learning_rate: 1e-2, ..RunConfig::default() };
-        let options = Options { runs_folder: "nowhere/runs".into(), demo, ..Options::default() };
-        Form::new(&options, &Remembered::first())
+        let options = Options {
+            runs_folder: "nowhere/runs".into(),
+            demo,
+            method_settings: vec![("sparta", &["sparsity", "quantize"]), ("lora", &["lora_rank", "quantize"])],
+            comparisons: vec![("lora", ["lora", "sparta"])],
+            ..Options::default()
+        };
+        Form::new(&options, &SavedState::first())
     }
 
     #[test]
-    fn only_what_differs_is_kept_and_what_cannot_be_read_is_a_fault() {
+    fn only_differences_are_kept_and_what_cannot_be_parsed_is_a_fault() {
         let mut form = form();
         assert_eq!(form.text("learning_rate"), "0.01", "the demo's own");
         form.set("learning_rate", "0.02".into());
@@ -272,12 +317,37 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_an_earlier_check_is_not_taken() {
+    fn a_setting_that_the_method_does_not_read_is_hidden_and_left_out() {
+        let mut form = form();
+        form.set("lora_rank", "16".into());
+        form.set("sparsity", "0.9".into());
+        let default = RunConfig::default();
+        let read = |form: &Form| ["sparsity", "lora_rank", "quantize", "steps", "data"].map(|name| form.is_read(name));
+        assert_eq!(read(&form), [true, false, true, true, false], "the demo has its own data");
+        assert_eq!((form.config().0.sparsity, form.config().0.lora_rank), (0.9, default.lora_rank));
+        assert!(!form.command_line().contains("lora-rank"), "{}", form.command_line());
+        form.set("method", "lora".into());
+        assert_eq!(read(&form), [false, true, true, true, false]);
+        assert_eq!((form.config().0.sparsity, form.config().0.lora_rank), (default.sparsity, 16));
+        assert!(form.compared_setups().is_none());
+        form.compare = true;
+        let [lora, sparta] = form.compared_setups().expect("a comparison").map(|setup| setup.config);
+        assert_eq!([&lora.method[..], &sparta.method[..]], ["lora", "sparta"]);
+        assert_eq!([lora.lora_rank, sparta.lora_rank], [16, default.lora_rank]);
+        assert_eq!([lora.sparsity, sparta.sparsity], [default.sparsity, 0.9]);
+        assert_ne!(lora.out, sparta.out);
+        form.set("method", "full".into());
+        assert_eq!(read(&form), [false, false, false, true, false]);
+        assert!(form.compared_setups().is_none());
+    }
+
+    #[test]
+    fn the_result_of_an_earlier_check_is_ignored() {
         let mut form = form();
         let (Some(Request::Check { number, .. }), _) = form.check() else { panic!("a check at once") };
         form.set("sparsity", "0.9".into());
         assert!(!form.is_checked());
-        std::thread::sleep(QUIET);
+        std::thread::sleep(CHECK_DELAY);
         let (Some(Request::Check { number: second, .. }), _) = form.check() else { panic!("a second check") };
         let fault = Fault { setting: "sparsity".into(), message: "no".into() };
         form.checked(number, vec![fault.clone()], Vec::new(), None);

@@ -1,5 +1,5 @@
-//! The start page: every setting with its explanation, what is wrong beside it, what the run will take, and the command
-//! that does the same.
+//! The start page: every setting with its explanation, errors beside the fields, the memory estimate, and the equivalent
+//! command.
 
 mod field;
 mod form;

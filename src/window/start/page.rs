@@ -1,4 +1,4 @@
-//! The page itself: what is trained and how on the left; what it takes, the command and the start button on the right.
+//! The page: settings on the left; memory, command and start button on the right.
 
 use eframe::egui::{self, Button, CollapsingHeader, Grid, Label, Panel, RichText, ScrollArea, TextEdit, Ui, vec2};
 
@@ -7,17 +7,13 @@ use super::{
     form::Form,
 };
 use crate::{
-    config::OF_MODEL_AND_DATA,
     event::messages::{Estimate, Request},
     format::bytes,
-    window::{app::Options, dialogs::Dialogs, theme},
+    window::{dialogs::Dialogs, options::Options, theme, widgets::dot},
 };
 
-/// The settings that most people look at; the others are folded away by heading.
-const FIRST: [&str; 12] = [
-    "method",
-    "sparsity",
-    "lora_rank",
+/// The settings at the top, below the method and its main setting; the others are in collapsed sections by heading.
+const FIRST: [&str; 9] = [
     "target_modules",
     "steps",
     "epochs",
@@ -29,8 +25,11 @@ const FIRST: [&str; 12] = [
     "sample_prompts",
 ];
 
+/// Paths of model and data, above all others.
+const PATHS: [&str; 3] = ["model", "data", "valid_data"];
+
 impl Form {
-    /// Draws the page; gives a check to ask for, or the run to start.
+    /// Draws the page; returns a check to request, or the run to start.
     pub fn page(&mut self, ui: &mut Ui, options: &Options, dialogs: &Dialogs, busy: bool) -> Option<Request> {
         let (mut request, again) = self.check();
         if let Some(wait) = again {
@@ -60,7 +59,7 @@ impl Form {
     fn fields(&mut self, ui: &mut Ui, options: &Options, dialogs: &Dialogs) {
         ui.horizontal_wrapped(|ui| {
             let before = self.demo;
-            ui.radio_value(&mut self.demo, true, "The demo inside agoge")
+            ui.radio_value(&mut self.demo, true, "Built-in demo")
                 .on_hover_text("A small language model and a small data set, ready to train in seconds");
             ui.radio_value(&mut self.demo, false, "My model and data")
                 .on_hover_text("A model folder in the Hugging Face layout, and a file of text, JSON Lines, CSV, TSV or Parquet. Both can be dropped on the window");
@@ -71,8 +70,8 @@ impl Form {
         ui.add_space(6.0);
         let grid = |id: &str| Grid::new(id.to_owned()).num_columns(2).spacing([16.0, 8.0]).min_col_width(120.0);
         grid("paths").show(ui, |ui| {
-            for name in ["model", "data", "valid_data"] {
-                if !self.demo {
+            for name in PATHS {
+                if self.is_read(name) {
                     field(ui, self, name, options, dialogs);
                 }
             }
@@ -80,16 +79,8 @@ impl Form {
         });
         ui.add_space(8.0);
         grid("first").show(ui, |ui| {
-            let method = self.text("method");
-            for name in FIRST {
-                let unused = match name {
-                    "sparsity" => method != "sparta",
-                    "lora_rank" => method != "lora",
-                    _ => false,
-                };
-                if !unused {
-                    field(ui, self, name, options, dialogs);
-                }
+            for name in self.first() {
+                field(ui, self, name, options, dialogs);
             }
         });
         ui.add_space(8.0);
@@ -115,24 +106,30 @@ impl Form {
             if faulty {
                 text = text.color(ui.visuals().error_fg_color);
             }
-            // What is wrong must be seen.
+            // An error must be visible.
             let header = CollapsingHeader::new(text).id_salt(("more", words)).open(faulty.then_some(true));
             header.show(ui, |ui| {
                 grid(words).show(ui, |ui| rest.iter().for_each(|name| field(ui, self, name, options, dialogs)));
             });
         }
         ui.add_space(8.0);
-        if ui.button("Reset everything").on_hover_text("All settings back to their defaults").clicked() {
+        if ui.button("Reset all").on_hover_text("Reset all settings to their defaults").clicked() {
             self.reset_all();
         }
     }
 
+    /// The settings that are shown at the top.
+    fn first(&self) -> Vec<&'static str> {
+        let main = self.main_setting().filter(|name| !FIRST.contains(name));
+        ["method"].into_iter().chain(main).chain(FIRST.into_iter().filter(|name| self.is_read(name))).collect()
+    }
+
     /// The settings of a heading that are not shown above.
     fn rest(&self, heading: &str) -> Vec<String> {
-        let above = |name: &str| FIRST.contains(&name) || ["model", "data", "valid_data", "out"].contains(&name);
+        let first = self.first();
+        let above = |name: &str| first.contains(&name) || PATHS.contains(&name) || name == "out";
         let here = self.settings.iter().filter(|info| info.heading == heading && !above(&info.name));
-        let wanted = here.filter(|info| !self.demo || !OF_MODEL_AND_DATA.contains(&info.name.as_str()));
-        wanted.map(|info| info.name.clone()).collect()
+        here.filter(|info| self.is_read(&info.name)).map(|info| info.name.clone()).collect()
     }
 
     fn out(&mut self, ui: &mut Ui, options: &Options, dialogs: &Dialogs) {
@@ -141,10 +138,10 @@ impl Form {
         ui.label("");
         ui.vertical(|ui| {
             if !self.is_typed("out") {
-                ui.small(RichText::new(format!("left empty: {}", folder.display())).weak());
+                ui.small(RichText::new(format!("default: {}", folder.display())).weak());
             }
             let taken = self.fault("out").is_some_and(|fault| fault.contains("a run in this folder"));
-            if (taken || self.overwrite) && ui.checkbox(&mut self.overwrite, "Replace the run that is there").changed()
+            if (taken || self.overwrite) && ui.checkbox(&mut self.overwrite, "Replace the run in this folder").changed()
             {
                 self.touch();
             }
@@ -152,22 +149,17 @@ impl Form {
         ui.end_row();
     }
 
-    /// Whether the method is one of the two that can be put side by side.
-    pub fn can_be_paired(&self) -> bool {
-        ["lora", "sparta"].contains(&self.text("method").as_str())
-    }
-
-    /// The right side; true if the run is to start.
+    /// Draws the right side; returns whether the run is to start.
     fn summary(&mut self, ui: &mut Ui, busy: bool) -> bool {
         ui.add_space(4.0);
-        for fact in &self.facts {
-            ui.add(Label::new(fact).wrap());
+        for line in &self.model_and_data {
+            ui.add(Label::new(line).wrap());
         }
         ui.add_space(6.0);
         match &self.estimate {
             Some(estimate) => memory(ui, estimate),
             None => {
-                ui.weak("The memory that the run takes is shown as soon as model and data are known.");
+                ui.weak("The memory estimate is shown as soon as model and data are known.");
             }
         }
         ui.add_space(10.0);
@@ -178,9 +170,9 @@ impl Form {
             ui.add(Label::new(RichText::new(text).color(ui.visuals().error_fg_color)).wrap());
         }
         let hover = if busy {
-            "A run is under way in this window; stop it first"
+            "This window already trains a run; stop it first"
         } else if !self.faults.is_empty() {
-            "Something is wrong with the settings: see the red lines"
+            "Some settings have errors: see the red lines"
         } else {
             "Start the run"
         };
@@ -191,10 +183,10 @@ impl Form {
         let size = vec2(ui.available_width(), 38.0);
         let start = ui.add_enabled_ui(enabled, |ui| ui.add_sized(size, button)).inner;
         let start = start.on_hover_text(hover).on_disabled_hover_text(hover).clicked();
-        if self.can_be_paired() {
-            ui.checkbox(&mut self.pair, "Side by side: LoRA, then SpaRTA").on_hover_text(
-                "Two runs one after the other in the same charts: LoRA, then SpaRTA with exactly as many trained numbers",
-            );
+        if let Some([first, second]) = self.comparison() {
+            ui.checkbox(&mut self.compare, format!("Compare {first} with {second}")).on_hover_text(format!(
+                "Two runs, one after the other, in the same charts: {first}, then {second} with as many trainable parameters"
+            ));
         }
         if !self.is_checked() {
             ui.horizontal(|ui| {
@@ -210,7 +202,7 @@ impl Form {
     fn command(&self, ui: &mut Ui) {
         let command = self.command_line();
         ui.horizontal(|ui| {
-            ui.strong("The same as a command");
+            ui.strong("Equivalent command");
             if ui.small_button("Copy").clicked() {
                 ui.ctx().copy_text(command.clone());
             }
@@ -260,14 +252,17 @@ fn memory(ui: &mut Ui, estimate: &Estimate) {
     Grid::new("parts").num_columns(3).min_col_width(0.0).spacing([10.0, 0.0]).show(ui, |ui| {
         ui.spacing_mut().interact_size.y = 16.0;
         for (at, (name, part)) in estimate.parts.iter().enumerate() {
-            crate::window::charts::dot(ui, theme::run_color(ui.visuals(), at));
+            dot(ui, theme::run_color(ui.visuals(), at));
             ui.small(name);
             ui.small(bytes(*part));
             ui.end_row();
         }
     });
     if !fits {
-        ui.colored_label(ui.visuals().error_fg_color, "This does not fit the device. What would make it fit:");
+        ui.colored_label(
+            ui.visuals().error_fg_color,
+            "This does not fit into the memory of the device. To make it fit:",
+        );
     }
     for advice in &estimate.advice {
         ui.add(Label::new(RichText::new(advice).small()).wrap());

@@ -11,7 +11,13 @@ use agoge::{
     data::Batch,
     device::ComputeDevice,
     kernel::{self, AdamW, Matrix},
-    model::{Adaptation, Pretrained, Transformer, classifier::Purpose, pretrained::read_config, weights::Weights},
+    method::{
+        self, Setup, Training,
+        change::{Change, TensorChange},
+    },
+    model::{
+        Adaptation, LinearCall, Pretrained, Transformer, classifier::Purpose, pretrained::read_config, weights::Weights,
+    },
     storage,
     train::schedule::LearningRate,
 };
@@ -25,8 +31,31 @@ pub struct Case {
     pub values: Weights,
 }
 
-/// Numbers of a tensor that a reference trained: its name, their sorted flat indices, and the deltas they came to.
+/// Entries of a tensor that a reference trained: its name, their sorted flat indices, and the deltas they came to.
 pub type Trained = (String, Vec<u32>, Vec<f32>);
+
+/// The start of a run that trains these entries of these tensors, which are unchanged.
+pub fn sparse_start(masks: Vec<(String, Vec<u32>)>, transformer: &Transformer) -> Vec<TensorChange> {
+    let parameters = transformer.parameters();
+    let start = |(name, indices): (String, Vec<u32>)| {
+        let shape = parameters.iter().find(|parameter| parameter.name == name)?.dims.clone();
+        let values = vec![0.0; indices.len()];
+        Some(TensorChange { name, shape, change: Change::Sparse { indices, values } })
+    };
+    masks.into_iter().filter_map(start).collect()
+}
+
+/// Sparse training of these entries.
+pub async fn train_entries(
+    masks: Vec<(String, Vec<u32>)>,
+    transformer: &mut Transformer,
+    device: &ComputeDevice,
+) -> Result<Training> {
+    let config = RunConfig::default().method_config();
+    let mut setup = Setup::new(&config, device, 0);
+    setup.initial = sparse_start(masks, transformer);
+    method::start(method::find("sparta")?, &mut setup, transformer).await
+}
 
 impl Case {
     pub fn open(folder: &Path) -> Result<Self> {
@@ -154,11 +183,12 @@ impl Case {
 
 /// Tracks a whole tensor: gives the dense gradient by plain autodiff.
 #[derive(Debug)]
-struct Dense(Tensor<2>, bool);
+struct Dense(Tensor<2>);
 
 impl Adaptation for Dense {
-    fn linear(&self, x: Tensor<2>, _: &Matrix, bias: Option<Tensor<2>>) -> Tensor<2> {
-        kernel::linear::composed(x, self.0.clone(), bias, self.1)
+    fn linear(&self, layer: LinearCall<'_>) -> Tensor<2> {
+        let transposed = layer.transposed;
+        layer.with_added(|x, _, added| kernel::linear::composed(x, self.0.clone(), added, transposed))
     }
 
     fn embed(&self, ids: Tensor<1, Int>, _: &Matrix) -> Tensor<2> {
@@ -175,7 +205,7 @@ pub fn track_all(transformer: &mut Transformer) -> BTreeMap<String, Tensor<2>> {
     let mut leaves = BTreeMap::new();
     for parameter in transformer.parameters_mut() {
         let leaf = Tensor::from_inner(parameter.value().dense()).require_grad();
-        parameter.adaptation = Some(Box::new(Dense(leaf.clone(), parameter.transposed())));
+        parameter.adaptation = Some(Box::new(Dense(leaf.clone())));
         leaves.insert(parameter.name.clone(), leaf);
     }
     leaves

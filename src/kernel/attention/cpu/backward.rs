@@ -60,8 +60,8 @@ pub(super) fn backward_task(
     let Extent { width, keys: length, head_dim, .. } = operands.extent;
     let (kv_head, [query_stride, key_stride]) = (heads.start / operands.extent.group(), operands.strides());
     let first = operands.key(sequence, 0, kv_head);
-    transposed(&mut scratch.turned_keys, &operands.keys[first..], key_stride, length, head_dim);
-    transposed(&mut scratch.turned_values, &operands.values[first..], key_stride, length, head_dim);
+    transposed(&mut scratch.transposed_keys, &operands.keys[first..], key_stride, length, head_dim);
+    transposed(&mut scratch.transposed_values, &operands.values[first..], key_stride, length, head_dim);
     gathered(&mut scratch.mixable, &operands.keys[first..], key_stride, length, head_dim);
     for sums in [&mut scratch.key_grads, &mut scratch.value_grads] {
         sums.clear();
@@ -84,8 +84,8 @@ pub(super) fn backward_task(
             let sizes = Sizes { rows: strip.len(), columns: span.stride, depth: head_dim };
             let beyond = span.first * head_dim;
             let out = |values| Out { values, stride: span.stride, add: false };
-            multiply(out(&mut *scores), by_rows(queries), panels(&scratch.turned_keys[beyond..]), sizes);
-            multiply(out(&mut *score_grad), by_rows(grad), panels(&scratch.turned_values[beyond..]), sizes);
+            multiply(out(&mut *scores), by_rows(queries), panels(&scratch.transposed_keys[beyond..]), sizes);
+            multiply(out(&mut *score_grad), by_rows(grad), panels(&scratch.transposed_values[beyond..]), sizes);
             let rows = scores.chunks_exact_mut(span.stride).zip(score_grad.chunks_exact_mut(span.stride));
             for (row, (scores, grads)) in rows.enumerate() {
                 let seen = operands.rule.visible(operands.extent.start() + start + row, length);

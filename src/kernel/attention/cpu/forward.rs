@@ -26,7 +26,7 @@ fn exponentials(scores: &mut [f32], padding: &[u32], rule: &AttentionRule) -> [f
         scale = 1.0;
     }
     for (score, kept) in scores.iter_mut().zip(padding) {
-        *score = if *kept == 0 { -1e30 } else { *score };
+        *score = if *kept == 0 { f32::NEG_INFINITY } else { *score };
     }
     let top = largest(scores);
     let sum = map_sum(scores, |score| exp((score - top) * scale));
@@ -48,7 +48,7 @@ pub(super) fn forward_task(
     let few = positions.len() * group < FEW;
     if !few {
         let first = &operands.keys[operands.key(sequence, keys.start, kv_head)..];
-        transposed(&mut scratch.turned_keys, first, key_stride, keys.len(), head_dim);
+        transposed(&mut scratch.transposed_keys, first, key_stride, keys.len(), head_dim);
     }
     let first = &operands.values[operands.key(sequence, keys.start, kv_head)..];
     gathered(&mut scratch.mixable, first, key_stride, keys.len(), head_dim);
@@ -71,7 +71,7 @@ pub(super) fn forward_task(
                     wide!(scores.iter_mut().zip(keys).for_each(|(score, key)| *score = dot(query, key)));
                 }
             } else {
-                let panels = &scratch.turned_keys[(span.first - keys.start) * head_dim..];
+                let panels = &scratch.transposed_keys[(span.first - keys.start) * head_dim..];
                 multiply(
                     Out { values: scores, stride: span.stride, add: false },
                     Left { values: queries, row: query_stride, step: 1 },

@@ -65,7 +65,7 @@ const BF16: &str = source!("weights_bf16", "number_halves");
 const F16: &str = source!("weights_f16", "number_halves");
 
 /// Every shader with its name.
-pub(in crate::kernel) const SHADERS: &[(&str, &str)] =
+pub(in crate::kernel) const SHADERS: crate::kernel::Named =
     &[("matrix_pick", F32), ("matrix_pick bf16", BF16), ("matrix_pick f16", F16)];
 
 fn launch_pick(
