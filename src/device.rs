@@ -9,11 +9,12 @@ mod host;
 #[cfg(not(target_arch = "wasm32"))]
 mod launches;
 mod memory;
+pub mod sizes_only;
 
 use std::{
     fmt,
     pin::Pin,
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use burn::backend::DispatchDevice;
@@ -82,6 +83,9 @@ pub struct DeviceFacts {
     pub max_storage_buffers: Option<u32>,
     /// Workgroup memory of a shader, in bytes.
     pub max_workgroup_memory_bytes: Option<u32>,
+    /// Bytes at whose multiples buffers begin.
+    #[serde(default)]
+    pub buffer_alignment: Option<u32>,
     /// Whether shaders may compute in f16.
     pub shader_f16: bool,
     /// Whether shaders may use subgroup operations, and the smallest and largest subgroup.
@@ -193,7 +197,7 @@ pub async fn open_within(choice: &DeviceChoice, limits: Limits) -> Result<Comput
         Some((instance, adapter)) => {
             let limits = limits.of(&adapter);
             facts.limited(&limits);
-            adopt(instance, adapter, limits, &facts).await?
+            adopt(instance, adapter, limits, &facts, None).await?
         }
         None => Device::flex(),
     };
@@ -291,12 +295,13 @@ pub fn choose(choice: &DeviceChoice, devices: &[DeviceFacts]) -> Result<(usize, 
     }
 }
 
-/// Registers an adapter with Burn, with every feature that it offers.
+/// Registers an adapter with Burn, with every feature that it offers. `record` is that of one that has only sizes.
 async fn adopt(
     instance: wgpu::Instance,
     adapter: wgpu::Adapter,
     limits: wgpu::Limits,
     facts: &DeviceFacts,
+    record: Option<Arc<sizes_only::Record>>,
 ) -> Result<Device> {
     let cooperative = cooperative::wanted() && cooperative::offered(&adapter, &limits);
     let experiments = if cooperative { cooperative::FEATURE } else { wgpu::Features::empty() };
@@ -317,21 +322,26 @@ async fn adopt(
         .map_err(|e| Error::Device(format!("the driver of {} refused to open it: {e}", facts.name)))?;
     let backend = adapter.get_info().backend;
     let mut options = Device::wgpu_options().setup(WgpuSetup { instance, adapter, device, queue, backend });
-    if facts.kind == Kind::SoftwareGpu {
+    if record.is_some() {
+        // What is queued would keep buffers that the allocator has given back already.
+        options = options.tasks_max(1);
+    } else if facts.kind == Kind::SoftwareGpu {
         // Each submission costs a software adapter more than it gains by starting early: fewer, larger ones.
         options = options.tasks_max(256);
     }
     let device = options.init().map_err(|e| Error::Device(format!("{} cannot be used: {e}", facts.name)))?;
-    let traits = Traits { software: facts.kind == Kind::SoftwareGpu, cooperative };
+    let traits = Traits { software: facts.kind == Kind::SoftwareGpu, cooperative, record };
     OPEN.write().unwrap_or_else(PoisonError::into_inner).push((device.clone(), traits));
     Ok(device)
 }
 
 /// What kernels want to know of an adapter.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Traits {
     software: bool,
     cooperative: bool,
+    /// What happens to its memory, if that is all there is of it.
+    record: Option<Arc<sizes_only::Record>>,
 }
 
 /// The adapters that are open.
@@ -339,7 +349,7 @@ static OPEN: RwLock<Vec<(Device, Traits)>> = RwLock::new(Vec::new());
 
 fn traits(device: &Device) -> Traits {
     let open = OPEN.read().unwrap_or_else(PoisonError::into_inner);
-    open.iter().find(|(other, _)| other == device).map_or_else(Traits::default, |(_, traits)| *traits)
+    open.iter().find(|(other, _)| other == device).map_or_else(Traits::default, |(_, traits)| traits.clone())
 }
 
 /// Whether the shaders of a device run on the processor.
@@ -393,6 +403,7 @@ fn adapter_facts(adapter: &wgpu::Adapter) -> DeviceFacts {
         max_binding_bytes: None,
         max_storage_buffers: None,
         max_workgroup_memory_bytes: None,
+        buffer_alignment: None,
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
         subgroup_sizes: features
             .contains(wgpu::Features::SUBGROUP)
@@ -408,6 +419,8 @@ impl DeviceFacts {
         self.max_binding_bytes = Some(limits.max_storage_buffer_binding_size.min(limits.max_buffer_size));
         self.max_storage_buffers = Some(limits.max_storage_buffers_per_shader_stage);
         self.max_workgroup_memory_bytes = Some(limits.max_compute_workgroup_storage_size);
+        self.buffer_alignment =
+            Some(limits.min_storage_buffer_offset_alignment.max(limits.min_uniform_buffer_offset_alignment));
     }
 }
 
@@ -423,6 +436,7 @@ fn cpu_facts(index: usize) -> DeviceFacts {
         max_binding_bytes: None,
         max_storage_buffers: None,
         max_workgroup_memory_bytes: None,
+        buffer_alignment: None,
         shader_f16: false,
         subgroup_sizes: None,
     }
@@ -437,6 +451,11 @@ impl ComputeDevice {
     /// Whether this is Burn's CPU backend.
     pub fn is_cpu(&self) -> bool {
         self.facts.kind == Kind::Cpu
+    }
+
+    /// Whether its tensors have values, and not only sizes ([`sizes_only`]).
+    pub fn has_values(&self) -> bool {
+        traits(&self.handle).record.is_none()
     }
 
     /// Memory in use and reserved. On a GPU this waits for queued work: read it on report steps only.
@@ -483,6 +502,10 @@ fn unread(cause: impl fmt::Debug) -> Error {
 /// # Errors
 /// The device failed.
 pub async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
+    if traits(&tensor.device()).record.is_some() {
+        // Nothing is read where there are no values.
+        return Ok(vec![0.0; tensor.shape().num_elements()]);
+    }
     let data = tensor.into_data_async().await.map_err(unread)?;
     data.convert::<f32>().try_into_vec::<f32>().map_err(unread)
 }

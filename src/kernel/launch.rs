@@ -7,7 +7,7 @@ use std::{
 };
 
 use burn::backend::ops::FloatTensorOps;
-use burn::tensor::{DType, Shape, Slice};
+use burn::tensor::{DType, Device, Shape, Slice};
 use burn_cubecl::{
     CubeBackend, CubeDevice,
     kernel::into_contiguous,
@@ -85,6 +85,13 @@ fn uploaded(like: &CubeTensor, parameters: &[u8]) -> Handle {
         lately.insert(key, handle.clone());
         handle
     })
+}
+
+/// Gives the parameters back that this thread has uploaded to a device.
+pub fn forget_parameters(device: &Device) {
+    UPLOADED.with_borrow_mut(|generations| {
+        generations.iter_mut().for_each(|kept| kept.retain(|(of, _), _| Device::from(of.clone()) != *device));
+    });
 }
 
 fn hash_of(text: Text) -> u64 {

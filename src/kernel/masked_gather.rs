@@ -134,16 +134,6 @@ impl Strategy {
     }
 }
 
-/// Numbers that the gather takes besides what it is given and gives, in the way that is expected to be the fastest.
-pub fn scratch(machine: Machine, tokens: usize, outputs: usize, inputs: usize, count: usize) -> usize {
-    match Strategy::Auto.resolve(machine, tokens, outputs, inputs, count) {
-        Strategy::DotProducts | Strategy::Transposed if machine != Machine::Cpu => {
-            tokens.next_multiple_of(4) * (outputs + inputs)
-        }
-        _ => 0,
-    }
-}
-
 /// Backend dispatch of [`masked_gather`].
 #[backend_extension(Cube, Flex)]
 pub trait MaskedGatherOps: Backend {

@@ -45,7 +45,7 @@ pub use dense_step::dense_step;
 pub use dropout::dropout;
 pub use embedding_gather::embedding_gather;
 pub use gated::gated;
-pub use launch::copies_before_writing;
+pub use launch::{copies_before_writing, forget_parameters};
 pub use layer_norm::layer_norm;
 pub use layers::{sparse_embedding, sparse_linear, sparse_tensor};
 pub use linear::linear;

@@ -135,12 +135,6 @@ fn vectors(narrow: usize) -> usize {
     }
 }
 
-/// Numbers that forming the gradient `[rows, cols]` on a GPU takes besides.
-pub fn scratch(tokens: usize, [rows, cols]: [usize; 2], software: bool) -> usize {
-    let plan = Plan::new(tokens, [rows, cols], software, None);
-    if plan.parts > 1 { plan.parts * rows * cols } else { 0 }
-}
-
 /// Backend dispatch of [`weight_gradient`].
 #[backend_extension(Cube, Flex)]
 pub trait WeightGradientOps: Backend {

@@ -26,6 +26,7 @@ pub mod rope;
 pub mod save;
 pub mod transformer;
 pub mod weights;
+mod without_values;
 
 pub use architecture::Architecture;
 pub use parameter::{Adaptation, LinearCall, Parameter, Role};

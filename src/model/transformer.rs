@@ -205,11 +205,6 @@ impl Transformer {
         keeping.packing(self.architecture.stored, &parameter.dims, parameter.role, classifier)
     }
 
-    /// How many different rotary embeddings it has.
-    pub(crate) fn rotary_embeddings(&self) -> usize {
-        self.frequencies.len()
-    }
-
     /// The device that holds the model.
     pub fn device(&self) -> &Device {
         &self.device

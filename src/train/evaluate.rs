@@ -7,7 +7,7 @@ use crate::{
     Result,
     data::{Batch, Split, sequential},
     device::{self, ComputeDevice},
-    model::Pretrained,
+    model::{Pretrained, Transformer, head::Head},
 };
 
 /// Rows are padded to a multiple of this, so that few different shapes occur.
@@ -29,6 +29,15 @@ pub struct Evaluation {
     /// How well a classifier does; `None` for a language model.
     #[serde(flatten)]
     pub classification: Option<Classification>,
+}
+
+/// The sum of the losses of a batch `[1]`; of a classifier the logits of its rows, one row after the other.
+pub(super) fn forward(transformer: &Transformer, batch: &Prepared) -> Tensor<1> {
+    let hidden = transformer.hidden(batch.ids.clone(), &batch.layout);
+    match transformer.head {
+        Head::Classifier(_) => batch.logits(transformer, hidden).flatten(0, 1),
+        _ => batch.loss_sum(transformer, hidden),
+    }
 }
 
 /// Mean loss over the target tokens of `split` (not a mean of batch means), over at most `max_batches` batches (0: all).
@@ -53,7 +62,7 @@ pub async fn evaluate(
     let (mut sum, mut target_tokens, mut rows) = (0.0f64, 0, 0);
     let mut pairs = Vec::new();
     for chunk in batches.chunks(IN_FLIGHT) {
-        let (mut losses, mut logits, mut truth) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut outputs, mut truth) = (Vec::new(), Vec::new());
         for selected in chunk {
             let limit = transformer.architecture.max_positions;
             let batch = Batch::assemble(split, selected, base.pad_id(), ROUND_TO, limit);
@@ -61,19 +70,14 @@ pub async fn evaluate(
             let batch = Prepared::new(&batch, transformer, device);
             target_tokens += batch.target_tokens;
             rows += selected.len();
-            let hidden = transformer.hidden(batch.ids.clone(), &batch.layout);
-            if classes == 0 {
-                losses.push(batch.loss_sum(transformer, hidden));
-            } else {
-                logits.push(batch.logits(transformer, hidden));
-            }
+            outputs.push(forward(transformer, &batch));
         }
+        let outputs = device::read(Tensor::cat(outputs, 0)).await?;
         if classes == 0 {
-            sum += device::read(Tensor::cat(losses, 0)).await?.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+            sum += outputs.iter().map(|&loss| f64::from(loss)).sum::<f64>();
             continue;
         }
-        let logits = device::read(Tensor::cat(logits, 0)).await?;
-        for (logits, actual) in logits.chunks(classes).zip(truth) {
+        for (logits, actual) in outputs.chunks(classes).zip(truth) {
             let probabilities = softmax(logits);
             sum -= probabilities[actual].max(f64::MIN_POSITIVE).ln();
             pairs.push((actual, most_likely(&probabilities)));

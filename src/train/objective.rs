@@ -23,14 +23,14 @@ const MOST_LOGITS: usize = 1 << 27;
 const SHARE_OF_MEMORY: u64 = 128;
 
 /// Whether so few of all positions count that the head is computed for them alone.
-pub(super) fn few(counted: usize, all: usize) -> bool {
+fn few(counted: usize, all: usize) -> bool {
     (counted as f64) < SELECT_BELOW * all as f64 && counted > 0
 }
 
 /// How many positions have their logits in one tensor at most.
 ///
 /// A GPU with memory of its own takes more at once: it has many more lanes to keep busy.
-pub(super) fn positions_at_once(vocab_size: usize, device: &DeviceFacts) -> usize {
+fn positions_at_once(vocab_size: usize, device: &DeviceFacts) -> usize {
     let numbers = match device.kind {
         Kind::DiscreteGpu => (device.memory_bytes.unwrap_or(0) / SHARE_OF_MEMORY / 4) as usize,
         _ => 0,

@@ -153,6 +153,11 @@ pub(super) fn remembered(device: &Device) -> HashMap<Shape, Variant> {
     known.iter().find(|known| known.device == *device).map_or_else(HashMap::new, |known| known.cells.clone())
 }
 
+/// Forgets what was chosen for a device.
+pub(super) fn forget(device: &Device) {
+    KNOWN.write().unwrap_or_else(PoisonError::into_inner).retain(|known| known.device != *device);
+}
+
 /// Keeps choices for a device; those that were made before stay.
 pub(super) fn remember(device: &Device, choices: impl IntoIterator<Item = (Shape, Variant)>) {
     let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);

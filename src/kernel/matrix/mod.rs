@@ -127,6 +127,12 @@ impl Packed {
         Self { words: upload(packing.encode(values), device), layout: Layout { packing, rows, cols } }
     }
 
+    /// One of which nobody cares what its numbers are.
+    pub fn empty(packing: Packing, [rows, cols]: [usize; 2], device: &Device) -> Self {
+        let words = Tensor::empty([packing.words(rows * cols)], (device, DType::I32));
+        Self { words, layout: Layout { packing, rows, cols } }
+    }
+
     /// How it is stored.
     pub fn layout(&self) -> Layout {
         self.layout

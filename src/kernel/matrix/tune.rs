@@ -15,7 +15,7 @@ use web_time::Instant;
 
 use super::{
     Matrix, Variant,
-    choice::{Shape, VARIANTS, nearest, remember, remembered},
+    choice::{Shape, VARIANTS, forget, nearest, remember, remembered},
     shaders,
 };
 use crate::{
@@ -57,17 +57,24 @@ struct Table {
 
 /// Makes the choice for the matrices of a model, each with whether it is stored transposed: from the table of the adapter,
 /// and where it lacks them by measuring, within two seconds in all. On the CPU device there is nothing to choose, and
-/// browsers follow the rule.
+/// browsers follow the rule. A device that has only sizes takes what the adapter that it imitates takes by now, and measures
+/// nothing.
 pub fn prepare(device: &ComputeDevice, matrices: &[(&Matrix, bool)]) {
     if device.is_cpu() {
         return;
     }
+    let budget = if device.has_values() {
+        BUDGET
+    } else {
+        forget(&device.handle);
+        Duration::ZERO
+    };
     let wanted = shapes(matrices, is_software(&device.handle));
     let table = if wanted.is_empty() || cfg!(target_arch = "wasm32") {
         HashMap::new()
     } else {
         let file = folder().map(|folder| folder.join(file_name(device)));
-        filled(device, &wanted, remembered(&device.handle), file.as_deref(), BUDGET)
+        filled(device, &wanted, remembered(&device.handle), file.as_deref(), budget)
     };
     remember(&device.handle, table);
 }

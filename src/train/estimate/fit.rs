@@ -1,10 +1,14 @@
 //! Making a run fit: what to advise a person, and what to choose for one who gave a budget.
 
-use super::{Choice, Demand, Estimator, Rows, planned::Means};
+use super::{
+    Rows,
+    account::Demand,
+    estimator::{Choice, Estimator},
+};
 use crate::{
     Error, Result,
     config::{Recompute, RunConfig, bytes},
-    device::DeviceFacts,
+    device::{DeviceFacts, sizes_only::SizesOnly},
     model::Architecture,
 };
 
@@ -23,40 +27,50 @@ impl Room {
     }
 
     /// Whether the settings do not fit as they are, and take less if blocks are computed again.
-    pub(super) fn wants_recompute(&self, estimator: &Estimator) -> bool {
-        let [plain, recomputed] = [false, true].map(|recompute| estimator.demand(estimator.as_set(recompute)).total());
-        self.limit.is_some_and(|limit| plain > limit) && recomputed < plain
+    pub(super) fn wants_recompute(&self, estimator: &Estimator) -> Result<bool> {
+        let plain = estimator.demand(estimator.as_set(false))?.total();
+        Ok(self.limit.is_some_and(|limit| plain > limit) && estimator.demand(estimator.as_set(true))?.total() < plain)
+    }
+
+    /// The first of some choices that fits.
+    fn first(
+        &self,
+        estimator: &Estimator,
+        choices: impl IntoIterator<Item = Choice>,
+    ) -> Result<Option<(Choice, Demand)>> {
+        for choice in choices {
+            let demand = estimator.demand(choice)?;
+            if self.holds(&demand) {
+                return Ok(Some((choice, demand)));
+            }
+        }
+        Ok(None)
     }
 
     /// The choice closest to `choice` that fits, among those of the same effective batch that `allowed` yields.
-    fn largest_batch(&self, estimator: &Estimator, choice: Choice) -> Option<(Choice, Demand)> {
+    fn largest_batch(&self, estimator: &Estimator, choice: Choice) -> Result<Option<(Choice, Demand)>> {
         let rows = choice.batch_size.saturating_mul(choice.accumulation);
-        divisors(rows)
-            .into_iter()
-            .filter(|size| *size <= choice.batch_size)
-            .map(|batch_size| Choice { batch_size, accumulation: rows / batch_size, ..choice })
-            .map(|choice| (choice, estimator.demand(choice)))
-            .find(|(_, demand)| self.holds(demand))
+        let sizes = divisors(rows).into_iter().filter(|size| *size <= choice.batch_size);
+        let choices = sizes.map(|batch_size| Choice { batch_size, accumulation: rows / batch_size, ..choice });
+        self.first(estimator, choices)
     }
 
     /// The longest rows that fit, in steps of an eighth of the longest there are.
-    fn longest_rows(&self, estimator: &Estimator, choice: Choice) -> Option<(Choice, Demand)> {
+    fn longest_rows(&self, estimator: &Estimator, choice: Choice) -> Result<Option<(Choice, Demand)>> {
         let longest = estimator.rows.longest;
         let cuts = (1..8).rev().map(|eighths| longest * eighths / 8 / 8 * 8).filter(|cut| *cut >= 8);
-        cuts.map(|cut| Choice { cut, ..choice })
-            .map(|choice| (choice, estimator.demand(choice)))
-            .find(|(_, demand)| self.holds(demand))
+        self.first(estimator, cuts.map(|cut| Choice { cut, ..choice }))
     }
 
     /// Sentences that say what would make the run fit, or that nothing does.
-    pub(super) fn advice(&self, estimator: &Estimator, choice: Choice, demand: &Demand) -> Vec<String> {
-        let found = self.remedies(estimator, choice);
+    pub(super) fn advice(&self, estimator: &Estimator, choice: Choice, demand: &Demand) -> Result<Vec<String>> {
+        let found = self.remedies(estimator, choice)?;
         let mut all = Vec::new();
         if let Some(binding) = &self.binding.filter(|binding| demand.largest > *binding) {
             all.push(format!(
                 "the largest tensor takes {}, but {} can bind only {} at once{}",
                 bytes::show(demand.largest),
-                estimator.device.name,
+                estimator.device().name,
                 bytes::show(*binding),
                 match estimator.trained_whole(*binding) {
                     Some(name) =>
@@ -67,50 +81,44 @@ impl Room {
             ));
         }
         if found.is_empty() && self.limit.is_some_and(|limit| demand.total() > limit) {
-            let least = smallest(estimator, choice);
+            let least = smallest(estimator, choice)?;
             all.push(format!(
                 "no batch size makes it fit: with {} it takes {} still; use a smaller model, or a method that trains fewer \
                  numbers",
                 flags(choice, least),
-                bytes::show(estimator.demand(least).total())
+                bytes::show(estimator.demand(least)?.total())
             ));
         }
         all.extend(found.iter().map(|(fitting, demand)| sentence(choice, *fitting, demand)));
-        all
+        Ok(all)
     }
 
     /// Choices that fit: each of the three ways by itself, or else some of them together.
-    fn remedies(&self, estimator: &Estimator, choice: Choice) -> Vec<(Choice, Demand)> {
+    fn remedies(&self, estimator: &Estimator, choice: Choice) -> Result<Vec<(Choice, Demand)>> {
         let recomputed = Choice { recompute: true, ..choice };
-        let smaller = |choice| self.largest_batch(estimator, choice);
-        let shorter = |choice| self.longest_rows(estimator, choice);
-        let again = || Some((recomputed, estimator.demand(recomputed))).filter(|(_, demand)| self.holds(demand));
         let mut found: Vec<(Choice, Demand)> = Vec::new();
-        found.extend(smaller(choice));
+        found.extend(self.largest_batch(estimator, choice)?);
         if !choice.recompute {
-            found.extend(again());
+            found.extend(self.first(estimator, [recomputed])?);
         }
-        found.extend(shorter(choice));
+        found.extend(self.longest_rows(estimator, choice)?);
         if found.is_empty() && !choice.recompute {
-            found.extend(smaller(recomputed).or_else(|| shorter(recomputed)));
+            found.extend(self.largest_batch(estimator, recomputed)?);
+        }
+        if found.is_empty() && !choice.recompute {
+            found.extend(self.longest_rows(estimator, recomputed)?);
         }
         if found.is_empty() {
-            found.extend(shorter(smallest(estimator, choice)));
+            found.extend(self.longest_rows(estimator, smallest(estimator, choice)?)?);
         }
-        found
+        Ok(found)
     }
 }
 
 impl Estimator<'_> {
     /// The room that this device has within `limit` bytes.
     pub(super) fn room(&self, limit: Option<u64>) -> Room {
-        Room { limit, binding: self.device.max_binding_bytes }
-    }
-
-    /// A tensor of more than `binding` bytes that is trained as a whole, which cannot be done in blocks.
-    fn trained_whole(&self, binding: u64) -> Option<&str> {
-        let mut whole = self.planned.iter().filter(|planned| planned.means == Means::Whole);
-        whole.find(|planned| planned.whole_bytes() > binding).map(|planned| &planned.tensor.name[..])
+        Room { limit, binding: self.device().max_binding_bytes }
     }
 }
 
@@ -124,11 +132,12 @@ fn divisors(number: usize) -> Vec<usize> {
 }
 
 /// The choice of the least memory with the same rows in a step.
-fn smallest(estimator: &Estimator, choice: Choice) -> Choice {
+fn smallest(estimator: &Estimator, choice: Choice) -> Result<Choice> {
     let one = Choice { batch_size: 1, accumulation: choice.batch_size.saturating_mul(choice.accumulation), ..choice };
     let recomputed = Choice { recompute: true, ..one };
     // One block is not computed again for less.
-    [one, recomputed].into_iter().min_by_key(|choice| estimator.demand(*choice).total()).expect("two of them")
+    let less = estimator.demand(recomputed)?.total() < estimator.demand(one)?.total();
+    Ok(if less { recomputed } else { one })
 }
 
 /// The flags that lead from one choice to another.
@@ -167,46 +176,62 @@ pub fn settle(
     if budget.is_none() && config.grad_checkpointing != Recompute::Auto {
         return Ok(None);
     }
-    let asked = config.clone();
-    let estimator = Estimator::new(&asked, architecture, classes, rows, device)?;
-    let Some(budget) = budget else {
-        let recompute = estimator.room(device.memory_bytes).wants_recompute(&estimator);
-        config.grad_checkpointing = if recompute { Recompute::On } else { Recompute::Off };
-        let (plain, now) = (estimator.as_set(false), estimator.as_set(recompute));
-        return Ok(recompute.then(|| {
-            format!(
-                "blocks are computed again in the backward pass: {} instead of {}",
-                bytes::show(estimator.demand(now).total()),
-                bytes::show(estimator.demand(plain).total())
-            )
-        }));
-    };
+    config.check()?;
+    let (choice, told) = SizesOnly::with(device, |here| {
+        let estimator = Estimator::new(config, architecture, classes, rows, here)?;
+        match budget {
+            Some(budget) => within(budget, config, &estimator),
+            None => only_recompute(&estimator),
+        }
+    })?;
+    (config.batch_size, config.grad_accumulation_steps) = (choice.batch_size, choice.accumulation);
+    config.grad_checkpointing = if choice.recompute { Recompute::On } else { Recompute::Off };
+    Ok(told)
+}
+
+/// The settings as they are, with blocks computed again where that is needed, and what there is to tell.
+fn only_recompute(estimator: &Estimator) -> Result<(Choice, Option<String>)> {
+    let recompute = estimator.room(estimator.device().memory_bytes).wants_recompute(estimator)?;
+    let (plain, now) = (estimator.as_set(false), estimator.as_set(recompute));
+    if !recompute {
+        return Ok((now, None));
+    }
+    let told = format!(
+        "blocks are computed again in the backward pass: {} instead of {}",
+        bytes::show(estimator.demand(now)?.total()),
+        bytes::show(estimator.demand(plain)?.total())
+    );
+    Ok((now, Some(told)))
+}
+
+/// The choice closest to the settings that takes no more than `budget` bytes, and what there is to tell.
+fn within(budget: u64, config: &RunConfig, estimator: &Estimator) -> Result<(Choice, Option<String>)> {
     let room = estimator.room(Some(budget));
     let tries = match config.grad_checkpointing {
         Recompute::Auto => &[false, true][..],
         Recompute::On => &[true],
         Recompute::Off => &[false],
     };
-    let found = tries.iter().find_map(|&recompute| room.largest_batch(&estimator, estimator.as_set(recompute)));
-    let Some((choice, demand)) = found else {
-        let least = smallest(&estimator, estimator.as_set(false));
-        return Err(Error::input(format!(
-            "--memory-budget {}: this run takes at least {} (with {}); give it more memory, shorter rows \
-             (--max-seq-length) or a smaller model",
-            config.memory_budget,
-            bytes::show(estimator.demand(least).total()),
-            flags(estimator.as_set(false), least)
-        )));
-    };
-    (config.batch_size, config.grad_accumulation_steps) = (choice.batch_size, choice.accumulation);
-    config.grad_checkpointing = if choice.recompute { Recompute::On } else { Recompute::Off };
-    Ok(Some(format!(
-        "{} of {}: batches of {}, {} a step, blocks {}",
-        bytes::show(demand.total()),
-        bytes::show(budget),
-        choice.batch_size,
-        choice.accumulation,
-        if choice.recompute { "computed again in the backward pass" } else { "kept whole" }
+    for &recompute in tries {
+        if let Some((choice, demand)) = room.largest_batch(estimator, estimator.as_set(recompute))? {
+            let told = format!(
+                "{} of {}: batches of {}, {} a step, blocks {}",
+                bytes::show(demand.total()),
+                bytes::show(budget),
+                choice.batch_size,
+                choice.accumulation,
+                if choice.recompute { "computed again in the backward pass" } else { "kept whole" }
+            );
+            return Ok((choice, Some(told)));
+        }
+    }
+    let least = smallest(estimator, estimator.as_set(false))?;
+    Err(Error::input(format!(
+        "--memory-budget {}: this run takes at least {} (with {}); give it more memory, shorter rows (--max-seq-length) or \
+         a smaller model",
+        config.memory_budget,
+        bytes::show(estimator.demand(least)?.total()),
+        flags(estimator.as_set(false), least)
     )))
 }
 

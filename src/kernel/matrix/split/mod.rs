@@ -102,6 +102,14 @@ impl Matrix {
         })
     }
 
+    /// A matrix of which nobody cares what its numbers are, in blocks of at most `limit` bytes.
+    pub fn empty(packing: Option<Packing>, dims: [usize; 2], device: &ComputeDevice, limit: Option<u64>) -> Self {
+        Self::by_rows(dims, packing, limit, |rows| match packing {
+            None => Self::Dense(Tensor::empty([rows.len(), dims[1]], &device.handle)),
+            Some(packing) => Self::Packed(Packed::empty(packing, [rows.len(), dims[1]], &device.handle)),
+        })
+    }
+
     /// The blocks of its rows, in order: itself where it is not split.
     pub fn blocks(&self) -> &[Self] {
         match self {
