@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    recompute::Recompute,
+    grad_checkpointing::GradCheckpointing,
     values::{
         AdapterDtype, HeadStart, Init, List, MaskPrompt, Prompts, Quantize, Schedule, Task, WeightsDtype, Written,
     },
@@ -134,7 +134,7 @@ settings! {
     /// auto, gpu, cpu, a number of `agoge devices`, or a part of an adapter's name
     #[arg(value_name = "DEVICE")] device: DeviceChoice = DeviceChoice::Auto;
 
-    /// What is learnt: text (causal-lm) or the class of a text (classify)
+    /// What is trained on: text (causal-lm) or the class of a text (classify)
     #[arg(help_heading = "Task", value_enum)] task: Task = Task::CausalLm;
     /// How a new classification head starts: random, or from-vocabulary (rows of the language-model head, one response word a class)
     #[arg(help_heading = "Task", value_enum)] head_start: HeadStart = HeadStart::Random;
@@ -211,7 +211,7 @@ settings! {
     /// Bound on the global gradient norm; 0 = none
     #[arg(help_heading = "Training")] max_grad_norm: f64 = 1.0;
     /// Keep only the inputs of each block and compute the rest again in the backward pass: auto (where it would not fit the device otherwise), on or off
-    #[arg(help_heading = "Training", value_enum, num_args = 0..=1, default_missing_value = "on")] grad_checkpointing: Recompute = Recompute::Auto;
+    #[arg(help_heading = "Training", value_enum, num_args = 0..=1, default_missing_value = "on")] grad_checkpointing: GradCheckpointing = GradCheckpointing::Auto;
     /// Memory to stay within, such as 6GB: chooses batch size, accumulation (of the same rows in a step) and recomputation
     #[arg(help_heading = "Training", value_name = "AMOUNT")] memory_budget: String = String::new();
     /// Seed of masks, data order, fresh weights and samples

@@ -6,8 +6,8 @@
 mod bounds;
 mod by_name;
 pub mod bytes;
+mod grad_checkpointing;
 mod list;
-mod recompute;
 mod values;
 mod words;
 
@@ -17,8 +17,8 @@ use crate::{Error, Result, storage};
 
 pub use bounds::OutOfBounds;
 pub use by_name::settings;
+pub use grad_checkpointing::GradCheckpointing;
 pub use list::{DEFAULT_METHOD, Overrides, RunConfig, SettingInfo};
-pub use recompute::Recompute;
 pub use values::{AdapterDtype, HeadStart, Init, List, MaskPrompt, Prompts, Quantize, Schedule, Task, WeightsDtype};
 
 /// Settings that name model and data, which the demo inside this program brings along.

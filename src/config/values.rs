@@ -5,7 +5,7 @@ use std::{path::PathBuf, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    recompute::Recompute,
+    grad_checkpointing::GradCheckpointing,
     words::{named, one_of, word, words},
 };
 use crate::device::DeviceChoice;
@@ -239,7 +239,7 @@ written! {
     MaskPrompt: named, word, words::<MaskPrompt>();
     WeightsDtype: named, word, words::<WeightsDtype>();
     Quantize: named, word, words::<Quantize>();
-    Recompute: |text| one_of(text, Recompute::WORDS), word, Recompute::WORDS;
+    GradCheckpointing: |text| one_of(text, GradCheckpointing::WORDS), word, GradCheckpointing::WORDS;
 }
 
 impl<T: FromStr + ToString> Written for List<T>

@@ -101,6 +101,6 @@ mod tests {
         same::<WeightsDtype>(words::<WeightsDtype>());
         same::<Quantize>(words::<Quantize>());
         same::<MaskPrompt>(words::<MaskPrompt>());
-        same::<Recompute>(Recompute::WORDS);
+        same::<GradCheckpointing>(GradCheckpointing::WORDS);
     }
 }

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    config::{AdapterDtype, Recompute, RunConfig},
+    config::{AdapterDtype, GradCheckpointing, RunConfig},
     data::{Batch, BatchPlan, Digests},
     device::Memory,
     event::{Command, Ending, Event, Started},
@@ -317,7 +317,7 @@ impl Run {
             &window,
             step * self.config.grad_accumulation_steps as u64,
             &settings,
-            self.config.grad_checkpointing == Recompute::On,
+            self.config.grad_checkpointing == GradCheckpointing::On,
             device,
             &mut observe,
         )?;

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::{
     fixture::{
-        TINY, Workplace, adapter_tensors, agoge, evaluations, names, read, read_text, start, text, train, weights,
+        TINY, TestFolder, adapter_tensors, agoge, evaluations, names, read, read_text, start, text, train, weights,
     },
     support::{assert_close, devices},
 };
@@ -91,7 +91,7 @@ fn store_as(from: &Path, to: &Path, dtype: Dtype, files: usize) {
 #[test]
 fn compact_and_explicit_adapters_are_the_weights_of_the_run() {
     for device in devices() {
-        let place = Workplace::new();
+        let place = TestFolder::new();
         // Without validation data the folder holds the last adapter, so it must equal the model of the run.
         let data = place.path("data/train.jsonl");
         std::fs::remove_file(place.path("data/valid.jsonl")).expect("a file");
@@ -128,7 +128,7 @@ fn compact_and_explicit_adapters_are_the_weights_of_the_run() {
 
 #[test]
 fn the_program_evaluates_and_merges_what_the_run_reported() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let device = ComputeDevice::cpu();
     let config = place.config("out");
     let (_, events) = train(&config, &device);
@@ -159,7 +159,7 @@ fn the_program_evaluates_and_merges_what_the_run_reported() {
 fn merging_keeps_the_storage_type() {
     let device = ComputeDevice::cpu();
     for (dtype, name) in [(Dtype::BF16, "bfloat16"), (Dtype::F16, "float16")] {
-        let place = Workplace::new();
+        let place = TestFolder::new();
         let (model, merged) = (place.path("half"), place.path("merged"));
         store_as(&place.path("model"), &model, dtype, 1);
         let config = RunConfig { model: model.clone(), ..place.config("out") };
@@ -185,7 +185,7 @@ fn merging_keeps_the_storage_type() {
 
 #[test]
 fn checkpoints_load_in_every_storage_type_and_in_several_files() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let device = ComputeDevice::cpu();
     let single = load(Path::new(TINY), &device);
     store_as(Path::new(TINY), &place.path("sharded"), Dtype::F32, 3);
@@ -207,7 +207,7 @@ fn checkpoints_load_in_every_storage_type_and_in_several_files() {
 }
 
 /// Starts a run, asks what it would train, and takes no step.
-fn planned(place: &Workplace, change: impl Fn(&mut RunConfig)) -> (Run, Vec<TrainedTensor>) {
+fn planned(place: &TestFolder, change: impl Fn(&mut RunConfig)) -> (Run, Vec<TrainedTensor>) {
     let mut config = RunConfig { density: 0.0, ..place.config("") };
     config.out = Default::default();
     change(&mut config);
@@ -218,7 +218,7 @@ fn planned(place: &Workplace, change: impl Fn(&mut RunConfig)) -> (Run, Vec<Trai
 
 #[test]
 fn sparsity_counts_numbers_of_the_whole_model() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     for sparsity in [0.9999, 0.999, 0.99, 0.95, 0.9, 0.5, 0.2] {
         let (run, trained) = planned(&place, |config| config.sparsity = sparsity);
         let total = run.inputs().base.transformer.parameter_count();
@@ -244,7 +244,7 @@ fn sparsity_counts_numbers_of_the_whole_model() {
 
 #[test]
 fn names_choose_what_is_trained() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let listed = |change: &dyn Fn(&mut RunConfig)| {
         let (run, trained) = planned(&place, |config| {
             (config.density, config.target_modules) = (0.5, names(&[]));
@@ -270,7 +270,7 @@ fn names_choose_what_is_trained() {
 #[test]
 fn exactly_the_chosen_numbers_change() {
     for device in devices() {
-        let place = Workplace::new();
+        let place = TestFolder::new();
         let before = weights(&load(&place.path("model"), &device));
         let go = |out: &str, change: &dyn Fn(&mut RunConfig)| {
             let mut config = place.config(out);
@@ -312,7 +312,7 @@ fn exactly_the_chosen_numbers_change() {
 #[test]
 fn biases_can_be_trained() {
     for device in devices() {
-        let place = Workplace::new();
+        let place = TestFolder::new();
         let mut described: Value = serde_json::from_str(&read_text(&place.path("model/config.json"))).expect("JSON");
         described["attention_bias"] = true.into();
         place.write("model/config.json", &described.to_string());

@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use crate::fixture::{Workplace, agoge, text};
+use crate::fixture::{TestFolder, agoge, text};
 
 /// Runs what must fail in the workplace, with one message that holds all `words`; nothing may be left behind.
-fn refuse(place: &Workplace, line: &str, words: &[&str]) {
+fn refuse(place: &TestFolder, line: &str, words: &[&str]) {
     let output = Command::new(env!("CARGO_BIN_EXE_agoge"))
         .args(line.split_whitespace().map(|word| word.replace('~', " ")))
         .current_dir(place.path(""))
@@ -29,7 +29,7 @@ const GENERATE: &str = "train --model model --data data --out out --device cpu -
 
 #[test]
 fn tasks_and_heads() {
-    let place = Workplace::labelled();
+    let place = TestFolder::labelled();
     let with = |base: &str, extra: &str, words: &[&str]| refuse(&place, &format!("{base} {extra}"), words);
     refuse(
         &place,
@@ -57,7 +57,7 @@ fn tasks_and_heads() {
 
 #[test]
 fn methods_and_masks() {
-    let place = Workplace::labelled();
+    let place = TestFolder::labelled();
     let with = |extra: &str, words: &[&str]| refuse(&place, &format!("{GENERATE} {extra}"), words);
     with("--method loro", &["loro", "sparta", "lora", "full", "head"]);
     with("--method lora --lora-rank 0", &["--lora-rank 0", "at least 1"]);
@@ -77,7 +77,7 @@ fn methods_and_masks() {
 
 #[test]
 fn comparisons() {
-    let place = Workplace::labelled();
+    let place = TestFolder::labelled();
     let line = "compare --model model --data data --out out --device cpu --steps 1";
     let with = |extra: &str, words: &[&str]| refuse(&place, &format!("{line} {extra}"), words);
     with("--methods sparta,nope", &["nope", "sparta"]);
@@ -93,7 +93,7 @@ fn comparisons() {
 
 #[test]
 fn classifiers_where_a_language_model_is_wanted_and_the_other_way_round() {
-    let place = Workplace::labelled();
+    let place = TestFolder::labelled();
     let (model, run) = (place.path("model"), place.path("run"));
     agoge(&[
         "train",

@@ -8,11 +8,11 @@ use agoge::{
     event::messages::{Reply, Request, Setup},
 };
 
-use crate::{fixture::Workplace, front_end::Front};
+use crate::{fixture::TestFolder, front_end::Front};
 
 #[test]
 fn faults_are_found_setting_by_setting() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let mut front = Front::open();
     let mut number = 0;
     let mut check = |setup: Setup| {
@@ -108,7 +108,7 @@ fn faults_are_found_setting_by_setting() {
 
 #[test]
 fn large_data_is_known_by_its_first_part() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let row = "{\"prompt\": \"a round shield of bronze\", \"completion\": \"is a hoplon\"}\n";
     place.write("large/train.jsonl", &row.repeat(21_000_000 / row.len()));
     let mut front = Front::open();

@@ -36,11 +36,11 @@ pub fn shared(part: &str) -> Option<PathBuf> {
 }
 
 /// A temporary folder with `model/` (tiny, with a tokenizer) and `data/` (23 rows to train on, 6 to judge).
-pub struct Workplace {
+pub struct TestFolder {
     folder: TempDir,
 }
 
-impl Workplace {
+impl TestFolder {
     pub fn new() -> Self {
         let place = Self { folder: TempDir::new().expect("a temporary folder") };
         let model = place.path("model");

@@ -25,7 +25,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    fixture::{Workplace, agoge, program, read, read_text, text, train, weights},
+    fixture::{TestFolder, agoge, program, read, read_text, text, train, weights},
     support::{assert_close, devices},
 };
 
@@ -210,7 +210,7 @@ fn sparse_adapters_pass_through_every_layout() {
 
 #[test]
 fn a_trained_adapter_is_the_same_in_other_layouts() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let device = ComputeDevice::cpu();
     let (model, out) = (place.path("model"), place.path("out"));
     train(&place.config("out"), &device);
@@ -267,7 +267,7 @@ fn floats(model: &Pretrained) -> BTreeMap<String, Vec<f32>> {
 
 #[test]
 fn weighted_adapters_add_up_and_come_off_in_turn() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let model = place.path("model");
     for (out, seed, method) in [("a", 1, "sparta"), ("b", 2, "sparta"), ("full", 3, "full")] {
         let config = RunConfig { seed, method: method.into(), density: 0.4, ..place.config(out) };
@@ -472,7 +472,7 @@ fn what_does_not_fit_is_refused_with_a_sentence() {
 
 #[test]
 fn a_layout_of_linear_layers_names_what_it_cannot_hold() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let device = ComputeDevice::cpu();
     for (out, targets, density, words) in [
         ("norms", "norm", 1.0, "model.layers.0.input_layernorm.weight is no linear layer"),
@@ -500,7 +500,7 @@ fn a_layout_of_linear_layers_names_what_it_cannot_hold() {
 
 #[test]
 fn the_program_adds_weighted_adapters_up() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let device = ComputeDevice::cpu();
     let model = place.path("model");
     for (out, seed) in [("a", 1), ("b", 2)] {
@@ -521,7 +521,7 @@ fn the_program_adds_weighted_adapters_up() {
 
 #[test]
 fn large_models_are_written_in_several_files() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let device = ComputeDevice::cpu();
     let (model, out) = (place.path("model"), place.path("out"));
     let base = load(&model, &device);

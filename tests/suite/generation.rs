@@ -11,7 +11,7 @@ use agoge::{
 use pollster::block_on;
 
 use crate::{
-    fixture::{Workplace, agoge, shared, text},
+    fixture::{TestFolder, agoge, shared, text},
     support::devices,
 };
 
@@ -116,7 +116,7 @@ fn tell_length(folder: &Path, prompt: &str, count: usize) -> usize {
 
 #[test]
 fn draws_follow_their_seed() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     for device in devices() {
         let (model, tokenizer) = load(&place.path("model"), &device);
         let prompt = tokenizer.encode("a round", true).expect("ids");
@@ -131,7 +131,7 @@ fn draws_follow_their_seed() {
 
 #[test]
 fn texts_end_where_they_must_and_say_why() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let (model, tokenizer) = load(&place.path("model"), &ComputeDevice::cpu());
     let prompt = tokenizer.encode("a round", true).expect("ids");
     let end = |most| streamed(&model, &tokenizer, &prompt, &greedy(most)).1;
@@ -155,7 +155,7 @@ fn texts_end_where_they_must_and_say_why() {
 
 #[test]
 fn stop_tokens_end_the_text() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     for device in devices() {
         let (model, tokenizer) = load(&place.path("model"), &device);
         let prompt = tokenizer.encode("bronze", true).expect("ids");
@@ -172,7 +172,7 @@ fn stop_tokens_end_the_text() {
 #[test]
 fn streams_of_broken_characters_are_whole_in_the_end() {
     // The untrained model draws single bytes of `é` and `😀`; the program must still write valid text.
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let model = place.path("model");
     let (tiny, tokenizer) = load(&model, &ComputeDevice::cpu());
     let prompt = tokenizer.encode("é 😀", true).expect("ids");

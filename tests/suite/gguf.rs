@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    fixture::{Workplace, agoge, program, read, read_text, shared, text, train},
+    fixture::{TestFolder, agoge, program, read, read_text, shared, text, train},
     support::assert_close,
 };
 
@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
 const UNWRITABLE: &[&str] = &["exaone4", "stablelm-parallel"];
 
 /// The reference cases that are language models of a family that can be written, each in a copy with a tokenizer.
-fn cases(place: &Workplace) -> Vec<(String, PathBuf, Value)> {
+fn cases(place: &TestFolder) -> Vec<(String, PathBuf, Value)> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let root = std::env::var_os("AGOGE_GOLDEN").map_or(default, PathBuf::from);
     let families = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden-families");
@@ -284,7 +284,7 @@ const NAMES: &[(&str, &str)] = &[
 
 #[test]
 fn every_number_is_in_the_file() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     for (case, folder, config) in cases(&place) {
         let weights = Weights::open(&folder).expect("weights");
         let (file, report) = write(&folder, &config, Encoding::F32);
@@ -335,7 +335,7 @@ fn every_number_is_in_the_file() {
 
 #[test]
 fn metadata_describe_the_model_and_its_tokenizer() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     for (case, folder, config) in cases(&place) {
         let (file, report) = write(&folder, &config, Encoding::F32);
         let arch = file.text("general.architecture").to_owned();
@@ -428,7 +428,7 @@ fn pieces(folder: &Path, change: impl FnOnce(&mut Value)) {
 
 #[test]
 fn pieces_have_scores_in_the_order_of_their_merges() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let folder = place.path("model");
     let config: Value = serde_json::from_str(&read_text(&folder.join("config.json"))).expect("JSON");
     pieces(&folder, |_| ());
@@ -463,7 +463,7 @@ fn pieces_have_scores_in_the_order_of_their_merges() {
 
 #[test]
 fn families_without_a_place_are_refused() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let bert = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/bert-classify/config.json");
     let bert = serde_json::from_str(&read_text(&bert)).expect("JSON");
     refuse(&place.path("model"), &bert, "model_type \"bert\" cannot be written as GGUF; these can: llama, mistral");
@@ -479,7 +479,7 @@ fn refuse(folder: &Path, config: &Value, words: &str) {
 
 #[test]
 fn the_program_writes_models_with_and_without_adapters() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let (model, out) = (place.path("model"), place.path("out"));
     train(&place.config("out"), &ComputeDevice::cpu());
     let (plain, adapted) = (place.path("plain.gguf"), place.path("adapted.gguf"));

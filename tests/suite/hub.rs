@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     fake_hub::{FakeHub, Files, GOOD_TOKEN, Repository, broken_content_server, etag, files_of, hash},
-    fixture::{Workplace, program, read, read_text},
+    fixture::{TestFolder, program, read, read_text},
 };
 
 /// Everything in the environment that leads to a hub, a cache, a token or a proxy.
@@ -39,14 +39,14 @@ const VARIABLES: &[&str] = &[
 
 /// A workplace whose model is on a hub as `org/tiny`, and an empty cache.
 struct Place {
-    work: Workplace,
+    work: TestFolder,
     hub: Option<FakeHub>,
     endpoint: String,
 }
 
 impl Place {
     fn new() -> Self {
-        let (work, hub) = (Workplace::new(), FakeHub::new());
+        let (work, hub) = (TestFolder::new(), FakeHub::new());
         hub.put_files("org/tiny", 'a', files_of(&work.path("model")));
         let endpoint = hub.url.clone();
         Self { work, hub: Some(hub), endpoint }

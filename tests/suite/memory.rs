@@ -3,7 +3,7 @@
 use std::{path::Path, process::Output};
 
 use agoge::{
-    config::{Overrides, Recompute, RunConfig},
+    config::{GradCheckpointing, Overrides, RunConfig},
     device::{ComputeDevice, DeviceFacts},
     event::{Event, messages::Estimate},
     method::{self, Setup},
@@ -16,7 +16,7 @@ use safetensors::Dtype;
 use serde_json::{Value, json};
 
 use crate::{
-    fixture::{TINY, Workplace, drive, names, program, shared, start, text},
+    fixture::{TINY, TestFolder, drive, names, program, shared, start, text},
     support::{gpu, say},
 };
 
@@ -67,7 +67,7 @@ const CLOSE: f64 = 0.02;
 
 /// Takes real steps in a process of their own and compares the allocator's log with the estimates.
 fn assert_estimated(arguments: &[&str]) {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     place.write("cubecl.toml", "[memory.logger]\nlevel = \"full\"\nfile = \"memory.log\"\n");
     let folder = place.path("");
     let mut command = program(&[&["bench", "step", "--json"], arguments].concat());
@@ -135,7 +135,7 @@ fn the_estimate_of_real_models_is_what_the_allocator_has_in_use() {
 #[test]
 fn the_estimate_of_a_table_in_blocks_is_what_the_allocator_has_in_use() {
     let limit = gpu().facts.max_binding_bytes.expect("a limit");
-    let place = Workplace::new();
+    let place = TestFolder::new();
     // A table of 144 MB: more than WebGPU's least limit, which lavapipe has.
     let config = json!({
         "model_type": "llama", "vocab_size": 140_001, "hidden_size": 256, "intermediate_size": 256,
@@ -217,7 +217,7 @@ fn advice_is_worth_following() {
     let free = estimate(&config, &architecture, 0, &rows, &on(None)).expect("an estimate");
     assert!(free.advice.is_empty() && free.limit_bytes.is_none());
     assert_eq!(free.parts.iter().map(|(_, bytes)| bytes).sum::<u64>(), free.total_bytes);
-    let never = RunConfig { grad_checkpointing: Recompute::Off, ..config.clone() };
+    let never = RunConfig { grad_checkpointing: GradCheckpointing::Off, ..config.clone() };
     let mut heard = 0;
     for share in [0.9, 0.7, 0.5, 0.3, 0.2] {
         let memory = (share * free.total_bytes as f64) as u64;
@@ -266,27 +266,32 @@ fn advice_is_worth_following() {
 #[test]
 fn a_budget_is_kept() {
     let device = ComputeDevice::cpu();
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let config = RunConfig { batch_size: 8, grad_accumulation_steps: 2, steps: 2, ..place.config("free") };
     let run = start(&config, &device, false);
-    assert_eq!(run.config().grad_checkpointing, Recompute::Off, "settled, so that a resumed run is the same");
+    assert_eq!(run.config().grad_checkpointing, GradCheckpointing::Off, "settled, so that a resumed run is the same");
     let rows = Rows::of(&run.inputs().dataset);
     let architecture = &run.inputs().base.transformer.architecture;
     let total =
         |config: &RunConfig| estimate(config, architecture, 0, &rows, &device.facts).expect("an estimate").total_bytes;
     let whole = total(run.config());
     // What no other choice stays within.
-    let least = RunConfig { batch_size: 1, grad_checkpointing: Recompute::On, ..run.config().clone() };
+    let least = RunConfig { batch_size: 1, grad_checkpointing: GradCheckpointing::On, ..run.config().clone() };
     let least = total(&least);
-    for (share, recompute) in [(1.0, Recompute::Off), (0.6, Recompute::Off), (0.0, Recompute::On)] {
+    for (share, checkpointing) in
+        [(1.0, GradCheckpointing::Off), (0.6, GradCheckpointing::Off), (0.0, GradCheckpointing::On)]
+    {
         let budget = ((share * whole as f64) as u64).max(least);
         let out = place.path(&format!("budget-{share}"));
         let asked = RunConfig { memory_budget: format!("{budget}B"), out, ..config.clone() };
         let mut run = start(&asked, &device, false);
         let chosen = run.config().clone();
         assert_eq!(chosen.batch_size * chosen.grad_accumulation_steps, 16);
-        assert!(chosen.grad_checkpointing == recompute && total(&chosen) <= budget, "{budget}: {chosen:?}");
-        assert!(recompute == Recompute::On || (chosen.batch_size == 8) == (budget == whole), "{budget}: {chosen:?}");
+        assert!(chosen.grad_checkpointing == checkpointing && total(&chosen) <= budget, "{budget}: {chosen:?}");
+        assert!(
+            checkpointing == GradCheckpointing::On || (chosen.batch_size == 8) == (budget == whole),
+            "{budget}: {chosen:?}"
+        );
         let events = drive(&mut run, None);
         let Some(Event::Started(started)) = events.first() else { panic!("{events:?}") };
         let choice = started.memory_choice.as_ref().expect("what was chosen");
@@ -305,7 +310,7 @@ fn run(arguments: &[&str]) -> (Output, String) {
 
 #[test]
 fn the_program_estimates_and_says_what_does_not_fit() {
-    let place = Workplace::labelled();
+    let place = TestFolder::labelled();
     let (model, data, classes) = (place.path("model"), place.path("data"), place.path("classes"));
     let common = ["estimate", "--device", "cpu", "--model", text(&model)];
     let (output, error) = run(&[&common[..], &["--data", text(&data)]].concat());
@@ -330,7 +335,7 @@ fn the_program_estimates_and_says_what_does_not_fit() {
 
 #[test]
 fn settings_of_earlier_versions_are_read() {
-    for (text, expected) in [("true", Recompute::On), ("false", Recompute::Off)] {
+    for (text, expected) in [("true", GradCheckpointing::On), ("false", GradCheckpointing::Off)] {
         let old = format!("{{\"steps\": 7, \"grad_checkpointing\": {text}}}");
         let config: RunConfig = serde_json::from_str(&old).expect("an old config.json");
         assert_eq!((config.steps, config.grad_checkpointing), (7, expected));
@@ -341,8 +346,8 @@ fn settings_of_earlier_versions_are_read() {
         flags.settings.apply(&mut config);
         config.grad_checkpointing
     };
-    assert_eq!(typed(&[]), Recompute::Auto);
-    assert_eq!(typed(&["--grad-checkpointing"]), Recompute::On);
-    assert_eq!(typed(&["--grad-checkpointing", "off"]), Recompute::Off);
-    assert_eq!(typed(&["--grad-checkpointing", "true"]), Recompute::On);
+    assert_eq!(typed(&[]), GradCheckpointing::Auto);
+    assert_eq!(typed(&["--grad-checkpointing"]), GradCheckpointing::On);
+    assert_eq!(typed(&["--grad-checkpointing", "off"]), GradCheckpointing::Off);
+    assert_eq!(typed(&["--grad-checkpointing", "true"]), GradCheckpointing::On);
 }

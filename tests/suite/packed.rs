@@ -22,7 +22,7 @@ use safetensors::{Dtype, tensor::TensorView};
 use tempfile::TempDir;
 
 use crate::{
-    fixture::{Workplace, agoge, drive, start, text},
+    fixture::{TestFolder, agoge, drive, start, text},
     golden::case::train_entries,
     support::{assert_close, devices, gpu},
 };
@@ -331,7 +331,7 @@ fn other_methods_train_on_packed_weights() {
 
 #[test]
 fn merging_rounds_each_sum_once_on_every_device() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let (_kept, halves) = rounded("llama-tied", Dtype::BF16, Dtype::BF16);
     for name in ["config.json", "model.safetensors"] {
         std::fs::copy(halves.join(name), place.path("model").join(name)).expect(name);

@@ -14,7 +14,7 @@ use agoge::{
     train::checkpoint,
 };
 
-use crate::fixture::{Workplace, agoge, assert_each_step_once, assert_same, metrics, program, read, read_text, text};
+use crate::fixture::{TestFolder, agoge, assert_each_step_once, assert_same, metrics, program, read, read_text, text};
 
 const STEPS: u64 = 400;
 
@@ -66,7 +66,7 @@ fn assert_whole(out: &Path, model: &Path) {
 #[cfg(unix)]
 #[test]
 fn interrupted_runs_end_as_if_nothing_had_happened() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let (model, data) = (place.path("model"), place.path("data"));
     let (straight, stopped, killed) = (place.path("straight"), place.path("stopped"), place.path("killed"));
     agoge(&arguments(&model, &data, &straight));
@@ -112,7 +112,7 @@ fn interrupted_runs_end_as_if_nothing_had_happened() {
 
 #[test]
 fn json_output_is_the_events() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let (model, data, out) = (place.path("model"), place.path("data"), place.path("out"));
     let mut all = arguments(&model, &data, &out);
     let at = all.iter().position(|argument| *argument == "400").expect("the steps");
@@ -140,7 +140,7 @@ fn json_output_is_the_events() {
 
 #[test]
 fn quiet_says_nothing() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let (model, data, out) = (place.path("model"), place.path("data"), place.path("out"));
     let mut all = arguments(&model, &data, &out);
     let at = all.iter().position(|argument| *argument == "400").expect("the steps");
@@ -185,7 +185,7 @@ fn files_are_made_under_the_umask() {
         }
     }
 
-    let place = Workplace::new();
+    let place = TestFolder::new();
     for (umask, file, folder) in [("077", 0o600, 0o700), ("002", 0o664, 0o775)] {
         let config = place.config(&format!("out-{umask}"));
         let script = format!(

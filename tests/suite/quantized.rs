@@ -15,7 +15,7 @@ use pollster::block_on;
 use serde_json::Value;
 
 use crate::{
-    fixture::{TINY, Workplace, agoge, drive, read_text, start, text, weights},
+    fixture::{TINY, TestFolder, agoge, drive, read_text, start, text, weights},
     packed::batch,
     support::{assert_close, gpu},
 };
@@ -92,14 +92,14 @@ fn trained(model: &mut Pretrained, name: &str) -> (Vec<f32>, Vec<f32>, Training)
     let losses = (1..=6)
         .map(|t| {
             let step = settings(t as i32);
-            let recompute = t % 2 == 0;
+            let checkpointing = t % 2 == 0;
             let outcome = optimizer_step(
                 &mut model.transformer,
                 &mut method,
                 std::slice::from_ref(&batch),
                 t,
                 &step,
-                recompute,
+                checkpointing,
                 gpu(),
             );
             values(outcome.expect("a step").loss)[0]
@@ -131,7 +131,7 @@ fn methods_train_on_quantized_weights() {
 
 #[test]
 fn a_quantized_run_makes_an_adapter_for_quantized_weights() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let common = RunConfig { quantize: Quantize::Q8, density: 0.2, steps: 6, ..place.config("quantized") };
     let config = RunConfig { target_modules: agoge::config::List(vec!["all-linear".into()]), ..common };
     let mut run = start(&config, gpu(), false);

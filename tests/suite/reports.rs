@@ -12,7 +12,7 @@ use agoge::{
 use pollster::block_on;
 
 use crate::{
-    fixture::{Workplace, agoge, metrics, start, text, train},
+    fixture::{TestFolder, agoge, metrics, start, text, train},
     support::{devices, gpu},
 };
 
@@ -26,7 +26,7 @@ fn step_metrics(events: &[Event]) -> Vec<Metrics> {
 
 #[test]
 fn each_step_has_its_own_time_and_the_speed_is_the_present_one() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     for device in devices() {
         let out = format!("out-{}", device.facts.backend);
         let config = RunConfig { steps: 14, logging_steps: 4, eval_steps: 7, ..place.config(&out) };
@@ -65,7 +65,7 @@ fn each_step_has_its_own_time_and_the_speed_is_the_present_one() {
 
 #[test]
 fn assembling_the_batches_counts_as_training() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     // So many short rows that putting them in order takes longer than the steps.
     let data = place.write("many.txt", &"so many words in a row ".repeat(60_000));
     let config = RunConfig {
@@ -96,7 +96,7 @@ fn assembling_the_batches_counts_as_training() {
 #[test]
 fn the_memory_of_a_gpu_run_is_that_inside_its_steps() {
     gpu();
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let config = place.config("out");
     let settings = "--device gpu --steps 6 --logging-steps 3 --batch-size 16 --eval-steps 0 --method full";
     let paths = ["train", "--model", text(&config.model), "--data", text(&config.data), "--out", text(&config.out)];

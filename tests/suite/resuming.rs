@@ -11,7 +11,7 @@ use agoge::{
 use pollster::block_on;
 use serde_json::Value;
 
-use crate::fixture::{Workplace, drive, read_text, rows, start, steps, train};
+use crate::fixture::{TestFolder, drive, read_text, rows, start, steps, train};
 
 const DATED: &str = "{% for m in messages %}{{ strftime_now('%d %b %Y') }} {{ m.content }}{% endfor %}";
 const TALKS: &str = r#"{"messages": [{"role": "user", "content": "who"}, {"role": "assistant", "content": "a friend"}]}
@@ -38,7 +38,7 @@ fn refusal(config: &RunConfig) -> String {
 
 #[test]
 fn data_that_have_changed_are_refused_by_name() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     place.write("model/chat_template.jinja", "{% for m in messages %}{{ m.content }}{% endfor %}");
     let config = place.config("out");
     drop(begun(&config));
@@ -74,7 +74,7 @@ fn data_that_have_changed_are_refused_by_name() {
 
 #[test]
 fn a_run_that_is_resumed_on_another_day_has_the_same_rows() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     place.write("model/chat_template.jinja", DATED);
     place.write("talks/train.jsonl", TALKS);
     let config = |out: &str| RunConfig { data: place.path("talks"), batch_size: 2, eval_steps: 0, ..place.config(out) };

@@ -2,7 +2,7 @@
 //! real data.
 
 use agoge::{
-    config::{Quantize, Recompute, RunConfig, Schedule, Task},
+    config::{GradCheckpointing, Quantize, RunConfig, Schedule, Task},
     device::ComputeDevice,
     event::{Command, Ending, Event},
     method::{self, Calibrate, METHODS, MethodEntry, Pending, Setup, Training, adapter::Adapter},
@@ -13,7 +13,7 @@ use pollster::block_on;
 
 use crate::{
     fixture::{
-        Workplace, adapter_tensors, assert_each_step_once, drive, evaluations, losses, metrics, names, read, rows,
+        TestFolder, adapter_tensors, assert_each_step_once, drive, evaluations, losses, metrics, names, read, rows,
         shared, start, steps, train,
     },
     support::{assert_close, devices},
@@ -21,11 +21,11 @@ use crate::{
 
 /// Trains once straight and once stopped after `stop` steps and resumed; everything that is left must be the same.
 fn assert_resumes_exactly(what: &str, device: &ComputeDevice, stop: u64, change: impl Fn(&mut RunConfig)) {
-    assert_resumes_exactly_in(&Workplace::new(), what, device, stop, change);
+    assert_resumes_exactly_in(&TestFolder::new(), what, device, stop, change);
 }
 
 fn assert_resumes_exactly_in(
-    place: &Workplace,
+    place: &TestFolder,
     what: &str,
     device: &ComputeDevice,
     stop: u64,
@@ -69,7 +69,7 @@ fn a_resumed_run_is_the_same_run() {
             (config.steps, config.epochs, config.batch_size, config.grad_accumulation_steps) = (0, 2, 5, 3);
         });
         assert_resumes_exactly("gradient checkpointing", &device, 4, |config| {
-            config.grad_checkpointing = Recompute::On;
+            config.grad_checkpointing = GradCheckpointing::On;
         });
         assert_resumes_exactly("full", &device, 4, |config| {
             (config.method, config.target_modules) = ("full".into(), names(&[]));
@@ -85,7 +85,7 @@ fn assert_resume_from_adapters(
     change: impl Fn(&mut RunConfig),
 ) {
     for entry in entries {
-        let place = Workplace::labelled();
+        let place = TestFolder::labelled();
         let settings = |config: &mut RunConfig| {
             (config.method, config.lora_rank, config.eval_steps) = (entry.name.into(), 4, 0);
             (config.task, config.data, config.steps) = (Task::Classify, place.path("classes"), 20);
@@ -133,7 +133,7 @@ fn a_resumed_run_keeps_a_stored_mask() {
         }
     }
     // From an adapter whose masks are stored.
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let first = RunConfig { mask: "gradient".into(), steps: 3, ..place.config("first") };
     for device in devices() {
         let first = RunConfig { out: place.path(&device.facts.backend), ..first.clone() };
@@ -155,7 +155,7 @@ impl Calibrate for Never {
 
 #[test]
 fn a_mask_by_gradients_is_not_chosen_again_on_resume() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let config = RunConfig { mask: "gradient".into(), steps: 2, ..place.config("out") };
     let device = ComputeDevice::cpu();
     let (run, _) = train(&config, &device);
@@ -178,7 +178,7 @@ fn a_mask_by_gradients_is_not_chosen_again_on_resume() {
 
 #[test]
 fn recomputation_changes_nothing_but_memory() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     for device in devices() {
         for (method, lora_dropout) in
             [("sparta", 0.0), ("lora", 0.0), ("lora", 0.3), ("dora", 0.0), ("dora", 0.3), ("full", 0.0)]
@@ -191,7 +191,7 @@ fn recomputation_changes_nothing_but_memory() {
                 let density = if base.method == "sparta" { 0.1 } else { 0.0 };
                 train(&RunConfig { out, density, steps: 4, grad_accumulation_steps: 2, ..base }, &device).1
             };
-            let (whole, again) = (run(Recompute::Off), run(Recompute::On));
+            let (whole, again) = (run(GradCheckpointing::Off), run(GradCheckpointing::On));
             assert_close(&format!("{method}, dropout {lora_dropout}"), &losses(&again), &losses(&whole), 1e-4, 1e-5);
         }
     }
@@ -199,7 +199,7 @@ fn recomputation_changes_nothing_but_memory() {
 
 #[test]
 fn the_last_window_of_an_epoch_run_is_partial() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let config = RunConfig { steps: 0, epochs: 2, batch_size: 5, grad_accumulation_steps: 3, ..place.config("out") };
     let (run, events) = train(&config, &ComputeDevice::cpu());
     assert_eq!(steps(&events).len(), 4);
@@ -211,7 +211,7 @@ fn the_last_window_of_an_epoch_run_is_partial() {
 fn resuming_a_finished_run_adds_nothing() {
     let device = ComputeDevice::cpu();
     for (eval_steps, save_steps) in [(3, 0), (0, 4), (2, 4)] {
-        let place = Workplace::new();
+        let place = TestFolder::new();
         let config = RunConfig { steps: 4, eval_steps, save_steps, ..place.config("out") };
         let (_, events) = train(&config, &device);
         let best = match events.last() {
@@ -244,7 +244,7 @@ fn resuming_a_finished_run_adds_nothing() {
 #[test]
 fn a_padding_id_outside_the_vocabulary_is_as_good_as_any() {
     for device in devices() {
-        let place = Workplace::new();
+        let place = TestFolder::new();
         let path = place.path("model/config.json");
         let mut json: serde_json::Value = serde_json::from_slice(&read(&path)).expect("JSON");
         let mut told = Vec::new();
@@ -264,7 +264,7 @@ fn a_padding_id_outside_the_vocabulary_is_as_good_as_any() {
 #[test]
 fn commands_are_obeyed_and_remembered() {
     let device = ComputeDevice::cpu();
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let config = RunConfig { schedule: Schedule::Constant, ..place.config("out") };
     let mut run = start(&config, &device, false);
     let mut saved = Vec::new();
@@ -285,7 +285,7 @@ fn commands_are_obeyed_and_remembered() {
 
 #[test]
 fn seeds_decide_everything() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let adapter = |out: &str, seed: u64, device: &ComputeDevice| {
         let config = RunConfig { seed, explicit_indices: true, ..place.config(out) };
         train(&config, device);
@@ -308,7 +308,7 @@ fn seeds_decide_everything() {
 
 #[test]
 fn four_small_batches_are_one_large_one() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     place.write("eight/train.jsonl", &rows(0, 8));
     for device in devices() {
         let go = |out: &str, batch_size: usize, grad_accumulation_steps: usize, learning_rate: f64| {
@@ -352,7 +352,7 @@ fn four_small_batches_are_one_large_one() {
 #[test]
 fn early_stopping_keeps_the_best_adapter() {
     let device = ComputeDevice::cpu();
-    let place = Workplace::new();
+    let place = TestFolder::new();
     place.write("few/train.jsonl", &rows(0, 3));
     place.write("few/valid.jsonl", &rows(41, 6));
     let config = RunConfig {
@@ -387,7 +387,7 @@ fn early_stopping_keeps_the_best_adapter() {
 #[test]
 fn a_real_model_learns_real_text() {
     let (Some(model), Some(data)) = (shared("models/stories260K"), shared("data/shakespeare")) else { return };
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let config = RunConfig {
         model,
         data,

@@ -22,7 +22,7 @@ use safetensors::{Dtype, tensor::TensorView};
 use serde_json::json;
 
 use crate::{
-    fixture::{TINY, Workplace, names, read, steps, train},
+    fixture::{TINY, TestFolder, names, read, steps, train},
     golden::case::{Case, train_entries},
     packed::{batch, rounded},
     support::{assert_close, devices, gpu},
@@ -269,9 +269,10 @@ fn trained(mut model: Pretrained, device: &ComputeDevice) -> Vec<Vec<f32>> {
     let mut losses = Vec::new();
     for step in 0..6 {
         let (window, settings) = ([batch(&model, step)], optimizer(step as i32 + 1));
-        let recompute = step % 2 == 1;
-        let outcome = optimizer_step(&mut model.transformer, &mut sparta, &window, step, &settings, recompute, device)
-            .expect("a step");
+        let checkpointing = step % 2 == 1;
+        let outcome =
+            optimizer_step(&mut model.transformer, &mut sparta, &window, step, &settings, checkpointing, device)
+                .expect("a step");
         losses.push(values(outcome.loss)[0]);
     }
     let on = table(&model);
@@ -316,7 +317,7 @@ fn logits(model: &Pretrained, device: &ComputeDevice) -> Vec<f32> {
 
 #[test]
 fn a_saved_model_is_loaded_in_blocks_with_the_same_numbers() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     for device in devices() {
         for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16] {
             let (_kept, folder) = rounded("llama-tied", dtype, dtype);
@@ -338,7 +339,7 @@ fn a_saved_model_is_loaded_in_blocks_with_the_same_numbers() {
 
 #[test]
 fn a_run_and_its_adapters_are_those_of_the_whole_model() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     for device in devices() {
         let name = |what: &str| format!("{what}-{}", device.facts.backend);
         let narrow = narrow(&device, LIMIT);
@@ -372,7 +373,7 @@ fn a_run_and_its_adapters_are_those_of_the_whole_model() {
 }
 
 /// PEFT's low-rank adapter of a head, of rank 2.
-fn of_the_head(place: &Workplace) -> Adapter {
+fn of_the_head(place: &TestFolder) -> Adapter {
     let config = json!({ "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 4, "target_modules": ["lm_head"] });
     let config = place.write("peft/adapter_config.json", &config.to_string());
     let mut stream = Stream::new(6, "low rank");
@@ -391,7 +392,7 @@ fn of_the_head(place: &Workplace) -> Adapter {
 
 #[test]
 fn a_low_rank_change_of_a_head_is_folded_and_trained_in_blocks() {
-    let (place, folder) = (Workplace::new(), Path::new(TINY).with_file_name("llama-untied-rope3"));
+    let (place, folder) = (TestFolder::new(), Path::new(TINY).with_file_name("llama-untied-rope3"));
     let adapter = of_the_head(&place);
     for device in devices() {
         let devices = [narrow(&device, LIMIT), device.clone()];
@@ -472,7 +473,7 @@ fn what_cannot_be_done_in_blocks_is_refused_by_name() {
 
 #[test]
 fn a_random_model_is_made_in_blocks_of_the_same_numbers() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let [blocked, whole] = [LIMIT, u64::MAX].map(|limit| {
         let device = narrow(gpu(), limit);
         let model = Pretrained::random(&place.path("model"), 4, Purpose::LanguageModel, &device).expect("a model");

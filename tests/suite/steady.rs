@@ -13,7 +13,7 @@ use pollster::block_on;
 use serde_json::Value;
 
 use crate::{
-    fixture::{Workplace, program},
+    fixture::{TestFolder, program},
     support::{assert_close, devices, gpu},
 };
 
@@ -101,7 +101,7 @@ fn step(folder: &std::path::Path, config: &RunConfig, in_pieces: bool, device: &
 #[test]
 fn a_head_that_goes_there_and_back_in_pieces_gives_the_same_step() {
     for tied in [true, false] {
-        let place = Workplace::new();
+        let place = TestFolder::new();
         place.write("config.json", &WIDE.replace("TIED", &tied.to_string()));
         let folder = place.path("");
         for device in devices() {
@@ -124,7 +124,7 @@ fn a_head_that_goes_there_and_back_in_pieces_gives_the_same_step() {
 
 #[test]
 fn a_step_copies_nothing_that_it_writes_in_place() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     place.write("config.json", &WIDE.replace("TIED", "false"));
     let folder = place.path("");
     for method in ["sparta", "lora", "full"] {

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     fixture::{
-        Workplace, agoge, assert_each_step_once, drive, losses, names, program, read_text, start, steps, text, train,
+        TestFolder, agoge, assert_each_step_once, drive, losses, names, program, read_text, start, steps, text, train,
     },
     support::devices,
 };
@@ -21,7 +21,7 @@ use crate::{
 const METHODS: [&str; 5] = ["sparta", "lora", "dora", "full", "head"];
 
 /// A short run that tells two classes apart.
-fn classifying(place: &Workplace, model: &str, method: &str) -> RunConfig {
+fn classifying(place: &TestFolder, model: &str, method: &str) -> RunConfig {
     RunConfig {
         model: place.path(model),
         data: place.path("classes"),
@@ -49,7 +49,7 @@ fn accuracies(events: &[Event]) -> Vec<f64> {
 
 #[test]
 fn every_method_learns_to_classify_with_decoders_and_encoders() {
-    let place = Workplace::labelled();
+    let place = TestFolder::labelled();
     for model in ["model", "bert"] {
         for method in METHODS {
             let config = classifying(&place, model, method);
@@ -92,7 +92,7 @@ fn every_method_learns_to_classify_with_decoders_and_encoders() {
 
 #[test]
 fn classify_tells_probabilities() {
-    let place = Workplace::labelled();
+    let place = TestFolder::labelled();
     let config = classifying(&place, "bert", "full");
     train(&config, &ComputeDevice::cpu());
     let base = ["classify", "--model", text(&config.model), "--adapter", text(&config.out), "--device", "cpu"];
@@ -114,7 +114,7 @@ fn classify_tells_probabilities() {
 
 #[test]
 fn classifiers_and_low_rank_runs_resume_exactly() {
-    let place = Workplace::labelled();
+    let place = TestFolder::labelled();
     let device = ComputeDevice::cpu();
     for method in METHODS {
         let whole = RunConfig { lora_dropout: 0.1, ..classifying(&place, "model", method) };
@@ -144,7 +144,7 @@ fn read_text_lossy(path: &Path) -> String {
 
 #[test]
 fn a_head_starts_from_the_vocabulary() {
-    let place = Workplace::labelled();
+    let place = TestFolder::labelled();
     let config = RunConfig {
         head_start: HeadStart::FromVocabulary,
         response_words: List(vec!["p".into(), "r".into()]),
@@ -167,7 +167,7 @@ fn a_head_starts_from_the_vocabulary() {
 #[test]
 fn masks_are_chosen_as_asked_on_both_devices() {
     for device in devices() {
-        let place = Workplace::new();
+        let place = TestFolder::new();
         let original = Weights::open(&place.path("model")).expect("weights");
         let mut chosen = Vec::new();
         for mask in ["random", "magnitude-low", "magnitude-high", "gradient"] {
@@ -200,7 +200,7 @@ fn masks_are_chosen_as_asked_on_both_devices() {
 
 #[test]
 fn a_run_goes_on_from_an_adapter_of_another_program() {
-    let place = Workplace::new();
+    let place = TestFolder::new();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     for (folder, method) in [
         ("train-lora/adapter-peft", "lora"),
@@ -281,7 +281,7 @@ fn a_run_goes_on_from_an_adapter_of_another_program() {
 
 #[test]
 fn compare_makes_a_table_figures_and_a_picture() {
-    let place = Workplace::labelled();
+    let place = TestFolder::labelled();
     let out = place.path("compared");
     let (model, data) = (place.path("bert"), place.path("classes"));
     let line = [
@@ -341,7 +341,7 @@ fn compare_makes_a_table_figures_and_a_picture() {
 
 #[test]
 fn a_classifier_passes_through_the_layout_of_the_sparta_package() {
-    let place = Workplace::labelled();
+    let place = TestFolder::labelled();
     let config = classifying(&place, "model", "sparta");
     train(&config, &ComputeDevice::cpu());
     let out = place.path("exported");

@@ -11,7 +11,7 @@ use crate::{
         bench::measure::{SETTINGS, full_batch, purpose, sync},
         format::{bytes, count},
     },
-    config::{Overrides, Recompute, RunConfig, Task},
+    config::{GradCheckpointing, Overrides, RunConfig, Task},
     device::{self, ComputeDevice},
     method::{self, Setup},
     source::{embedded, pin, silent},
@@ -117,7 +117,7 @@ async fn measure(config: &RunConfig, width: usize, device: &ComputeDevice, start
     let entry = method::find(&config.method)?;
     let mut setup = Setup::new(&method_config, device, config.seed);
     let mut training = method::start(entry, &mut setup, &mut base.transformer).await?;
-    let recompute = config.grad_checkpointing == Recompute::On;
+    let checkpointing = config.grad_checkpointing == GradCheckpointing::On;
     let mut secs = Vec::new();
     let mut loss = f32::NAN;
     let (mut warm, mut first_step_secs) = (0, f64::NAN);
@@ -126,8 +126,15 @@ async fn measure(config: &RunConfig, width: usize, device: &ComputeDevice, start
             warm = device.memory().reserved_bytes;
         }
         let before = Instant::now();
-        let outcome =
-            optimizer_step(&mut base.transformer, &mut training, &window, step as u64, &SETTINGS, recompute, device)?;
+        let outcome = optimizer_step(
+            &mut base.transformer,
+            &mut training,
+            &window,
+            step as u64,
+            &SETTINGS,
+            checkpointing,
+            device,
+        )?;
         sync(device)?;
         if step == 0 {
             first_step_secs = started.elapsed().as_secs_f64();

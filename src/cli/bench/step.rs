@@ -16,7 +16,7 @@ use crate::{
         bench::measure::{SETTINGS, full_batch, purpose, sync},
         format::bytes,
     },
-    config::{List, Quantize, Recompute, RunConfig, Task, WeightsDtype},
+    config::{GradCheckpointing, List, Quantize, RunConfig, Task, WeightsDtype},
     device::{self, ComputeDevice, DeviceChoice, Memory},
     method::{self, Setup},
     model::{Architecture, Pretrained},
@@ -71,8 +71,8 @@ impl Step {
         let mut measured = Vec::new();
         for method in &self.methods.0 {
             for &batch_size in &self.batch_sizes.0 {
-                for recompute in [Recompute::Off, Recompute::On] {
-                    let config = self.config(method, batch_size, recompute);
+                for checkpointing in [GradCheckpointing::Off, GradCheckpointing::On] {
+                    let config = self.config(method, batch_size, checkpointing);
                     let (memory, architecture, classes) = self.measure(&config, &device)?;
                     measured.push((config, memory, architecture, classes));
                 }
@@ -95,7 +95,7 @@ impl Step {
             let started = Instant::now();
             let estimate = estimate(&config, &architecture, classes, &row, &device.facts)?;
             let secs = started.elapsed().as_secs_f64();
-            let recomputed = config.grad_checkpointing == Recompute::On;
+            let checkpointed = config.grad_checkpointing == GradCheckpointing::On;
             if !self.json {
                 let pages = estimate.parts.iter().find(|(name, _)| name == PAGES).map_or(0, |(_, bytes)| *bytes);
                 let pair = |measured: u64, estimated: u64| {
@@ -104,13 +104,13 @@ impl Step {
                 };
                 println!(
                     "{method:<8} {batch_size:>5} {:>10} {} {}",
-                    if recomputed { "yes" } else { "no" },
+                    if checkpointed { "yes" } else { "no" },
                     pair(measured.in_use_bytes, estimate.total_bytes - pages),
                     pair(measured.reserved_bytes, estimate.total_bytes)
                 );
             }
             rows.push(json!({
-                "method": method, "batch_size": batch_size, "tokens": self.tokens, "recomputed": recomputed,
+                "method": method, "batch_size": batch_size, "tokens": self.tokens, "recomputed": checkpointed,
                 "in_use_bytes": measured.in_use_bytes, "reserved_bytes": measured.reserved_bytes,
                 "estimate": estimate, "estimate_secs": secs,
             }));
@@ -121,13 +121,13 @@ impl Step {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn config(&self, method: &str, batch_size: usize, recompute: Recompute) -> RunConfig {
+    fn config(&self, method: &str, batch_size: usize, checkpointing: GradCheckpointing) -> RunConfig {
         RunConfig {
             method: method.to_owned(),
             task: if self.classes.is_some() { Task::Classify } else { Task::CausalLm },
             batch_size,
             grad_accumulation_steps: self.grad_accumulation_steps,
-            grad_checkpointing: recompute,
+            grad_checkpointing: checkpointing,
             target_modules: self.target_modules.clone().unwrap_or_default(),
             weights_dtype: self.weights_dtype,
             quantize: self.quantize,
@@ -159,9 +159,9 @@ impl Step {
             let started = method::start(entry, &mut setup, &mut base.transformer);
             let mut training = pollster::block_on(started)?;
             let window = vec![batch; config.grad_accumulation_steps];
-            let recompute = config.grad_checkpointing == Recompute::On;
+            let checkpointing = config.grad_checkpointing == GradCheckpointing::On;
             for _ in 0..2 {
-                optimizer_step(&mut base.transformer, &mut training, &window, 0, &SETTINGS, recompute, device)?;
+                optimizer_step(&mut base.transformer, &mut training, &window, 0, &SETTINGS, checkpointing, device)?;
                 sync(device)?;
             }
             Ok(())

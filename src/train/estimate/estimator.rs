@@ -33,7 +33,7 @@ const MOST: [usize; 2] = [1 << 31, 1 << 18];
 pub(super) struct Choice {
     pub batch_size: usize,
     pub accumulation: usize,
-    pub recompute: bool,
+    pub checkpointing: bool,
     /// Most tokens of a row; 0 for as many as it has.
     pub cut: usize,
 }
@@ -91,10 +91,10 @@ impl<'a> Estimator<'a> {
         Ok(Self { config, here, rows, started, load, start, calibrated, demands: RefCell::default() })
     }
 
-    /// What the settings themselves say, with blocks recomputed or not.
-    pub(super) fn as_set(&self, recompute: bool) -> Choice {
+    /// What the settings themselves say, with blocks checkpointed or not.
+    pub(super) fn as_set(&self, checkpointing: bool) -> Choice {
         let (batch_size, accumulation) = (self.config.batch_size, self.config.grad_accumulation_steps);
-        Choice { batch_size, accumulation, recompute, cut: 0 }
+        Choice { batch_size, accumulation, checkpointing, cut: 0 }
     }
 
     /// What is known of the device.
@@ -169,7 +169,7 @@ impl<'a> Estimator<'a> {
             for pass in 0..2 {
                 let settings = AdamW::zeroed();
                 let observe = &mut || self.here.reached(GRADIENTS_ARE_THERE);
-                let (batches, by_blocks) = (&window, choice.recompute);
+                let (batches, by_blocks) = (&window, choice.checkpointing);
                 drop(observed(transformer, training, batches, pass, &settings, by_blocks, device, observe)?);
             }
             Ok(())

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    config::{Recompute, RunConfig, bytes},
+    config::{GradCheckpointing, RunConfig, bytes},
     device::{DeviceFacts, sizes_only::SizesOnly},
     model::Architecture,
 };
@@ -26,8 +26,8 @@ impl Room {
             && self.binding.is_none_or(|binding| demand.largest <= binding)
     }
 
-    /// Whether the settings do not fit as they are, and take less if blocks are computed again.
-    pub(super) fn wants_recompute(&self, estimator: &Estimator) -> Result<bool> {
+    /// Whether the settings do not fit as they are, and take less with gradient checkpointing.
+    pub(super) fn wants_checkpointing(&self, estimator: &Estimator) -> Result<bool> {
         let plain = estimator.demand(estimator.as_set(false))?.total();
         Ok(self.limit.is_some_and(|limit| plain > limit) && estimator.demand(estimator.as_set(true))?.total() < plain)
     }
@@ -95,18 +95,18 @@ impl Room {
 
     /// Choices that fit: each of the three ways by itself, or else some of them together.
     fn remedies(&self, estimator: &Estimator, choice: Choice) -> Result<Vec<(Choice, Demand)>> {
-        let recomputed = Choice { recompute: true, ..choice };
+        let checkpointed = Choice { checkpointing: true, ..choice };
         let mut found: Vec<(Choice, Demand)> = Vec::new();
         found.extend(self.largest_batch(estimator, choice)?);
-        if !choice.recompute {
-            found.extend(self.first(estimator, [recomputed])?);
+        if !choice.checkpointing {
+            found.extend(self.first(estimator, [checkpointed])?);
         }
         found.extend(self.longest_rows(estimator, choice)?);
-        if found.is_empty() && !choice.recompute {
-            found.extend(self.largest_batch(estimator, recomputed)?);
+        if found.is_empty() && !choice.checkpointing {
+            found.extend(self.largest_batch(estimator, checkpointed)?);
         }
-        if found.is_empty() && !choice.recompute {
-            found.extend(self.longest_rows(estimator, recomputed)?);
+        if found.is_empty() && !choice.checkpointing {
+            found.extend(self.longest_rows(estimator, checkpointed)?);
         }
         if found.is_empty() {
             found.extend(self.longest_rows(estimator, smallest(estimator, choice)?)?);
@@ -134,10 +134,10 @@ fn divisors(number: usize) -> Vec<usize> {
 /// The choice of the least memory with the same rows in a step.
 fn smallest(estimator: &Estimator, choice: Choice) -> Result<Choice> {
     let one = Choice { batch_size: 1, accumulation: choice.batch_size.saturating_mul(choice.accumulation), ..choice };
-    let recomputed = Choice { recompute: true, ..one };
-    // One block is not computed again for less.
-    let less = estimator.demand(recomputed)?.total() < estimator.demand(one)?.total();
-    Ok(if less { recomputed } else { one })
+    let checkpointed = Choice { checkpointing: true, ..one };
+    // With one block, checkpointing saves nothing.
+    let less = estimator.demand(checkpointed)?.total() < estimator.demand(one)?.total();
+    Ok(if less { checkpointed } else { one })
 }
 
 /// The flags that lead from one choice to another.
@@ -146,7 +146,7 @@ fn flags(from: Choice, to: Choice) -> String {
     if to.batch_size != from.batch_size {
         all.push(format!("--batch-size {} --grad-accumulation-steps {}", to.batch_size, to.accumulation));
     }
-    if to.recompute != from.recompute {
+    if to.checkpointing != from.checkpointing {
         all.push("--grad-checkpointing".to_owned());
     }
     if to.cut != from.cut {
@@ -160,7 +160,7 @@ fn sentence(from: Choice, to: Choice, demand: &Demand) -> String {
 }
 
 /// Settles how a run that has not begun uses memory: with `--memory-budget` its batch size, accumulation (of the same rows
-/// in a step) and recomputation; without, only whether blocks are computed again, where that is left open. Returns what
+/// in a step) and gradient checkpointing; without, only gradient checkpointing, where that is left open. Returns what
 /// there is to tell, as a sentence; `None` where nothing was chosen.
 ///
 /// # Errors
@@ -173,7 +173,7 @@ pub fn settle(
     device: &DeviceFacts,
 ) -> Result<Option<String>> {
     let budget = config.memory_budget_bytes()?;
-    if budget.is_none() && config.grad_checkpointing != Recompute::Auto {
+    if budget.is_none() && config.grad_checkpointing != GradCheckpointing::Auto {
         return Ok(None);
     }
     config.check()?;
@@ -181,23 +181,23 @@ pub fn settle(
         let estimator = Estimator::new(config, architecture, classes, rows, here)?;
         match budget {
             Some(budget) => within(budget, config, &estimator),
-            None => only_recompute(&estimator),
+            None => only_checkpointing(&estimator),
         }
     })?;
     (config.batch_size, config.grad_accumulation_steps) = (choice.batch_size, choice.accumulation);
-    config.grad_checkpointing = if choice.recompute { Recompute::On } else { Recompute::Off };
+    config.grad_checkpointing = if choice.checkpointing { GradCheckpointing::On } else { GradCheckpointing::Off };
     Ok(told)
 }
 
-/// The settings as they are, with blocks computed again where that is needed, and what there is to tell.
-fn only_recompute(estimator: &Estimator) -> Result<(Choice, Option<String>)> {
-    let recompute = estimator.room(estimator.device().memory_bytes).wants_recompute(estimator)?;
-    let (plain, now) = (estimator.as_set(false), estimator.as_set(recompute));
-    if !recompute {
+/// The settings as they are, with gradient checkpointing where that is needed, and a sentence about it.
+fn only_checkpointing(estimator: &Estimator) -> Result<(Choice, Option<String>)> {
+    let checkpointing = estimator.room(estimator.device().memory_bytes).wants_checkpointing(estimator)?;
+    let (plain, now) = (estimator.as_set(false), estimator.as_set(checkpointing));
+    if !checkpointing {
         return Ok((now, None));
     }
     let told = format!(
-        "blocks are computed again in the backward pass: {} instead of {}",
+        "gradient checkpointing is on: {} instead of {}",
         bytes::show(estimator.demand(now)?.total()),
         bytes::show(estimator.demand(plain)?.total())
     );
@@ -208,19 +208,19 @@ fn only_recompute(estimator: &Estimator) -> Result<(Choice, Option<String>)> {
 fn within(budget: u64, config: &RunConfig, estimator: &Estimator) -> Result<(Choice, Option<String>)> {
     let room = estimator.room(Some(budget));
     let tries = match config.grad_checkpointing {
-        Recompute::Auto => &[false, true][..],
-        Recompute::On => &[true],
-        Recompute::Off => &[false],
+        GradCheckpointing::Auto => &[false, true][..],
+        GradCheckpointing::On => &[true],
+        GradCheckpointing::Off => &[false],
     };
-    for &recompute in tries {
-        if let Some((choice, demand)) = room.largest_batch(estimator, estimator.as_set(recompute))? {
+    for &checkpointing in tries {
+        if let Some((choice, demand)) = room.largest_batch(estimator, estimator.as_set(checkpointing))? {
             let told = format!(
-                "{} of {}: batches of {}, {} a step, blocks {}",
+                "{} of {}: batches of {}, {} a step, gradient checkpointing {}",
                 bytes::show(demand.total()),
                 bytes::show(budget),
                 choice.batch_size,
                 choice.accumulation,
-                if choice.recompute { "computed again in the backward pass" } else { "kept whole" }
+                if choice.checkpointing { "on" } else { "off" }
             );
             return Ok((choice, Some(told)));
         }

@@ -21,7 +21,7 @@ pub use rows::Rows;
 
 use crate::{
     Result,
-    config::{Recompute, RunConfig, Task},
+    config::{GradCheckpointing, RunConfig, Task},
     device::{DeviceFacts, sizes_only::SizesOnly},
     event::messages::Estimate,
     model::{Architecture, Transformer, head::HeadKind},
@@ -63,12 +63,12 @@ pub fn estimate(
     SizesOnly::with(device, |here| {
         let estimator = Estimator::new(config, architecture, classes, rows, here)?;
         let room = estimator.room(device.memory_bytes);
-        let recompute = match config.grad_checkpointing {
-            Recompute::On => true,
-            Recompute::Off => false,
-            Recompute::Auto => room.wants_recompute(&estimator)?,
+        let checkpointing = match config.grad_checkpointing {
+            GradCheckpointing::On => true,
+            GradCheckpointing::Off => false,
+            GradCheckpointing::Auto => room.wants_checkpointing(&estimator)?,
         };
-        let choice = estimator.as_set(recompute);
+        let choice = estimator.as_set(checkpointing);
         let demand = estimator.demand(choice)?;
         let named = PARTS.iter().zip(demand.parts);
         Ok(Estimate {
@@ -149,17 +149,17 @@ mod tests {
 
     #[test]
     fn a_further_block_keeps_what_its_backward_pass_reads() {
-        let growth = |method: &str, recompute| {
-            let config = RunConfig { method: method.into(), grad_checkpointing: recompute, ..RunConfig::default() };
+        let growth = |method: &str, checkpointing| {
+            let config = RunConfig { method: method.into(), grad_checkpointing: checkpointing, ..RunConfig::default() };
             let of = |layers| part(&parts(&config, layers, &rows(), &gpu()), "activations");
             (of(7) - of(5)) / 2
         };
         let hidden = 3 * 16 * 24 * 4;
-        let sparta = growth("sparta", Recompute::Off);
+        let sparta = growth("sparta", GradCheckpointing::Off);
         // At least the inputs of both norms, queries and their mixture, gate and up.
         assert!(sparta > 6 * hidden, "{sparta}");
-        assert!(growth("full", Recompute::Off) > sparta, "all linear layers keep their inputs");
-        assert_eq!(growth("sparta", Recompute::On), hidden, "only a block's input is kept");
+        assert!(growth("full", GradCheckpointing::Off) > sparta, "all linear layers keep their inputs");
+        assert_eq!(growth("sparta", GradCheckpointing::On), hidden, "only a block's input is kept");
     }
 
     #[test]
