@@ -1,6 +1,6 @@
 //! How much memory a run may use on a device.
 
-use super::Kind;
+use super::kind::Kind;
 
 /// Bytes of memory for a run on an adapter; `None` where it does not say.
 ///

@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, HashSet},
-    sync::OnceLock,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use burn::backend::ops::FloatTensorOps;
@@ -19,18 +19,10 @@ use cubecl::{
     server::{Handle, KernelArguments},
 };
 
+use super::shader::Text;
+
 /// The largest number of workgroups in one dimension that every WebGPU device accepts.
 const MAX_GROUPS: u32 = 65_535;
-
-/// The text of a WGSL program, in two parts of which the second may be empty.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Text(pub &'static str, pub &'static str);
-
-impl From<&'static str> for Text {
-    fn from(whole: &'static str) -> Self {
-        Self(whole, "")
-    }
-}
 
 /// One WGSL program. Its identity is a hash of its text, because compilation caches never see the text itself.
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +90,10 @@ fn hash_of(text: Text) -> u64 {
     let address = [text.0, text.1].map(|part| part.as_ptr() as usize);
     HASHES.with_borrow_mut(|hashes| {
         *hashes.entry(address).or_insert_with(|| {
-            debug_assert!(is_listed(text), "a shader is launched that kernel::shaders() does not list:\n{text:?}");
+            debug_assert!(
+                allowed().admits(text),
+                "a shader is launched that kernel::shaders() does not list:\n{text:?}"
+            );
             hash_of_text(text)
         })
     })
@@ -110,11 +105,46 @@ fn hash_of_text(text: Text) -> u64 {
     u64::from_le_bytes(hasher.finalize().as_bytes()[..8].try_into().expect("32 bytes"))
 }
 
-/// Whether the tests see a shader: they read what [`super::shaders`] lists.
-fn is_listed(text: Text) -> bool {
-    static LISTED: OnceLock<HashSet<u64>> = OnceLock::new();
-    let listed = LISTED.get_or_init(|| super::texts().map(|(_, text)| hash_of_text(text)).collect());
-    listed.contains(&hash_of_text(text))
+/// The shaders that may be launched, once somebody has said so, and until then those that were.
+static ALLOWED: Mutex<Allowed> = Mutex::new(Allowed::All { launched: Vec::new() });
+
+enum Allowed {
+    All { launched: Vec<Text> },
+    Only(HashSet<u64>),
+}
+
+impl Allowed {
+    /// Whether a shader may be launched; before there is a list it may, and is kept in mind.
+    fn admits(&mut self, text: Text) -> bool {
+        match self {
+            Self::All { launched } => {
+                launched.push(text);
+                true
+            }
+            Self::Only(listed) => listed.contains(&hash_of_text(text)),
+        }
+    }
+
+    /// Admits those `listed` and no other. Returns one that was launched before and is none of them. The first list counts.
+    fn list(&mut self, listed: impl Iterator<Item = Text>) -> Option<Text> {
+        let Self::All { launched } = self else { return None };
+        let launched = std::mem::take(launched);
+        *self = Self::Only(listed.map(hash_of_text).collect());
+        launched.into_iter().find(|&text| !self.admits(text))
+    }
+}
+
+fn allowed() -> MutexGuard<'static, Allowed> {
+    ALLOWED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Refuses all shaders but those `listed`, which the tests see.
+///
+/// # Panics
+/// Another one was launched before.
+pub(super) fn allow_only(listed: impl Iterator<Item = Text>) {
+    let unlisted = allowed().list(listed);
+    assert!(unlisted.is_none(), "a shader was launched that kernel::shaders() does not list:\n{unlisted:?}");
 }
 
 /// Queues `text` (entry point `main`) with `buffers` at bindings 0, 1, ... of group 0, and `parameters` at the next one.
@@ -207,6 +237,19 @@ pub(super) fn first_columns(tensor: CubeTensor, width: usize) -> CubeTensor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shaders_that_are_not_listed_are_refused_whenever_they_are_launched() {
+        let [listed, other] = [Text::from("listed"), Text::from("other")];
+        let fresh = || Allowed::All { launched: Vec::new() };
+        let mut allowed = fresh();
+        assert!(allowed.admits(listed));
+        assert!(allowed.list([listed].into_iter()).is_none());
+        assert!(allowed.admits(listed) && !allowed.admits(other));
+        let mut allowed = fresh();
+        assert!(allowed.admits(listed) && allowed.admits(other));
+        assert_eq!(allowed.list([listed].into_iter()).map(|text| text.0), Some("other"));
+    }
 
     #[test]
     fn grids_have_room_for_all_and_no_side_too_long() {

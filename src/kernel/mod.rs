@@ -34,6 +34,7 @@ pub mod weight_gradient;
 mod adamw;
 mod flex;
 mod product;
+mod shader;
 mod transpose;
 mod vector;
 
@@ -56,37 +57,37 @@ pub use narrow_product::narrow_product;
 pub use rms_norm::rms_norm;
 pub use rope::rope;
 pub use scatter_write::scatter_write;
+pub use shader::Shader;
 pub use sparse_product::{Pattern, add_sparse_product};
 pub use sparse_step::sparse_step;
 pub use squared_norm::squared_norm;
 pub use weight_gradient::weight_gradient;
 
-/// A shader as it is given to the driver.
-#[derive(Clone, Debug)]
-pub struct Shader {
-    /// The name of its file in `shaders/`, and behind it what tells variants of one file apart.
-    pub name: String,
-    /// All of its text.
-    pub source: String,
-    /// Whether it multiplies cooperative matrices: such a shader is only chosen for a device of which
-    /// [`cooperative`](crate::device::cooperative) has checked what it needs.
-    pub cooperative: bool,
-}
+use shader::{Named, Text};
 
 /// Every shader in every variant that may be launched. A build with debug assertions refuses to launch any other, so that no
 /// variant is left out of the tests that read these.
 pub fn shaders() -> impl Iterator<Item = Shader> {
+    check_launches();
     texts().map(|(name, text)| {
         let cooperative = name.starts_with("matrix_cooperative");
         Shader { name, source: [text.0, text.1].concat(), cooperative }
     })
 }
 
-/// Shaders of a module with their names.
-type Named = &'static [(&'static str, &'static str)];
+/// Has a build with debug assertions refuse shaders that [`shaders`] does not list, from now on; what was launched before is
+/// looked at now. Whoever opens a device to compute on it calls this.
+///
+/// # Panics
+/// Such a shader was launched before.
+pub fn check_launches() {
+    if cfg!(debug_assertions) {
+        launch::allow_only(texts().map(|(_, text)| text));
+    }
+}
 
 /// The text of every shader with its name.
-fn texts() -> impl Iterator<Item = (String, launch::Text)> {
+fn texts() -> impl Iterator<Item = (String, Text)> {
     const MODULES: [Named; 19] = [
         activation::SHADERS,
         attention::SHADERS,
@@ -108,6 +109,6 @@ fn texts() -> impl Iterator<Item = (String, launch::Text)> {
         squared_norm::SHADERS,
         weight_gradient::SHADERS,
     ];
-    let whole = MODULES.into_iter().flatten().map(|&(name, text)| (name.to_string(), launch::Text::from(text)));
+    let whole = MODULES.into_iter().flatten().map(|&(name, text)| (name.to_string(), Text::from(text)));
     whole.chain(matrix::shaders::all())
 }

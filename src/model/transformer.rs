@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     device::ComputeDevice,
-    kernel::{Packing, matrix},
+    kernel::{self, Packing, matrix},
 };
 
 /// Keys and values of all blocks.
@@ -191,6 +191,7 @@ impl Transformer {
 
     /// Chooses how to multiply by its matrices on a device, by measuring where that was not done before.
     pub(super) fn prepare_products(&self, device: &ComputeDevice) {
+        kernel::check_launches();
         let parameters = self.parameters();
         let tied = matches!(self.head, Head::Tied);
         let multiplied = |p: &&&Parameter| p.is_linear() || p.role == Role::Head || (tied && p.role == Role::Embedding);

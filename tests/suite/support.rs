@@ -15,6 +15,7 @@ pub fn gpu() -> &'static ComputeDevice {
     GPU.get_or_init(|| {
         let device =
             pollster::block_on(open(&DeviceChoice::Gpu)).expect("the tests need a Vulkan, Metal or DX12 adapter");
+        agoge::kernel::check_launches();
         say(&format!("WGSL path on {} ({}, {})", device.facts.name, device.facts.backend, device.facts.kind));
         device
     })

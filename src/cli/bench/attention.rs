@@ -41,6 +41,7 @@ const SIZES: &[(&str, Size)] = &[
 impl Attention {
     pub(super) async fn run(self) -> Result<ExitCode> {
         let device = device::open(&self.device).await?;
+        kernel::check_launches();
         let mut rows = Vec::new();
         if !self.json {
             println!("{} ({})", device.facts.name, device.facts.backend);

@@ -41,6 +41,7 @@ pub(super) struct Kernels {
 impl Kernels {
     pub(super) async fn run(self) -> Result<ExitCode> {
         let device = device::open(&self.device).await?;
+        crate::kernel::check_launches();
         let mut rows = Vec::new();
         if !self.json {
             println!("{} ({}), {} tokens", device.facts.name, device.facts.backend, self.tokens);

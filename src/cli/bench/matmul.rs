@@ -89,6 +89,7 @@ const LAYERS: &[(&str, usize, usize)] = &[
 impl Matmul {
     pub(super) async fn run(self) -> Result<ExitCode> {
         let device = device::open(&self.device).await?;
+        kernel::check_launches();
         if !self.json {
             println!("{} ({})", device.facts.name, device.facts.backend);
             println!("GFLOP/s of Burn's product in f32 and of each shader; * marks what is chosen\n");

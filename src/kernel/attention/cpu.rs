@@ -2,8 +2,7 @@
 
 mod backward;
 mod forward;
-
-use std::ops::Range;
+mod operands;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn_flex::{Flex, FlexTensor};
@@ -11,103 +10,15 @@ use rayon::prelude::*;
 
 use backward::{Backward, backward_task};
 use forward::forward_task;
+use operands::{Operands, Scratch};
 
 use super::{AttentionPasses, AttentionRule, AttentionState, Extent};
-use crate::kernel::{flex, product::PANEL, vector::sigmoid};
+use crate::kernel::flex;
 
 /// Query positions of one task of the forward pass.
 const TASK: usize = 64;
-/// Numbers in a strip of scores: a few strips stay in a core's second-level cache.
-const STRIP: usize = 16_384;
-/// Query positions of a strip at most. Where later keys are hidden, a strip computes half a square of this size in vain.
-const MOST: usize = 64;
-const MOST_CAUSAL: usize = 32;
 /// With as many tasks the heads that share keys stay together.
 const TASKS: usize = 16;
-
-/// The operands of a call, as slices.
-#[derive(Clone, Copy)]
-struct Operands<'a> {
-    queries: &'a [f32],
-    keys: &'a [f32],
-    values: &'a [f32],
-    /// `[B * S]`, or empty where nothing is padded.
-    padding: &'a [u32],
-    extent: Extent,
-    rule: AttentionRule,
-}
-
-/// Buffers that a thread uses again from task to task.
-#[derive(Default)]
-struct Scratch {
-    transposed_keys: Vec<f32>,
-    transposed_values: Vec<f32>,
-    /// What products mix: values going forward, keys going backward.
-    mixable: Vec<f32>,
-    queries: Vec<f32>,
-    grads: Vec<f32>,
-    scores: Vec<f32>,
-    score_grads: Vec<f32>,
-    mixed: Vec<f32>,
-    key_grads: Vec<f32>,
-    value_grads: Vec<f32>,
-}
-
-/// Keys of one head that a strip computes scores of: those that its first query sees to those that its last one sees, from
-/// the start of a panel.
-#[derive(Clone, Copy)]
-struct Span {
-    first: usize,
-    len: usize,
-    /// `len` and what fills up the last panel.
-    stride: usize,
-}
-
-impl<'a> Operands<'a> {
-    /// Keys that any query at `positions` may see.
-    fn seen_from(&self, positions: &Range<usize>) -> Range<usize> {
-        let start = self.extent.start();
-        let (first, last) = (start + positions.start, start + positions.end - 1);
-        self.rule.visible(first, self.extent.keys).start..self.rule.visible(last, self.extent.keys).end
-    }
-
-    /// The span of the queries at `positions`, in panels that begin at key `origin`.
-    fn span(&self, positions: &Range<usize>, origin: usize) -> Span {
-        let keys = self.seen_from(positions);
-        let first = keys.start - (keys.start - origin) % PANEL;
-        let len = keys.end - first;
-        Span { first, len, stride: len.next_multiple_of(PANEL) }
-    }
-
-    /// Query positions of a strip.
-    fn step(&self, keys: usize) -> usize {
-        let most = if self.rule.causal { MOST_CAUSAL } else { MOST };
-        (STRIP / keys.next_multiple_of(PANEL) / 4 * 4).clamp(4, most)
-    }
-
-    /// Index of a query's, a result's or their gradients' first number.
-    fn query(&self, sequence: usize, position: usize, head: usize) -> usize {
-        ((sequence * self.extent.width + position) * self.extent.heads + head) * self.extent.head_dim
-    }
-
-    /// Index of a key's or value's first number.
-    fn key(&self, sequence: usize, key: usize, kv_head: usize) -> usize {
-        ((sequence * self.extent.keys + key) * self.extent.kv_heads + kv_head) * self.extent.head_dim
-    }
-
-    /// Numbers from one position to the next.
-    fn strides(&self) -> [usize; 2] {
-        [self.extent.heads * self.extent.head_dim, self.extent.kv_heads * self.extent.head_dim]
-    }
-
-    /// The padding flags of `keys`.
-    fn flags(&self, sequence: usize, keys: &Range<usize>) -> &'a [u32] {
-        match self.padding {
-            [] => &[],
-            padding => &padding[sequence * self.extent.keys..][keys.clone()],
-        }
-    }
-}
 
 /// The rows of a result `[sequences, positions, pieces, width]` that each task writes: those of one piece at `step`
 /// positions in a row. A result that nobody wants is empty, and so are its tasks.
@@ -121,12 +32,6 @@ fn tasks(values: &mut [f32], [sequences, positions, pieces, width]: [usize; 4], 
         tasks[(sequence * pieces + piece) * steps + position / step].push(row);
     }
     tasks
-}
-
-/// `cap * tanh(x / cap)`.
-#[inline(always)]
-fn capped(x: f32, cap: f32) -> f32 {
-    cap * (2.0 * sigmoid(2.0 * x / cap) - 1.0)
 }
 
 /// Sums of `each` rows of `width` numbers.

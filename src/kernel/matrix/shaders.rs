@@ -1,7 +1,7 @@
 //! The shaders of every way to multiply by a frozen matrix.
 
 use super::{Packing, choice::Variant};
-use crate::kernel::launch::Text;
+use crate::kernel::shader::Text;
 
 /// A product's shader for one storage type, along or across the rows of the matrix, with what it needs of shaders/shared.
 macro_rules! product {

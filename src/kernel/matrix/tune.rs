@@ -22,7 +22,7 @@ use crate::{
     Result,
     device::{ComputeDevice, is_cooperative, is_software},
     files,
-    kernel::launch::Text,
+    kernel::shader::Text,
     storage,
 };
 
@@ -276,6 +276,7 @@ mod tests {
     use super::*;
 
     fn gpu() -> ComputeDevice {
+        crate::kernel::check_launches();
         pollster::block_on(crate::device::open(&crate::device::DeviceChoice::Gpu)).expect("an adapter")
     }
 

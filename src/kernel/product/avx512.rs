@@ -5,7 +5,7 @@ use std::arch::x86_64::{
     _mm512_setzero_ps,
 };
 
-use super::{Left, Out, PANEL, Right, Sizes};
+use super::layout::{Left, Out, PANEL, Right, Sizes};
 
 /// Panels that are computed together.
 const PANELS: usize = 2;

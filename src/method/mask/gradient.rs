@@ -1,7 +1,7 @@
 //! Masks by the size of the gradient on the first training batches, as in the SHiRA paper's gradient variant
 //! (arXiv 2406.13175). Needs the dense gradient of the target tensors once, before training.
 
-use super::{MaskEntry, largest};
+use super::entry::{MaskEntry, largest};
 use crate::{
     Error, Result,
     method::{description::Setup, whole::bindable},

@@ -1,6 +1,6 @@
 //! Masks by the size of the pretrained entries, as in the SHiRA paper's weight-magnitude variant (arXiv 2406.13175).
 
-use super::{MaskEntry, largest};
+use super::entry::{MaskEntry, largest};
 use crate::{Result, model::Transformer};
 
 pub(super) const LOW: MaskEntry = MaskEntry {

@@ -6,7 +6,7 @@
 use burn::tensor::{Gradients, Int, Tensor};
 
 use super::{
-    Kept, Stepping, Stored,
+    kept::{Kept, Stepping, Stored},
     slot::{Slot, flat},
 };
 use crate::{
@@ -157,7 +157,7 @@ impl Kept for Entries {
         Some(Stored { suffix: ".delta", value: delta, moments: flat(moments), indices })
     }
 
-    fn entries(&self) -> Option<&Entries> {
-        Some(self)
+    fn set_applied(&self, parameters: &mut [&mut Parameter], applied: bool) {
+        self.write(parameters, applied);
     }
 }

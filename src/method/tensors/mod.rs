@@ -2,11 +2,12 @@
 //! where a tensor can live; the same for all methods.
 
 mod entries;
+mod kept;
 mod own;
 mod slot;
 mod whole;
 
-use std::{fmt::Debug, sync::Arc};
+use std::sync::Arc;
 
 use burn::tensor::{Gradients, Int, Tensor};
 
@@ -23,51 +24,11 @@ use crate::{
     rng::Stream,
 };
 use entries::Entries;
+use kept::{Kept, Stepping, Stored};
 use own::Own;
 use whole::Whole;
 
 pub(super) use whole::TrackedWhole;
-
-/// What a step needs besides gradients.
-struct Stepping<'a> {
-    settings: &'a AdamW,
-    /// Of all gradients together `[1]`, before clipping.
-    squared_norm: &'a Tensor<1>,
-}
-
-/// What adapters and checkpoints hold of a tensor.
-struct Stored {
-    /// What its values' name has behind the tensor's.
-    suffix: &'static str,
-    value: Tensor<1>,
-    moments: Tensor<1>,
-    /// Indices of chosen entries, and whether a seed gives them too.
-    indices: Option<(Tensor<1, Int>, bool)>,
-}
-
-/// A tensor in one of the places where it can live. `parameters` are all of the model's.
-trait Kept: Debug {
-    /// Makes a fresh tracked leaf.
-    fn track(&mut self, parameters: &[&Parameter]);
-    /// Lets go of the leaf.
-    fn release(&mut self);
-    /// What hooks read: the leaf or, without one, the value.
-    fn matrix(&self) -> Option<Tensor<2>>;
-    /// Has a parameter of the model compute with the leaf, or without any.
-    fn hook(&self, parameters: &mut [&mut Parameter]);
-    /// Adds up the gradient of the leaf.
-    fn collect(&mut self, gradients: &mut Gradients);
-    /// The collected gradient.
-    fn gradient(&self) -> Option<Tensor<1>>;
-    /// One optimizer step, in place.
-    fn step(&mut self, parameters: &mut [&mut Parameter], stepping: &Stepping);
-    /// What is stored; `None` for what is frozen.
-    fn stored(&self, parameters: &[&Parameter]) -> Option<Stored>;
-    /// Itself, where it is chosen entries.
-    fn entries(&self) -> Option<&Entries> {
-        None
-    }
-}
 
 /// All tensors of a method, and the hooks that read them.
 #[derive(Debug)]
@@ -340,8 +301,7 @@ impl Tensors {
     /// Puts the pretrained values of chosen entries back, bit for bit, or the changed ones in again.
     pub(super) fn set_applied(&self, transformer: &mut Transformer, applied: bool) {
         let mut parameters = transformer.parameters_mut();
-        let entries = self.kept.iter().filter_map(|(_, tensor)| tensor.entries());
-        entries.for_each(|entries| entries.write(&mut parameters, applied));
+        self.kept.iter().for_each(|(_, tensor)| tensor.set_applied(&mut parameters, applied));
     }
 }
 

@@ -3,7 +3,7 @@
 use burn::tensor::{Gradients, Tensor};
 
 use super::{
-    Kept, Stepping, Stored,
+    kept::{Kept, Stepping, Stored},
     slot::{Slot, flat},
 };
 use crate::{kernel, model::Parameter};

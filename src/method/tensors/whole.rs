@@ -3,7 +3,7 @@
 use burn::tensor::{Gradients, Int, Tensor};
 
 use super::{
-    Kept, Stepping, Stored,
+    kept::{Kept, Stepping, Stored},
     slot::{Slot, flat},
 };
 use crate::{

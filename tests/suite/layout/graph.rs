@@ -154,7 +154,9 @@ impl File {
                 }
                 _ => {}
             }
-            let starts = word.starts_with(|c: char| c.is_alphabetic() || c == '_') && before != "::";
+            // The name of a method is no path, but what follows a range may be one.
+            let method = before == "." && (at < 2 || tokens[at - 2] != ".");
+            let starts = word.starts_with(|c: char| c.is_alphabetic() || c == '_') && before != "::" && !method;
             if starts && tokens.get(at + 1).is_some_and(|sign| sign == "::") {
                 let mut path = vec![word.to_owned()];
                 while tokens.get(at + 1).is_some_and(|sign| sign == "::")

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{MOST, Operands, Scratch, capped};
+use super::operands::{MOST, Operands, Scratch, capped};
 use crate::kernel::{
     attention::{AttentionRule, Extent},
     product::{Left, Out, PANEL, Right, Sizes, gathered, multiply, transposed},
