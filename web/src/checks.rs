@@ -55,7 +55,7 @@ pub async fn check_products() -> Result<String, JsValue> {
 #[wasm_bindgen(js_name = shaderTexts)]
 pub fn shader_texts() -> Result<String, JsValue> {
     // Browsers have no cooperative matrices.
-    let all = kernel::shaders().filter(|(name, _)| !name.starts_with("matrix_cooperative"));
+    let all = kernel::shaders().filter(|shader| !shader.cooperative).map(|shader| (shader.name, shader.source));
     serde_json::to_string(&all.collect::<BTreeMap<_, _>>()).map_err(sentence)
 }
 

@@ -4,7 +4,8 @@ use std::{future::ready, pin::Pin};
 
 use wgpu::custom::*;
 
-use super::driver::ONLY_COMPUTES;
+/// What nobody asks of a device that only computes.
+pub(super) const ONLY_COMPUTES: &str = "a device that has only sizes draws nothing, traces no rays and has no textures";
 
 /// Everything that has no size.
 #[derive(Debug)]

@@ -15,13 +15,10 @@ use wgpu::{Features, Limits, custom::*};
 
 use super::{
     buffers::{Buffer, Bytes},
-    commands::Nothing,
+    commands::{Nothing, ONLY_COMPUTES},
     record::Record,
 };
 use crate::device::{DeviceFacts, Kind};
-
-/// What nobody asks of a device that only computes.
-pub(super) const ONLY_COMPUTES: &str = "a device that has only sizes draws nothing, traces no rays and has no textures";
 
 /// More bytes than any tensor takes: what a device can bind is compared with the largest buffer afterwards.
 const NO_LIMIT: u64 = 1 << 50;

@@ -7,7 +7,7 @@ use bytemuck::Zeroable;
 use super::{
     Rows,
     account::{Demand, GRADIENTS_ARE_THERE, Known, Story, walk},
-    head,
+    outline::head,
     rows::Fullest,
 };
 use crate::{

@@ -11,37 +11,26 @@
 mod account;
 mod estimator;
 mod fit;
+mod outline;
 mod rows;
 
 use account::{PARTS, Part};
 use estimator::Estimator;
 
 pub use fit::settle;
+pub use outline::outline;
 pub use rows::Rows;
 
 use crate::{
     Result,
-    config::{GradCheckpointing, RunConfig, Task},
+    config::{GradCheckpointing, RunConfig},
     device::{DeviceFacts, sizes_only::SizesOnly},
     event::messages::Estimate,
-    model::{Architecture, Transformer, head::HeadKind},
+    model::Architecture,
 };
 
 /// The part of an estimate that a GPU's allocator holds beyond what is in use.
 pub const PAGES: &str = PARTS[Part::Pages as usize];
-
-/// The head that the model of a run has. Where the classes are not known there are two.
-fn head(config: &RunConfig, classes: usize) -> HeadKind {
-    match config.task {
-        Task::CausalLm => HeadKind::LanguageModel,
-        Task::Classify => HeadKind::Classifier(classes.max(2)),
-    }
-}
-
-/// The model of a run without values. Where the classes are not known there are two.
-pub fn outline(config: &RunConfig, architecture: &Architecture, classes: usize) -> Transformer {
-    Transformer::outline(architecture.clone(), head(config, classes))
-}
 
 /// The memory that the run of `config` would take on `device`, and what would make it fit if it does not.
 ///
