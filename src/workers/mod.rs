@@ -124,7 +124,7 @@ impl Workers {
         };
         let watching = Worker::start("watch", move || watch::work(Requests::new(folders), replies));
         // These two write nothing, and end by themselves when nobody can ask them any more.
-        drop((checking, watching));
+        let _ = (checking, watching);
         Self {
             senders: Some(Senders { run, check, workbench: bench, watch }),
             replies: received,

@@ -90,7 +90,7 @@ async fn gather() -> Result<Worst> {
             let count = ((density * all as f64).round() as usize).clamp(1, all);
             let indices = device.indices(&mask::draw(3, "w", all, count));
             let expected = device::read(masked_gather::composed(x.clone(), dy.clone(), indices.clone())).await?;
-            for strategy in [Strategy::Direct, Strategy::Dots, Strategy::Turned, Strategy::Tiled] {
+            for strategy in [Strategy::Direct, Strategy::DotProducts, Strategy::Transposed, Strategy::Tiled] {
                 let actual = kernel::masked_gather(x.clone(), dy.clone(), indices.clone(), strategy);
                 let error = excess(&device::read(actual).await?, &expected, 1e-4, 1e-4);
                 worst.insert(format!("{tokens}x{inputs}x{outputs} {density} {strategy:?}"), error);

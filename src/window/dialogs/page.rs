@@ -9,12 +9,15 @@ use super::request::{Answer, DialogKind, Purpose};
 /// Called with the path of what was chosen.
 pub type Chosen = Box<dyn FnOnce(PathBuf)>;
 
+/// Called with the name and the bytes of a file.
+pub type Download = Box<dyn Fn(&str, &[u8])>;
+
 /// The dialogs that the page's script shows for the window.
 pub struct PageDialogs {
     /// Lets a person choose files, copies them into the page's storage and calls back with their path there.
     pub choose: Box<dyn Fn(DialogKind, Chosen)>,
     /// Downloads a file under a name.
-    pub download: Box<dyn Fn(&str, &[u8])>,
+    pub download: Download,
 }
 
 thread_local! {
