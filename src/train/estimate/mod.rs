@@ -148,15 +148,17 @@ mod tests {
         // At least the inputs of both norms, queries and their mixture, gate and up.
         assert!(sparta > 6 * hidden, "{sparta}");
         assert!(growth("full", GradCheckpointing::Off) > sparta, "all linear layers keep their inputs");
-        assert_eq!(growth("sparta", GradCheckpointing::On), hidden, "only a block's input is kept");
+        // Only a block's input is kept, and a few entries that are chosen from its weights.
+        let checkpointed = growth("sparta", GradCheckpointing::On);
+        assert!((hidden..hidden + hidden / 4).contains(&checkpointed), "{checkpointed}");
     }
 
     #[test]
     fn few_predictions_need_few_logits() {
         let config = RunConfig::default();
         let logits = |targets| part(&parts(&config, 1, &Rows { targets, ..rows() }, &gpu()), "logits and loss");
-        let few = logits(vec![2; 3]);
-        assert!(few > 0 && few < logits(vec![15; 3]) / 4, "{few}");
+        let (few, all) = (logits(vec![2; 3]), logits(vec![15; 3]));
+        assert!(all > 0 && few < all / 4, "{few} of {all}");
     }
 
     #[test]
