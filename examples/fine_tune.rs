@@ -1,7 +1,9 @@
 //! Fine-tunes a model on prompts and completions, follows the run by its events, and leaves an adapter in a folder.
 //!
-//!     cargo run --release --example fine_tune              # the model inside the library
-//!     cargo run --release --example fine_tune path/to/model path/to/rows.jsonl runs/mine
+//! ```sh
+//! cargo run --release --example fine_tune              # the model inside the library
+//! cargo run --release --example fine_tune path/to/model path/to/rows.jsonl runs/mine
+//! ```
 
 use std::path::PathBuf;
 

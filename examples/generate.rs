@@ -1,7 +1,9 @@
 //! Loads a model with an adapter and continues a prompt.
 //!
-//!     cargo run --release --example generate      # what the example `fine_tune` leaves
-//!     cargo run --release --example generate path/to/model path/to/adapter "Once upon a time"
+//! ```sh
+//! cargo run --release --example generate      # what the example `fine_tune` leaves
+//! cargo run --release --example generate path/to/model path/to/adapter "Once upon a time"
+//! ```
 
 use std::{io::Write, path::Path};
 

@@ -1,6 +1,6 @@
 //! A device that has sizes and no values: model, method and step run on it as they are, and what they allocate is on record.
 //!
-//! It is a [driver] of our own below cubecl and Burn, which imitates an adapter by its [facts](DeviceFacts). Every buffer is
+//! It is a driver of our own below cubecl and Burn, which imitates an adapter by its [facts](DeviceFacts). Every buffer is
 //! an allocation of its own there; [`Pages`] says what cubecl's allocator holds for them. (cubecl's `dry_run` would need the
 //! real adapter, and skip the launches of every other thread as well; Burn's `capture` backend does not record when a tensor
 //! is dropped.)
